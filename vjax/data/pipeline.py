@@ -1,0 +1,117 @@
+"""Sources to host batches, with Grain: the same clips in the same order for any number of hosts and threads."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import grain
+import numpy as np
+
+from vjax.data.sources import VideoSequence
+from vjax.data.transforms import TestView, TrainView
+from vjax.errors import InputError
+
+Batch = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """Which part of every global batch this process reads."""
+
+    index: int = 0
+    count: int = 1
+
+    def local(self, batch_size: int) -> int:
+        """Returns this process's part of a global batch size."""
+        if batch_size % self.count:
+            raise InputError(f"a batch of {batch_size} cannot be split over {self.count} processes evenly")
+        return batch_size // self.count
+
+
+def train_batches(
+    videos: VideoSequence,
+    view: TrainView,
+    *,
+    batch_size: int,
+    seed: int,
+    start_step: int,
+    num_workers: int,
+    shard: Shard,
+) -> Iterator[Batch]:
+    """Yields batches without end: `clips (b t h w c)` uint8 and `label (b)` int32.
+
+    Every epoch is shuffled anew and batches run across its end. A clip's random numbers come from the seed and
+    its position in the run alone: any step can be started at, and the batches from there on are the same.
+
+    Args:
+      videos: to draw from.
+      view: what is cut out of a video.
+      batch_size: of the global batch; a process yields its share.
+      seed: of order and views.
+      start_step: batches to leave out, without reading them: the data position of a resumed run.
+      num_workers: processes that read; 0 reads in threads of this process.
+      shard: this process's part.
+    """
+    dataset = (
+        grain.MapDataset.range(len(videos))
+        .seed(seed)
+        .shuffle()
+        .repeat()
+        .random_map(_TrainElement(videos, view))  # before the slice, or processes would draw the same numbers
+    )
+    dataset = dataset[shard.index :: shard.count].batch(shard.local(batch_size))
+    return iter(_read(dataset[start_step:], num_workers))
+
+
+def test_batches(
+    videos: VideoSequence, view: TestView, *, batch_size: int, num_workers: int, shard: Shard
+) -> Iterator[Batch]:
+    """Yields every video once: `clips (b n t h w c)`, `label (b)`, `mask (b)`, `position (b)`.
+
+    The last global batch is filled up with rows of zeros whose mask is false.
+    """
+    num_rows = -(-len(videos) // batch_size) * batch_size
+    dataset = grain.MapDataset.range(num_rows).map(_TestElement(videos, view))
+    dataset = dataset[shard.index :: shard.count].batch(shard.local(batch_size))
+    return iter(_read(dataset, num_workers))
+
+
+test_batches.__test__ = False  # for pytest: batches for testing, not a test
+
+
+@dataclasses.dataclass(frozen=True)
+class _TrainElement:
+    videos: VideoSequence
+    view: TrainView
+
+    def __call__(self, position: int, rng: np.random.Generator) -> Batch:
+        video = self.videos[position]
+        return {"clips": self.view(video, rng), "label": np.int32(video.label)}
+
+
+@dataclasses.dataclass(frozen=True)
+class _TestElement:
+    videos: VideoSequence
+    view: TestView
+
+    def __call__(self, position: int) -> Batch:
+        real = position < len(self.videos)
+        if real:
+            video = self.videos[position]
+            clips, label = self.view(video), video.label
+        else:
+            clips, label = np.zeros(self.view.shape, np.uint8), 0
+        return {
+            "clips": clips,
+            "label": np.int32(label),
+            "mask": np.bool_(real),
+            "position": np.int32(position),
+        }
+
+
+def _read(dataset: Any, num_workers: int) -> Any:
+    # Grain's default would hold 500 batches in memory.
+    reading = dataset.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4))
+    if num_workers:
+        reading = reading.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
+    return reading

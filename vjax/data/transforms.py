@@ -1,0 +1,123 @@
+"""A video to what a network sees of it: one random view in training, several fixed ones in test.
+
+`TestView` is the one definition of preprocessing outside training: evaluation and prediction both use it.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from vjax.data.sources import Video
+from vjax.errors import InputError
+from vjax.ops import frames as ops
+from vjax.ops.sampling import ClipTiming, random_clip, spaced_clips
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainView:
+    """One random clip of a video: a random start, a random resized crop and flip, the same for all its frames.
+
+    Attributes:
+      timing: how much time a clip covers.
+      size: `(h, w)` of the clip, in pixels.
+      area: lowest and highest share of the largest crop that is cut out.
+      stretch: how far the crop's aspect may be off, as a factor; 1 keeps it.
+      flip: whether every other clip is mirrored left to right; false where mirroring would change the label.
+    """
+
+    timing: ClipTiming
+    size: tuple[int, int]
+    area: tuple[float, float] = (0.5, 1.0)
+    stretch: float = 1.15
+    flip: bool = True
+
+    def __post_init__(self):
+        if not 0 < self.area[0] <= self.area[1] <= 1:
+            raise InputError(f"augment.area is a lowest and a highest share in (0, 1], got {self.area}")
+        if self.stretch < 1:
+            raise InputError(f"augment.stretch is a factor of 1 or more, got {self.stretch}")
+
+    def __call__(self, video: Video, rng: np.random.Generator) -> np.ndarray:
+        """Returns a clip `(t h w c)`, uint8."""
+        indices = random_clip(
+            rng,
+            num_video_frames=video.num_frames,
+            num_frames=self.timing.num_frames,
+            step=self.timing.step(video_fps=video.fps),
+        )
+        # All random numbers are drawn before the first pixel is looked at, and always as many.
+        box_rng, flip = np.random.default_rng(rng.integers(2**63)), self.flip and rng.random() < 0.5
+        found = video.read(indices)
+        box = ops.random_box(
+            box_rng,
+            height=found.shape[1],
+            width=found.shape[2],
+            aspect=self.size[1] / self.size[0],
+            area=self.area,
+            stretch=self.stretch,
+        )
+        return ops.crop_resize(found, box=box, size=self.size, flip=flip)
+
+
+@dataclasses.dataclass(frozen=True)
+class TestView:
+    """The same clips and crops of a video, every time.
+
+    Attributes:
+      timing: how much time a clip covers.
+      size: `(h, w)` of a clip, in pixels.
+      num_clips: clips spread over the whole video.
+      num_crops: 1, the middle of the frame, or 3, spread along its longer side.
+    """
+
+    __test__ = False  # for pytest: a view for testing, not a test
+
+    timing: ClipTiming
+    size: tuple[int, int]
+    num_clips: int = 5
+    num_crops: int = 1
+
+    def __post_init__(self):
+        if self.num_clips < 1:
+            raise InputError(f"testing takes at least 1 clip of a video, got {self.num_clips}")
+        if self.num_crops not in (1, 3):
+            raise InputError(f"testing takes 1 or 3 crops of a clip, got {self.num_crops}")
+
+    @property
+    def shape(self) -> tuple[int, int, int, int, int]:
+        """The shape `(n t h w c)` of a video's views, n = clips x crops."""
+        return (self.num_clips * self.num_crops, self.timing.num_frames, *self.size, 3)
+
+    def indices(self, video: Video) -> np.ndarray:
+        """Returns the frame indices `(clips t)` of a video's clips."""
+        return spaced_clips(
+            num_video_frames=video.num_frames,
+            num_clips=self.num_clips,
+            num_frames=self.timing.num_frames,
+            step=self.timing.step(video_fps=video.fps),
+        )
+
+    def __call__(self, video: Video) -> np.ndarray:
+        """Returns clips `(n t h w c)`, uint8; all crops of the first clip come first."""
+        # Clips of a short video overlap: a frame is read and resized once, however many clips show it.
+        unique, positions = np.unique(self.indices(video), return_inverse=True)
+        found = video.read(unique)
+        places = (0.5,) if self.num_crops == 1 else (0.0, 0.5, 1.0)
+        crops = [
+            ops.crop_resize(
+                found,
+                box=ops.largest_box(
+                    height=found.shape[1], width=found.shape[2], aspect=self.size[1] / self.size[0], position=place
+                ),
+                size=self.size,
+            )
+            for place in places
+        ]
+        clips = np.stack([crop[positions.reshape(self.num_clips, -1)] for crop in crops], axis=1)
+        return clips.reshape(self.shape)
+
+    def describe(self) -> str:
+        """Returns the view in words, for protocols: `5 clips x 1 crop of 16 frames at 5 fps, 112 x 112`."""
+        crops = "1 crop" if self.num_crops == 1 else f"{self.num_crops} crops"
+        clips = "1 clip" if self.num_clips == 1 else f"{self.num_clips} clips"
+        return f"{clips} x {crops} of {self.timing.describe()}, {self.size[0]} x {self.size[1]}"

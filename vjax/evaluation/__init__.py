@@ -1,0 +1,1 @@
+"""Votes to answers: inference, metrics, evaluation and prediction."""

@@ -1,0 +1,131 @@
+"""One number for a network: many clips of every video, averaged; every video counted exactly once."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from vjax import mesh as meshes
+from vjax.data.pipeline import Shard, test_batches
+from vjax.data.sources import VideoSequence
+from vjax.data.transforms import TestView
+from vjax.evaluation import metrics
+from vjax.evaluation.infer import ClipAnswers, answer_views
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What a network got right.
+
+    Attributes:
+      metrics: `clip@1`, `video@1`, `video@5` (shares in [0, 1]) and `loss` (mean cross-entropy over votes).
+      label: `(f)`, of every video, in the order of the split.
+      probs: `(f k)`, the answer for every video.
+    """
+
+    metrics: dict[str, float]
+    label: np.ndarray
+    probs: np.ndarray
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """Counts `(k k)`: row is the label, column the prediction."""
+        return metrics.confusion_matrix(self.label, self.probs.argmax(-1), self.probs.shape[-1])
+
+    @property
+    def class_accuracy(self) -> list[float | None]:
+        """Share of each class's videos that were recognised; None for a class without videos."""
+        counts = self.confusion
+        return [float(row[i] / row.sum()) if row.sum() else None for i, row in enumerate(counts)]
+
+
+def evaluate(
+    videos: VideoSequence,
+    view: TestView,
+    infer_clips: Callable[[Any], ClipAnswers],
+    *,
+    batch_size: int,
+    num_workers: int,
+    mesh: Mesh,
+    shuffle_frames: bool = False,
+) -> Evaluation:
+    """Returns how well the answers for a split fit its labels.
+
+    Args:
+      videos: the split.
+      view: which clips of a video are looked at.
+      infer_clips: global clips `(b t h w c)` to replicated answers.
+      batch_size: videos at a time; one clip of each is on the devices at once.
+      num_workers: processes that read; 0 reads in threads.
+      mesh: of the devices.
+      shuffle_frames: whether the frames of every clip are put in random order first, the same order for the same
+        video every time: a network that loses nothing by it does not look at motion.
+    """
+    totals: dict[str, metrics.Sum] | None = None
+    label = np.zeros(len(videos), int)
+    probs: np.ndarray | None = None
+    rows = infer_videos(
+        videos,
+        view,
+        infer_clips,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        mesh=mesh,
+        shuffle_frames=shuffle_frames,
+    )
+    count = 0
+    for batch, answers in rows:
+        real = batch["mask"]
+        sums = batch_sums(answers, batch["label"], real)
+        totals = sums if totals is None else metrics.add(totals, sums)
+        if probs is None:
+            probs = np.zeros((len(videos), answers.probs.shape[-1]), np.float32)
+        probs[batch["position"][real]] = answers.probs.mean(axis=1)[real]
+        label[batch["position"][real]] = batch["label"][real]
+        count += int(real.sum())
+    assert totals is not None
+    assert probs is not None
+    assert count == len(videos), f"{count} videos were evaluated, not {len(videos)}"
+    return Evaluation(metrics.means(totals), label, probs)
+
+
+def infer_videos(
+    videos: VideoSequence,
+    view: TestView,
+    infer_clips: Callable[[Any], ClipAnswers],
+    *,
+    batch_size: int,
+    num_workers: int,
+    mesh: Mesh,
+    shuffle_frames: bool = False,
+) -> Iterator[tuple[dict[str, np.ndarray], ClipAnswers]]:
+    """Yields, batch by batch, `label, mask, position (b)` and the answers `(b n k)` to every view."""
+    shard = Shard(jax.process_index(), jax.process_count())
+    for batch in test_batches(videos, view, batch_size=batch_size, num_workers=num_workers, shard=shard):
+        clips = batch.pop("clips")
+        if shuffle_frames:
+            clips = np.stack([_shuffled(views, int(i)) for views, i in zip(clips, batch["position"], strict=True)])
+        answers = answer_views(lambda view_clips: infer_clips(meshes.put_batch(view_clips, mesh)), clips)
+        yield meshes.gather(meshes.put_batch(batch, mesh), mesh), answers
+
+
+def batch_sums(answers: ClipAnswers, label: np.ndarray, mask: np.ndarray) -> dict[str, metrics.Sum]:
+    """Returns the sums behind the metrics of one batch, for answers `(b n k)`, label `(b)` and mask `(b)`."""
+    probs, log_probs = np.asarray(answers.probs), np.asarray(answers.log_probs)
+    clip_label = np.broadcast_to(label[:, None], probs.shape[:2])
+    loss = -np.take_along_axis(log_probs, clip_label[..., None], axis=-1)[..., 0]
+    video_probs = probs.mean(axis=1)
+    return {
+        "clip@1": metrics.masked_sum(metrics.hits(probs, clip_label, top=1), mask[:, None]),
+        "video@1": metrics.masked_sum(metrics.hits(video_probs, label, top=1), mask),
+        "video@5": metrics.masked_sum(metrics.hits(video_probs, label, top=5), mask),
+        "loss": metrics.masked_sum(loss, mask[:, None]),
+    }
+
+
+def _shuffled(views: np.ndarray, position: int) -> np.ndarray:
+    """Returns `(n t h w c)` with the frames of all views in one random order that the position decides."""
+    return views[:, np.random.default_rng(position).permutation(views.shape[1])]

@@ -1,0 +1,68 @@
+"""Votes to answers: the one rule by which training, evaluation and prediction read a network's votes.
+
+Votes `(b v k)` are logits of independent opinions on one clip. The loss is their mean cross-entropy; the answer for
+a clip is the mean of their softmax; the answer for a video is the mean over its clips.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from vjax.ops.frames import to_float
+
+
+class Normalization(NamedTuple):
+    """Mean and standard deviation of the channels, for frames in [0, 1]."""
+
+    mean: tuple[float, ...] = (0.45, 0.45, 0.45)
+    std: tuple[float, ...] = (0.225, 0.225, 0.225)
+
+
+class ClipAnswers(NamedTuple):
+    """What a network says of each clip.
+
+    Attributes:
+      probs: `(b k)`, the mean over votes of softmax.
+      log_probs: `(b k)`, the mean over votes of log softmax; minus its entry at the label is the loss.
+    """
+
+    probs: jax.Array
+    log_probs: jax.Array
+
+
+def answer(votes: jax.Array) -> ClipAnswers:
+    """Returns the answers `(b k)` that votes `(b v k)` amount to."""
+    log_probs = jax.nn.log_softmax(votes.astype(jnp.float32))
+    return ClipAnswers(jnp.exp(log_probs).mean(axis=1), log_probs.mean(axis=1))
+
+
+def vote_loss(votes: jax.Array, label: jax.Array, *, label_smoothing: float) -> jax.Array:
+    """Returns the mean cross-entropy over votes `(b v k)`, one number for each clip `(b)`.
+
+    Args:
+      votes: logits.
+      label: `(b)`, class indices.
+      label_smoothing: share of the target that is spread over all classes evenly.
+    """
+    votes = votes.astype(jnp.float32)
+    target = optax.smooth_labels(jax.nn.one_hot(label, votes.shape[-1]), label_smoothing)
+    return optax.softmax_cross_entropy(votes, target[:, None]).mean(axis=1)
+
+
+def infer(network: nn.Module, variables: Any, clips: jax.Array, *, normalization: Normalization) -> ClipAnswers:
+    """Returns a network's answers to uint8 clips `(b t h w c)`; pure, to be jitted by the caller."""
+    return answer(network.apply(variables, to_float(clips, **normalization._asdict()), train=False))
+
+
+def answer_views(infer_clips: Callable[[np.ndarray], ClipAnswers], views: np.ndarray) -> ClipAnswers:
+    """Returns the answers `(b n k)` for the n views of every video, `(b n t h w c)`.
+
+    One view of every video goes through the network at a time, so the number of views never decides the memory.
+    """
+    answers = [infer_clips(views[:, index]) for index in range(views.shape[1])]
+    return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves], axis=1), *answers)

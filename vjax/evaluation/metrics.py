@@ -1,0 +1,55 @@
+"""Sums before means: metrics are totals and weights until the end, so that no batch size changes a number."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+
+class Sum(NamedTuple):
+    """A total and its weight."""
+
+    total: ArrayLike
+    weight: ArrayLike
+
+
+def masked_sum(values: ArrayLike, mask: ArrayLike | None = None) -> Sum:
+    """Returns the sum of values and of what they weigh; a false mask takes a value out, whatever it is."""
+    values = jnp.asarray(values, jnp.float32)
+    weights = jnp.ones_like(values) if mask is None else jnp.broadcast_to(mask, values.shape).astype(jnp.float32)
+    return Sum(jnp.where(weights > 0, values, 0).sum(), weights.sum())
+
+
+def add(left: Mapping[str, Sum], right: Mapping[str, Sum]) -> dict[str, Sum]:
+    """Returns the sums of two parts of the data as those of the whole."""
+    return {
+        name: Sum(np.add(left[name].total, right[name].total), np.add(left[name].weight, right[name].weight))
+        for name in left
+    }
+
+
+def means(sums: Mapping[str, Sum]) -> dict[str, float]:
+    """Returns total over weight, by name; NaN where nothing was weighed."""
+    return {
+        name: float(part.total) / float(part.weight) if float(part.weight) else float("nan")
+        for name, part in sums.items()
+    }
+
+
+def hits(probs: np.ndarray, label: np.ndarray, *, top: int) -> np.ndarray:
+    """Returns whether the label is among the `top` most probable classes, for probs `(*b k)` and label `(*b)`.
+
+    A class that is exactly as probable as the label counts before it: a network that says the same of every
+    class is right about nothing by chance of order.
+    """
+    of_label = np.take_along_axis(probs, label[..., None], axis=-1)
+    return (probs >= of_label).sum(axis=-1) <= top
+
+
+def confusion_matrix(label: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:
+    """Returns counts `(k k)`: row is the label, column the prediction."""
+    matrix = np.zeros((num_classes, num_classes), int)
+    np.add.at(matrix, (label, prediction), 1)
+    return matrix

@@ -1,0 +1,79 @@
+"""Files to ranked class names, by the very path that evaluation takes."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from jax.sharding import Mesh
+
+from vjax.data.sources import Video
+from vjax.data.transforms import TestView
+from vjax.evaluation.evaluate import infer_videos
+from vjax.evaluation.infer import ClipAnswers
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipPrediction:
+    """The answer for one clip of a video.
+
+    Attributes:
+      start_s: of its first frame, in seconds from the video's start.
+      end_s: of the end of its last frame; a looped clip ends with its video.
+      probs: `(k)`.
+    """
+
+    start_s: float
+    end_s: float
+    probs: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """The answer for a video.
+
+    Attributes:
+      name: of the video.
+      probs: `(k)`, the mean over its clips.
+      clips: the answers for its clips, in order of time.
+    """
+
+    name: str
+    probs: np.ndarray
+    clips: list[ClipPrediction]
+
+    def ranked(self, class_names: Sequence[str]) -> list[tuple[str, float]]:
+        """Returns names and probabilities, the most probable first."""
+        return rank(self.probs, class_names)
+
+
+def rank(probs: np.ndarray, class_names: Sequence[str]) -> list[tuple[str, float]]:
+    """Returns names and probabilities `(k)`, the most probable first."""
+    return [(class_names[i], float(probs[i])) for i in np.argsort(-probs, kind="stable")]
+
+
+def predict(
+    videos: Sequence[Video],
+    view: TestView,
+    infer_clips: Callable[[Any], ClipAnswers],
+    *,
+    batch_size: int,
+    mesh: Mesh,
+) -> list[Prediction]:
+    """Returns the predictions for videos, in their order; arguments as in `evaluate`."""
+    predictions = []
+    rows = infer_videos(videos, view, infer_clips, batch_size=batch_size, num_workers=0, mesh=mesh)
+    for batch, answers in rows:
+        for position, probs in zip(batch["position"][batch["mask"]], answers.probs[batch["mask"]], strict=True):
+            video = videos[int(position)]
+            predictions.append(Prediction(video.name, probs.mean(axis=0), _by_clip(video, view, probs)))
+    return predictions
+
+
+def _by_clip(video: Video, view: TestView, probs: np.ndarray) -> list[ClipPrediction]:
+    """Returns the predictions `(n k)` by clip: the mean over a clip's crops, with its place in time."""
+    by_clip = probs.reshape(view.num_clips, view.num_crops, -1).mean(axis=1)
+    return [
+        ClipPrediction(float(indices.min() / video.fps), float((indices.max() + 1) / video.fps), clip)
+        for indices, clip in zip(view.indices(video), by_clip, strict=True)
+    ]

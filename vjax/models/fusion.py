@@ -1,0 +1,138 @@
+"""The classic ladder: four modules, five ways of fusing time, side by side.
+
+Every network maps clips `(b t h w c)`, float, to votes `(b v k)`: logits of independent opinions on one clip. A
+single-frame network casts one vote a frame (v = t), all others cast one (v = 1). Each takes a trunk
+(models/trunks.py), 2D or 3D as its `temporal_trunk` says.
+
+Source: Karpathy et al. 2014, "Large-scale video classification with convolutional neural networks" (single frame,
+early, late and slow fusion). Deviations: the trunk is a parameter and shared by all; late fusion looks at all
+frames, not at two; slow fusion convolves and pools over time in every layer, as 3D CNNs do (Tran et al. 2015).
+"""
+
+from typing import ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from vjax.errors import InputError
+
+
+class SingleFrame(nn.Module):
+    """A 2D CNN on every frame by itself; t votes, averaged as probabilities at test time."""
+
+    temporal_trunk: ClassVar[bool] = False
+    num_classes: int
+    trunk: nn.Module
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, clips: jax.Array, *, train: bool) -> jax.Array:
+        """Maps `(b t h w c)` to votes `(b t k)`."""
+        features = per_frame(self.trunk, clips, train=train)
+        return Head(self.num_classes, self.dropout, name="head")(features.mean((2, 3)), train=train)
+
+
+class LateFusion(nn.Module):
+    """The same 2D trunk on every frame; time is fused at the end.
+
+    Attributes:
+      fuse: "concat" flattens and concatenates the features of all frames for an MLP, which then knows the order
+        of frames and is bound to the clip's length and size; "pool" averages over time and space.
+      hidden: width of the MLP's hidden layer, for "concat".
+    """
+
+    temporal_trunk: ClassVar[bool] = False
+    num_classes: int
+    trunk: nn.Module
+    fuse: str = "concat"
+    hidden: int = 256
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, clips: jax.Array, *, train: bool) -> jax.Array:
+        """Maps `(b t h w c)` to votes `(b 1 k)`."""
+        if self.fuse not in ("concat", "pool"):
+            raise InputError(f"late_fusion's fuse is 'concat' or 'pool', got {self.fuse!r}")
+        features = per_frame(self.trunk, clips, train=train)
+        if self.fuse == "pool":
+            fused = features.mean((1, 2, 3))
+        else:
+            flat = features.reshape(len(clips), -1)
+            check_bound(self, "hidden", flat.shape[-1], "late_fusion with fuse='concat'")
+            fused = nn.relu(nn.Dense(self.hidden, dtype=features.dtype, name="hidden")(flat))
+        return Head(self.num_classes, self.dropout, name="head")(fused[:, None], train=train)
+
+
+class EarlyFusion(nn.Module):
+    """Time folded into channels: the first 2D convolution sees all frames at once and collapses time."""
+
+    temporal_trunk: ClassVar[bool] = False
+    num_classes: int
+    trunk: nn.Module
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, clips: jax.Array, *, train: bool) -> jax.Array:
+        """Maps `(b t h w c)` to votes `(b 1 k)`."""
+        check_rank(clips)
+        b, t, h, w, c = clips.shape
+        folded = clips.transpose(0, 2, 3, 1, 4).reshape(b, 1, h, w, t * c)
+        features = self.trunk(folded, train=train)
+        return Head(self.num_classes, self.dropout, name="head")(features.mean((2, 3)), train=train)
+
+
+class SlowFusion(nn.Module):
+    """The 3D CNN: convolution and pooling over space and time in every layer, so that time shrinks slowly."""
+
+    temporal_trunk: ClassVar[bool] = True
+    num_classes: int
+    trunk: nn.Module
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, clips: jax.Array, *, train: bool) -> jax.Array:
+        """Maps `(b t h w c)` to votes `(b 1 k)`."""
+        check_rank(clips)
+        features = self.trunk(clips, train=train)
+        fused = features.mean((1, 2, 3))
+        return Head(self.num_classes, self.dropout, name="head")(fused[:, None], train=train)
+
+
+class Head(nn.Module):
+    """Dropout and a linear layer to logits, in float32 whatever the trunk computes in."""
+
+    num_classes: int
+    dropout: float
+
+    @nn.compact
+    def __call__(self, features: jax.Array, *, train: bool) -> jax.Array:
+        """Maps `(b v d)` to `(b v k)`."""
+        features = nn.Dropout(self.dropout, deterministic=not train)(features.astype(jnp.float32))
+        return nn.Dense(self.num_classes, name="logits")(features)
+
+
+def per_frame(trunk: nn.Module, clips: jax.Array, *, train: bool) -> jax.Array:
+    """Applies a 2D trunk to every frame of `(b t h w c)` as a clip of its own: `(b t h' w' d)`."""
+    check_rank(clips)
+    batch, num_frames = clips.shape[:2]
+    frames = clips.reshape(batch * num_frames, 1, *clips.shape[2:])
+    features = trunk(frames, train=train)
+    return features.reshape(batch, num_frames, *features.shape[2:])
+
+
+def check_rank(clips: jax.Array) -> None:
+    """Raises an InputError unless the clips have the axes `(b t h w c)`."""
+    if clips.ndim != 5:
+        raise InputError(f"a network takes clips (b t h w c), rank 5; got shape {clips.shape}")
+
+
+def check_bound(module: nn.Module, layer: str, num_features: int, what: str) -> None:
+    """Raises an InputError where a layer was initialised for clips of another length or size."""
+    if module.has_variable("params", layer):
+        expected = module.get_variable("params", layer)["kernel"].shape[0]
+        if expected != num_features:
+            raise InputError(
+                f"{what} is bound to the clip length and frame size it was initialised with: it takes "
+                f"{expected} features, these clips give {num_features}; use clips of the same shape"
+            )

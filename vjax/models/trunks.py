@@ -1,0 +1,132 @@
+"""Trunks: clips `(b t h w c)` to features `(b t' h' w' d)`, in 2D (frame by frame) or 3D, from one description.
+
+A trunk is 3D where `temporal` is true: kernels and strides then reach over time as they do over space. Else every
+kernel is one frame deep and time is left alone. Nothing else differs, so networks that share a trunk's
+description can be compared.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from vjax.errors import InputError
+from vjax.models.conv import Conv, Triple, max_pool
+
+
+class SmallTrunk(nn.Module):
+    """Stages of convolution (3 wide), norm, ReLU, each followed by a max pool of 2.
+
+    Attributes:
+      temporal: whether kernels (3) and pools (2) reach over time.
+      widths: channels of each stage.
+      depth: convolutions in each stage.
+      norm: "batch" or "group".
+      dtype: of the computation; parameters and norm statistics stay float32.
+    """
+
+    temporal: bool
+    widths: Sequence[int] = (16, 32, 64)
+    depth: int = 1
+    norm: str = "batch"
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Maps `(b t h w c)` to `(b t' h' w' d)`, each size halved once a stage (time only where temporal)."""
+        smallest = 2 ** len(self.widths)
+        check_size(x, min_frames=smallest if self.temporal else 1, min_size=smallest, what="the small trunk")
+        norm = norm_layer(self.norm, train=train, dtype=self.dtype)
+        for width in self.widths:
+            for _ in range(self.depth):
+                x = nn.relu(norm()(Conv(width, _reach(3, temporal=self.temporal), dtype=self.dtype)(x)))
+            x = max_pool(x, _reach(2, temporal=self.temporal))
+        return x
+
+
+class ResNet18(nn.Module):
+    """ResNet-18: R3D-18 where temporal, the same network on single frames where not.
+
+    Source: Tran et al. 2018, "A closer look at spatiotemporal convolutions for action recognition" (R3D; R2D and
+    f-R2D on frames): a stem of stride 1 x 2 x 2 without max pool, stages two to four halve time and space.
+
+    Attributes:
+      temporal: whether kernels and the strides of stages two to four reach over time.
+      widths: channels of the four stages.
+      norm: "batch" or "group".
+      dtype: of the computation; parameters and norm statistics stay float32.
+    """
+
+    temporal: bool
+    widths: Sequence[int] = (64, 128, 256, 512)
+    norm: str = "batch"
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Maps `(b t h w c)` to `(b t' h' w' d)`: space over 16, time over 8 where temporal, rounded up."""
+        check_size(x, min_frames=1, min_size=1, what="the resnet18 trunk")
+        norm = norm_layer(self.norm, train=train, dtype=self.dtype)
+        stem_kernel = (3 if self.temporal else 1, 7, 7)
+        x = nn.relu(norm()(Conv(self.widths[0], stem_kernel, (1, 2, 2), dtype=self.dtype)(x)))
+        for stage, width in enumerate(self.widths):
+            for block in range(2):
+                stride = 2 if stage > 0 and block == 0 else 1
+                x = BasicBlock(width, stride, temporal=self.temporal, norm=norm, dtype=self.dtype)(x)
+        return x
+
+
+class BasicBlock(nn.Module):
+    """Two convolutions and a shortcut, which is projected where the shape changes.
+
+    Source: He et al. 2016, "Deep residual learning for image recognition".
+    """
+
+    features: int
+    stride: int
+    temporal: bool
+    norm: Callable[..., nn.Module]
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `(b t h w c)` to `(b t' h' w' features)`."""
+        kernel = _reach(3, temporal=self.temporal)
+        strides = _reach(self.stride, temporal=self.temporal)
+        y = nn.relu(self.norm()(Conv(self.features, kernel, strides, dtype=self.dtype)(x)))
+        # The last norm starts at zero, so that every block starts as the identity (Goyal et al. 2017).
+        y = self.norm(scale_init=nn.initializers.zeros)(Conv(self.features, kernel, dtype=self.dtype)(y))
+        if x.shape != y.shape:
+            x = self.norm()(Conv(self.features, (1, 1, 1), strides, dtype=self.dtype)(x))
+        return nn.relu(x + y)
+
+
+TRUNKS = {"small": SmallTrunk, "resnet18": ResNet18}
+
+
+def norm_layer(kind: str, *, train: bool, dtype: Any) -> Callable[..., nn.Module]:
+    """Returns what makes a norm layer: `"batch"` over everything but channels, `"group"` within each clip.
+
+    A batch norm's statistics are those of the global batch: under a sharded jit the mean is over all devices.
+    """
+    if kind == "batch":
+        return functools.partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=dtype)
+    if kind == "group":
+        return functools.partial(nn.GroupNorm, num_groups=None, group_size=8, dtype=dtype)
+    raise InputError(f"a trunk's norm is 'batch' or 'group', got {kind!r}")
+
+
+def check_size(x: jax.Array, *, min_frames: int, min_size: int, what: str) -> None:
+    """Raises an InputError where clips `(b t h w c)` are shorter or smaller than a network can take."""
+    num_frames, height, width = x.shape[1:4]
+    if num_frames < min_frames:
+        raise InputError(f"{what} needs clips of at least {min_frames} frames, got {num_frames}")
+    if min(height, width) < min_size:
+        raise InputError(f"{what} needs frames of at least {min_size} x {min_size}, got {height} x {width}")
+
+
+def _reach(size: int, *, temporal: bool) -> Triple:
+    return (size if temporal else 1, size, size)

@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: sampling of frames, geometry of frames, temporal filters."""

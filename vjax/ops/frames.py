@@ -1,0 +1,78 @@
+"""The geometry of frames: boxes to cut, resizing, flipping, uint8 to float.
+
+Everything on the host works on uint8 `(*b h w c)` and treats all frames of a clip alike; `to_float` runs on the
+device, inside the jitted step.
+"""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
+
+
+def as_size(size: int | Sequence[int]) -> tuple[int, int]:
+    """Returns `(h, w)`; a single number means a square."""
+    height, width = (size, size) if isinstance(size, int) else size
+    return int(height), int(width)
+
+
+def random_box(
+    rng: np.random.Generator, *, height: int, width: int, aspect: float, area: tuple[float, float], stretch: float
+) -> Box:
+    """Returns a random box inside a frame: the box of a random resized crop.
+
+    Args:
+      rng: draws exactly four numbers, whatever comes of them.
+      height: of the frame, in pixels.
+      width: of the frame, in pixels.
+      aspect: width / height of the output that the box will be resized to.
+      area: lowest and highest share of the largest box of that aspect that fits the frame.
+      stretch: the box's aspect is off by a factor in [1 / stretch, stretch], log-uniform.
+
+    Source: Szegedy et al. 2015, "Going deeper with convolutions", section 6. Deviations: the share is of the
+    largest box that fits, not of the frame, and a box that does not fit is shrunk, not drawn again, so that
+    every clip uses the same number of draws.
+    """
+    share, log_ratio, x, y = rng.random(4)
+    ratio = aspect * stretch ** (2 * log_ratio - 1)
+    full = largest_box(height=height, width=width, aspect=aspect)
+    box_area = (full[2] - full[0]) * (full[3] - full[1]) * (area[0] + share * (area[1] - area[0]))
+    box_width = min(math.sqrt(box_area * ratio), width)
+    box_height = min(math.sqrt(box_area / ratio), height)
+    left, top = x * (width - box_width), y * (height - box_height)
+    return left, top, left + box_width, top + box_height
+
+
+def largest_box(*, height: int, width: int, aspect: float, position: float = 0.5) -> Box:
+    """Returns the largest box of an aspect inside a frame; `position` in [0, 1] slides it along the longer side."""
+    box_width, box_height = min(width, height * aspect), min(height, width / aspect)
+    left, top = position * (width - box_width), position * (height - box_height)
+    return left, top, left + box_width, top + box_height
+
+
+def crop_resize(frames: np.ndarray, *, box: Box, size: tuple[int, int], flip: bool = False) -> np.ndarray:
+    """Returns uint8 `(t h w c)` cut out of uint8 `(t h' w' c)` at one box, resized (bilinear, antialiased)."""
+    height, width = size
+    resized = [
+        np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling.BILINEAR, box=_inside(box, frame)))
+        for frame in frames
+    ]
+    clip = np.stack(resized)
+    return np.ascontiguousarray(clip[:, :, ::-1]) if flip else clip
+
+
+def to_float(frames: jax.Array, *, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
+    """Returns float32 `(frames / 255 - mean) / std`, channel by channel, for uint8 `(*b h w c)`."""
+    scale = 1 / (255 * jnp.asarray(std, jnp.float32))
+    return frames.astype(jnp.float32) * scale - jnp.asarray(mean, jnp.float32) / jnp.asarray(std, jnp.float32)
+
+
+def _inside(box: Box, frame: np.ndarray) -> Box:
+    """Returns the box without the rounding errors that put it a hair outside the frame."""
+    left, top, right, bottom = box
+    return max(left, 0.0), max(top, 0.0), min(right, float(frame.shape[1])), min(bottom, float(frame.shape[0]))

@@ -1,0 +1,1 @@
+"""The train step and all that surrounds it: optimizers, checkpoints, logs and the loop."""

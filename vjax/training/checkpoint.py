@@ -1,0 +1,87 @@
+"""Checkpoints of a run: written in the background, the newest few and the best kept, none ever half written."""
+
+from pathlib import Path
+from typing import Any
+
+import flax.traverse_util
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from vjax.errors import InputError
+
+BEST_BY = "video@1"
+
+
+class Checkpoints:
+    """The checkpoints of one work directory.
+
+    A checkpoint holds a state and, where it was evaluated, its metrics. The data position is the state's step:
+    the pipeline starts at any step exactly, so there is nothing else to keep. Orbax writes to a temporary folder
+    and renames it when it is whole, so a kill at any time leaves the checkpoints before it.
+    """
+
+    def __init__(self, directory: str | Path, *, num_newest: int = 2):
+        """Opens the folder; it is made with the first save."""
+        newest = preservation_policy.LatestN(num_newest)
+        best = preservation_policy.BestN(
+            get_metric_fn=lambda found: found[BEST_BY], n=1, keep_checkpoints_without_metrics=False
+        )
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=preservation_policy.AnyPreservationPolicy([newest, best]),
+            best_fn=lambda found: found[BEST_BY],
+            cleanup_tmp_directories=True,
+        )
+        self._manager = ocp.CheckpointManager(Path(directory).absolute(), options=options)
+
+    def save(self, step: int, state: Any, *, metrics: dict[str, float] | None) -> None:
+        """Starts to write a checkpoint; returns before it is written."""
+        self._manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics, force=True)
+
+    def latest_step(self) -> int | None:
+        """Returns the step of the newest checkpoint, None where there is none."""
+        return self._manager.latest_step()
+
+    def best_step(self) -> int | None:
+        """Returns the step of the checkpoint with the highest video@1; the newest if none was evaluated."""
+        return self._manager.best_step()
+
+    def restore(self, step: int, like: Any) -> Any:
+        """Returns the state of a step.
+
+        Args:
+          step: of the checkpoint.
+          like: a state of the same structure and shapes, of arrays or `ShapeDtypeStruct`s with shardings.
+
+        Raises:
+          InputError: the checkpoint holds another network, or one with another number of classes.
+        """
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        found = self._manager.item_metadata(step)
+        _check_params(found["params"], like.params, where=f"checkpoint {self._manager.directory / str(step)}")
+        return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+
+    def wait(self) -> None:
+        """Waits until everything saved is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits, then lets go of the folder."""
+        self._manager.close()
+
+
+def _check_params(found: Any, wanted: Any, *, where: str) -> None:
+    """Compares the shapes of parameters, by name; the message speaks of the first that differs."""
+    shapes_found, shapes_wanted = _shapes(found), _shapes(wanted)
+    for name in sorted(shapes_found.keys() | shapes_wanted.keys()):
+        if shapes_found.get(name) != shapes_wanted.get(name):
+            raise InputError(
+                f"{where} does not fit the network: parameter {name} has shape {shapes_found.get(name)} in the "
+                f"checkpoint and {shapes_wanted.get(name)} in the network (the head's last axis is the number of "
+                "classes); use the config and the class list it was trained with, or another work directory"
+            )
+
+
+def _shapes(params: Any) -> dict[str, tuple[int, ...]]:
+    flat = flax.traverse_util.flatten_dict(params, sep="/")
+    return {name: tuple(leaf.shape) for name, leaf in flat.items()}

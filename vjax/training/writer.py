@@ -1,0 +1,137 @@
+"""Where a run's numbers go: JSON lines, TensorBoard events, and a terminal."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, TextIO
+
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+
+class Writer(Protocol):
+    """Takes numbers by step."""
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Takes numbers by name."""
+
+    def advance(self, step: int) -> None:
+        """Hears that a step was taken."""
+
+    def close(self) -> None:
+        """Writes what is left."""
+
+
+class JsonLines:
+    """One JSON object a line: `{"step": 100, "train/loss": 0.5}`."""
+
+    def __init__(self, path: str | Path, *, start_step: int):
+        """Opens the file; lines past `start_step` are of steps that will be taken again, and are dropped."""
+        self._path = Path(path)
+        if self._path.exists():
+            lines = self._path.read_text().splitlines(keepends=True)
+            self._path.write_text("".join(line for line in lines if _is_before(line, start_step)))
+        self._stream = self._path.open("a")
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes a line, at once."""
+        self._stream.write(json.dumps({"step": step, **values}) + "\n")
+        self._stream.flush()
+
+    def advance(self, step: int) -> None:
+        """Writes nothing."""
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._stream.close()
+
+
+class TensorBoard:
+    """Event files for TensorBoard, written without TensorFlow."""
+
+    def __init__(self, directory: str | Path, *, start_step: int):
+        """Opens a new event file; TensorBoard then ignores older events past `start_step`."""
+        self._writer = SummaryWriter(str(directory), purge_step=start_step + 1)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Adds a point to each curve."""
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+
+    def advance(self, step: int) -> None:
+        """Writes nothing."""
+
+    def close(self) -> None:
+        """Writes what is left."""
+        self._writer.close()
+
+
+class Console:
+    """A progress bar on a terminal, plain lines elsewhere."""
+
+    def __init__(self, stream: TextIO, *, start_step: int, num_steps: int):
+        """Starts the clock; nothing is shown before the first numbers."""
+        self._stream, self._num_steps = stream, num_steps
+        self._start_step, self._started = start_step, time.perf_counter()
+        self._bar = None
+        if stream.isatty():
+            self._bar = tqdm(total=num_steps, initial=start_step, file=stream, unit="step", dynamic_ncols=True)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Shows the numbers: those of training in the bar, those of evaluation on a line that stays."""
+        words = describe(values)
+        if self._bar is None:
+            self._line(f"step {step}/{self._num_steps}  {words}  {self._time_left(step)} left")
+        elif any(name.startswith("test/") for name in values):
+            self._line(f"step {step}  {words}")
+        else:
+            self._bar.set_postfix_str(words)
+
+    def advance(self, step: int) -> None:
+        """Moves the bar."""
+        if self._bar is not None:
+            self._bar.update(step - self._bar.n)
+
+    def close(self) -> None:
+        """Leaves the bar as it is and goes to a new line."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _line(self, text: str) -> None:
+        tqdm.write(text, file=self._stream)
+        self._stream.flush()
+
+    def _time_left(self, step: int) -> str:
+        per_step = (time.perf_counter() - self._started) / max(1, step - self._start_step)
+        minutes, seconds = divmod(round(per_step * (self._num_steps - step)), 60)
+        return f"{minutes}:{seconds:02d}"
+
+
+def describe(values: Mapping[str, float]) -> str:
+    """Returns numbers in a line: `loss 0.512  clip@1 0.873  121 clips/s`."""
+    words = []
+    for name, value in values.items():
+        short = name.removeprefix("train/")
+        if short == "clips_per_s":
+            words.append(f"{value:.0f} clips/s")
+        elif short == "data_wait":
+            words.append(f"{value:.0%} waiting for data")
+        elif short == "learning_rate":
+            words.append(f"lr {value:.2g}")
+        else:
+            words.append(f"{short} {value:.3f}")
+    return "  ".join(words)
+
+
+def write_all(writers: Sequence[Writer], step: int, values: Mapping[str, float]) -> None:
+    """Gives the numbers to every writer."""
+    for writer in writers:
+        writer.scalars(step, values)
+
+
+def _is_before(line: str, step: int) -> bool:
+    try:
+        return json.loads(line)["step"] <= step
+    except json.JSONDecodeError:  # the last line of a killed run
+        return False
