@@ -1,8 +1,8 @@
-"""Trains a video network: python train.py --config configs/quickstart.py [--workdir DIR] [--config.KEY=VALUE ...]."""
+"""Trains and evaluates a video network: python train.py --config configs/quickstart.py [--workdir DIR]."""
 
 import sys
 
-from vjax.__main__ import train_command
+from vjax.__main__ import train_main
 
 if __name__ == "__main__":
-    sys.exit(train_command(sys.argv[1:]))
+    sys.exit(train_main())

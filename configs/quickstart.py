@@ -11,7 +11,7 @@ def get_config() -> ConfigDict:
     config.seed = 0
     config.source = dict(name="moving_shapes", data_dir="runs/data", label="motion", num_train=2000, num_test=200)
     config.held_out = ""
-    config.clip = dict(num_frames=8, size=32, stride=2)
+    config.clip = dict(num_frames=8, size=32, stride=1)
     config.augment = dict(area=(0.6, 1.0), stretch=1.15, flip=False)  # a flip would turn left into right
     config.normalization = dict(mean=(0.45, 0.45, 0.45), std=(0.225, 0.225, 0.225))
     config.network = dict(name="slow_fusion", dropout=0.0, dtype="float32")

@@ -1,25 +1,250 @@
-"""The `vjax` command and the front door `train.py`."""
+"""The command line: `vjax evaluate | predict | compare | filter`, and what stands behind `train.py`.
+
+Nothing is worked out here: arguments go in, tables and JSON come out, and an InputError becomes one line on stderr
+and an exit code of 2.
+"""
 
 import argparse
+import json
+import logging
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from vjax import run
-from vjax.config import load_config
+from vjax.compare import COLUMNS, compare
+from vjax.config import PREFIX, load_config
+from vjax.data import decode, encode, sources
 from vjax.errors import InputError
+from vjax.evaluation.predict import Prediction, predict, rank
+from vjax.ops import filters
+from vjax.tables import format_table
+
+_METRICS = ("clip@1", "video@1", "video@5", "loss", "num_videos", "bad_videos")
+_TOP = 5  # classes shown of a ranking
 
 
-def train_command(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser("train.py")
-    parser.add_argument("--config")
-    parser.add_argument("--workdir")
-    args, overrides = parser.parse_known_args(argv)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the `vjax` command; returns its exit code."""
+    parser = argparse.ArgumentParser("vjax", description="Video classification in JAX/Flax.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_evaluate(commands)
+    _add_predict(commands)
+    _add_compare(commands)
+    _add_filter(commands)
+    return _run(parser, argv)
+
+
+def train_main(argv: Sequence[str] | None = None) -> int:
+    """Runs `train.py`; returns its exit code."""
+    parser = argparse.ArgumentParser("train.py", description="Trains and evaluates a video network.")
+    _add_config(parser)
+    parser.add_argument("--workdir", help="where the run is kept (default: runs/NAME OF THE CONFIG)")
+    parser.set_defaults(command=_train)
+    return _run(parser, argv)
+
+
+def _run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
+    args, rest = parser.parse_known_args(argv)
+    overrides = [word for word in rest if word.startswith(PREFIX)] if hasattr(args, "config") else []
+    unknown = [word for word in rest if word not in overrides]
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    logging.getLogger("absl").setLevel(logging.ERROR)  # orbax and tfds warn about what is meant to be so
     try:
-        config = load_config(args.config, overrides)
-        result = run.train(config, args.workdir or Path("runs") / Path(args.config).stem)
+        return args.command(args, overrides) or 0
     except InputError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
-    print(result)
-    return 0
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the newest checkpoint", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of a pipe has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", required=True, help="a config file; FILE:tiny for its smallest version")
+    parser.epilog = "Any key of the config is set by --config.KEY=VALUE, for example --config.num_steps=1000."
+
+
+def _train(args: argparse.Namespace, overrides: Sequence[str]) -> None:
+    config = load_config(args.config, overrides)
+    workdir = Path(args.workdir or Path("runs") / Path(args.config.partition(":")[0]).stem)
+    if run.finished_result(workdir):
+        print(f"{workdir} holds a finished run; choose another --workdir to train again", file=sys.stderr)
+    result = run.train(config, workdir)
+    _print_metrics(result)
+    print(f"\nwork directory: {workdir}")
+
+
+def _add_evaluate(commands: Any) -> None:
+    parser = commands.add_parser("evaluate", help="measure a trained network on its test split")
+    parser.add_argument("workdir")
+    parser.add_argument("--clips", type=int, help="clips of a video (default: as in training)")
+    parser.add_argument("--crops", type=int, choices=(1, 3), help="crops of a clip (default: as in training)")
+    parser.add_argument("--checkpoint", choices=("newest", "best"), default="newest")
+    parser.add_argument("--json", metavar="FILE", help="write everything, every video's answer included")
+    parser.set_defaults(command=_evaluate)
+
+
+def _evaluate(args: argparse.Namespace, _: Sequence[str]) -> None:
+    trained = run.load(args.workdir, checkpoint=args.checkpoint)
+    source = run.open_run_source(trained.settings)
+    view = run.change_view(trained.settings.test_view, num_clips=args.clips, num_crops=args.crops)
+    evaluation = trained.evaluate(source, view)
+    result = run.describe_result(evaluation, source, view, checkpoint=args.checkpoint)
+    by_class = dict(zip(trained.class_names, evaluation.class_accuracy, strict=True))
+    _print_metrics(result)
+    print()
+    print(_confusion_table(trained.class_names, evaluation.confusion, by_class))
+    if args.json:
+        rows = [
+            {
+                "name": source.test[i].name,
+                "label": trained.class_names[evaluation.label[i]],
+                "probs": _by_name(trained.class_names, evaluation.probs[i]),
+            }
+            for i in range(len(source.test))
+        ]
+        details = {"class_accuracy": by_class, "confusion": evaluation.confusion.tolist(), "videos": rows}
+        _write_json(args.json, result | {"class_names": list(trained.class_names)} | details)
+
+
+def _add_predict(commands: Any) -> None:
+    parser = commands.add_parser("predict", help="name the class of videos")
+    parser.add_argument("workdir")
+    parser.add_argument("videos", nargs="+", metavar="VIDEO")
+    parser.add_argument("--checkpoint", choices=("newest", "best"), default="newest")
+    parser.add_argument("--json", action="store_true", help="print JSON, all classes and clips included")
+    parser.set_defaults(command=_predict)
+
+
+def _predict(args: argparse.Namespace, _: Sequence[str]) -> int:
+    videos, errors = [], []
+    for path in args.videos:
+        try:
+            videos.append(sources.open_video(path))
+        except decode.VideoError as error:
+            errors.append(error)
+    trained = run.load(args.workdir, checkpoint=args.checkpoint)
+    predictions = predict(
+        videos,
+        trained.settings.test_view,
+        trained.infer_clips,
+        batch_size=trained.settings.test["batch_size"],
+        mesh=trained.mesh,
+    )
+    if args.json:
+        print(json.dumps([_prediction_json(found, trained.class_names) for found in predictions], indent=2))
+    else:
+        print("\n\n".join(_prediction_text(found, trained.class_names) for found in predictions))
+    for error in errors:
+        print(f"error: {error}", file=sys.stderr)
+    return 2 if errors else 0
+
+
+def _add_compare(commands: Any) -> None:
+    parser = commands.add_parser("compare", help="train the five networks on the same data and budget")
+    _add_config(parser)
+    parser.add_argument("--workdir", required=True)
+    parser.set_defaults(command=_compare)
+
+
+def _compare(args: argparse.Namespace, overrides: Sequence[str]) -> None:
+    rows = compare(load_config(args.config, overrides), args.workdir)
+    print(format_table(COLUMNS, [[row[column] for column in COLUMNS] for row in rows]))
+
+
+def _add_filter(commands: Any) -> None:
+    parser = commands.add_parser("filter", help="show the motion in a video")
+    parser.add_argument("video")
+    parser.add_argument("--op", required=True, choices=sorted(_FILTERS))
+    parser.add_argument("--at", type=int, help="row (xt) or column (yt); the middle one if not given")
+    parser.add_argument("--window", type=int, default=9, help="frames of the running median, odd (default: 9)")
+    parser.add_argument("--out", required=True, help="a PNG, GIF or MP4 file")
+    parser.set_defaults(command=_filter)
+
+
+def _filter(args: argparse.Namespace, _: Sequence[str]) -> None:
+    frames = decode.read_video(args.video)
+    fps = decode.probe(args.video).fps
+    encode.write_frames(args.out, _FILTERS[args.op](frames, args), fps=fps)
+
+
+def _foreground(frames: Any, _: argparse.Namespace) -> Any:
+    """What moves, in its own colours on black; specks under 2 pixels are taken for noise."""
+    return frames * filters.foreground_mask(frames, opening=2)[..., None]
+
+
+def _slice(cut: Callable[..., Any], what: str, axis: int) -> Callable[[Any, argparse.Namespace], Any]:
+    def apply(frames: Any, args: argparse.Namespace) -> Any:
+        at = frames.shape[axis] // 2 if args.at is None else args.at
+        return cut(frames, **{what: at})[None]
+
+    return apply
+
+
+_FILTERS: dict[str, Callable[[Any, argparse.Namespace], Any]] = {
+    "median": lambda frames, args: filters.median_filter(frames, window=args.window),
+    "background": lambda frames, _: filters.median_background(frames)[None],
+    "foreground": _foreground,
+    "xt": _slice(filters.xt_slice, "row", -3),
+    "yt": _slice(filters.yt_slice, "column", -2),
+}
+
+
+def _print_metrics(result: Mapping[str, Any]) -> None:
+    print(format_table(["result", "value"], [[name, result[name]] for name in _METRICS]))
+    print(f"\n{result['protocol']}")
+
+
+def _confusion_table(class_names: Sequence[str], confusion: Any, by_class: Mapping[str, float | None]) -> str:
+    columns = ["label \\ answer", *class_names, "accuracy"]
+    rows = [
+        [name, *(int(count) for count in counts), by_class[name]]
+        for name, counts in zip(class_names, confusion, strict=True)
+    ]
+    return format_table(columns, rows)
+
+
+def _prediction_text(prediction: Prediction, class_names: Sequence[str]) -> str:
+    ranked = prediction.ranked(class_names)[:_TOP]
+    lines = [prediction.name, *(f"  {probability:6.1%}  {name}" for name, probability in ranked), "  by clip:"]
+    for clip in prediction.clips:
+        name, probability = rank(clip.probs, class_names)[0]
+        lines.append(f"  {clip.start_s:6.1f} s to {clip.end_s:5.1f} s  {probability:6.1%}  {name}")
+    return "\n".join(lines)
+
+
+def _prediction_json(prediction: Prediction, class_names: Sequence[str]) -> dict[str, Any]:
+    return {
+        "name": prediction.name,
+        "ranked": [{"class": name, "probability": p} for name, p in prediction.ranked(class_names)],
+        "clips": [
+            {
+                "start_s": clip.start_s,
+                "end_s": clip.end_s,
+                "ranked": [{"class": name, "probability": p} for name, p in rank(clip.probs, class_names)],
+            }
+            for clip in prediction.clips
+        ],
+    }
+
+
+def _by_name(class_names: Sequence[str], probs: Any) -> dict[str, float]:
+    return {name: float(p) for name, p in zip(class_names, probs, strict=True)}
+
+
+def _write_json(path: str, content: Any) -> None:
+    try:
+        Path(path).write_text(json.dumps(content, indent=2) + "\n")
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -188,7 +188,7 @@ def train(config: Mapping[str, Any], workdir: str | Path, *, console: TextIO = s
     if finished := finished_result(workdir):
         return finished
 
-    source = open_source(settings.source, seed=settings.seed, held_out=settings.held_out)
+    source = open_run_source(settings)
     _keep_classes(workdir, source.class_names)
     _write_json(workdir / "preprocessing.json", _preprocessing(settings))
     _write_bad_videos(workdir / "bad_videos.csv", source.bad_videos)
@@ -286,13 +286,26 @@ def load(workdir: str | Path, *, checkpoint: str = "newest") -> Trained:
     return Trained(workdir, settings, class_names, network, state, mesh)
 
 
+def open_run_source(settings: Settings) -> Source:
+    """Returns the videos of a run, split as in its training."""
+    return open_source(settings.source, seed=settings.seed, held_out=settings.held_out)
+
+
 def finished_result(workdir: str | Path) -> dict[str, Any] | None:
     """Returns the result of a finished run, None where there is none."""
     path = Path(workdir) / "result.json"
     return _read_json(path) if path.exists() else None
 
 
-def describe_result(evaluation: Evaluation, source: Source, view: TestView) -> dict[str, Any]:
+def change_view(view: TestView, *, num_clips: int | None, num_crops: int | None) -> TestView:
+    """Returns a view with another number of clips and crops, where one is given."""
+    changes = {"num_clips": num_clips, "num_crops": num_crops}
+    return dataclasses.replace(view, **{key: value for key, value in changes.items() if value is not None})
+
+
+def describe_result(
+    evaluation: Evaluation, source: Source, view: TestView, *, checkpoint: str = "newest"
+) -> dict[str, Any]:
     """Returns metrics with what they were measured on: the contents of `result.json`."""
     bad = sum(video.split == "test" for video in source.bad_videos)
     num_videos = len(source.test)
@@ -302,7 +315,7 @@ def describe_result(evaluation: Evaluation, source: Source, view: TestView) -> d
         "bad_train_videos": len(source.bad_videos) - bad,
         "protocol": (
             f"{view.describe()}; mean of softmax over votes, clips and crops; test split {source.split}; "
-            f"{num_videos} of {num_videos + bad} videos, {bad} unreadable; newest checkpoint"
+            f"{num_videos} of {num_videos + bad} videos, {bad} unreadable; {checkpoint} checkpoint"
         ),
     }
 

@@ -221,6 +221,16 @@ def open_videos(
     return Source(class_names, splits["train"], splits["test"], split, tuple(bad_videos))
 
 
+def open_video(path: str | Path) -> Video:
+    """Returns one video file as a video without a label (0).
+
+    Raises:
+      VideoError: it cannot be read.
+    """
+    info = decode.probe(path)
+    return Video(str(path), 0, info.num_frames, info.fps, _FileReader(Path(path)))
+
+
 @dataclasses.dataclass(frozen=True)
 class _FileReader:
     path: Path

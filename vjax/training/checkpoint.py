@@ -32,7 +32,9 @@ class Checkpoints:
             best_fn=lambda found: found[BEST_BY],
             cleanup_tmp_directories=True,
         )
-        self._manager = ocp.CheckpointManager(Path(directory).absolute(), options=options)
+        self._manager = ocp.CheckpointManager(
+            Path(directory).absolute(), options=options, item_handlers=ocp.StandardCheckpointHandler()
+        )
 
     def save(self, step: int, state: Any, *, metrics: dict[str, float] | None) -> None:
         """Starts to write a checkpoint; returns before it is written."""

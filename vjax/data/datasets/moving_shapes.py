@@ -179,13 +179,13 @@ def draw_video(rng: np.random.Generator, *, motion: str, shape: str, size: int) 
     cycles[quantity] += sign * rng.uniform(0.04, 0.1) * np.arange(num_frames)
     x, y = cycles["x"] * size, cycles["y"] * size
     angle = cycles["angle"] * 2 * math.pi
-    radius = size * (0.16 + 0.20 * (cycles["size"] % 1))
+    radius = size * (0.18 + 0.20 * (cycles["size"] % 1))
 
-    background = _texture(rng, size)
-    surface = _texture(rng, size)
+    background = _texture(rng, size, num_blocks=8)
+    surface = _texture(rng, size, num_blocks=4)  # coarse, so that it shows which way a circle turns
     # Shape and background differ in brightness, so that the shape can be seen at all.
     light = rng.choice([-1, 1]) * 0.22
-    background, surface = 0.5 - light + 0.28 * background, 0.5 + light + 0.28 * surface
+    background, surface = 0.5 - light + 0.28 * background, 0.5 + light + 0.5 * surface
 
     grid = (np.arange(size) + 0.5).astype(np.float64)
     frames = np.empty((num_frames, size, size, 3), np.uint8)
@@ -225,10 +225,10 @@ def _inside(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     raise InputError(f"a shape is one of {', '.join(SHAPES)}, got {shape!r}")
 
 
-def _texture(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Returns coloured blocks `(size size 3)` in [-0.5, 0.5], 5 pixels of a 40 pixel frame wide."""
-    blocks = rng.uniform(-0.5, 0.5, (8, 8, 3))
-    index = np.arange(size) * 8 // size
+def _texture(rng: np.random.Generator, size: int, *, num_blocks: int) -> np.ndarray:
+    """Returns `num_blocks` x `num_blocks` coloured blocks as `(size size 3)` in [-0.5, 0.5]."""
+    blocks = rng.uniform(-0.5, 0.5, (num_blocks, num_blocks, 3))
+    index = np.arange(size) * num_blocks // size
     return blocks[index][:, index]
 
 

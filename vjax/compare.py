@@ -1,0 +1,66 @@
+"""The ladder on one data set: five networks, same data, same budget, one table."""
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from vjax import mesh as meshes
+from vjax import models, run
+from vjax.models.cost import count_parameters, multiply_adds
+
+COLUMNS = ("network", "clip@1", "video@1", "video@1_shuffled", "parameters", "multiply_adds", "ms_per_clip")
+
+
+def compare(config: Mapping[str, Any], workdir: str | Path, *, console: TextIO = sys.stderr) -> list[dict[str, Any]]:
+    """Trains the five networks of `models.LADDER` and returns a row of `COLUMNS` for each.
+
+    Each is trained in a folder of its own under the work directory, so a cut-off comparison goes on where it was.
+    `video@1_shuffled` has the frames of every test clip in random order: a network that loses nothing by it makes
+    no use of motion. The rows are also written to `compare.json`.
+
+    Args:
+      config: of a run; its network's trunk, dropout and dtype are those of all five.
+      workdir: where the runs and the table are kept.
+      console: where progress is shown.
+    """
+    workdir = Path(workdir).expanduser()
+    shared = {key: value for key, value in config["network"].items() if key in ("trunk", "dropout", "dtype")}
+    rows = []
+    for name, network in models.LADDER.items():
+        console.write(f"{name}\n")
+        result = run.train({**config, "network": shared | network}, workdir / name, console=console)
+        trained = run.load(workdir / name)
+        source = run.open_run_source(trained.settings)
+        view = trained.settings.test_view
+        shuffled = trained.evaluate(source, view, shuffle_frames=True)
+        rows.append(
+            {
+                "network": name,
+                "clip@1": result["clip@1"],
+                "video@1": result["video@1"],
+                "video@1_shuffled": shuffled.metrics["video@1"],
+                "parameters": count_parameters(trained.state.params),
+                "multiply_adds": multiply_adds(trained.network, view.shape[1:]),
+                "ms_per_clip": _ms_per_clip(trained),
+            }
+        )
+    (workdir / "compare.json").write_text(json.dumps(rows, indent=2) + "\n")
+    return rows
+
+
+def _ms_per_clip(trained: run.Trained) -> float:
+    """Returns the median time of inference on a batch of clips already on the devices, per clip."""
+    num_clips = trained.settings.test["batch_size"]
+    clips = np.random.default_rng(0).integers(0, 256, (num_clips, *trained.settings.test_view.shape[1:]), np.uint8)
+    batch = meshes.put_batch(clips, trained.mesh)
+    seconds = []
+    for _ in range(8):
+        started = time.perf_counter()
+        trained.infer_clips(batch).probs.block_until_ready()
+        seconds.append(time.perf_counter() - started)
+    return 1000 * float(np.median(seconds[1:])) / num_clips  # the first one compiles
