@@ -1,29 +1,55 @@
-"""Slow fusion from scratch on the Weizmann actions, tested on the subjects held out.
+"""Slow fusion from scratch on the Weizmann actions, tested on the subjects that are held out.
 
-Source: Blank et al. 2005, "Actions as space-time shapes": 10 actions by 9 subjects, 90 videos of 180 x 144 at 25
-fps, as a folder `action/subject_action.avi`. The literature leaves one subject out, nine times.
+    python train.py --config configs/weizmann.py --config.source.root=DIR --config.held_out=daria
+
+Source: Blank et al. 2005, "Actions as space-time shapes": 10 actions by 9 subjects, 90 videos of 180 x 144 at 25 fps,
+as a folder `action/subject_action.avi`. The literature leaves one subject out, nine times, and reaches 97 to 100 %
+with hand-made motion features. What this config reaches stands in the README.
 """
 
 from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
-    config = ConfigDict()
-    config.seed = 0
-    config.source = dict(name="videos", root="", group=r"/([a-z]+)_", max_bad_share=0.1)
-    config.held_out = "daria"
-    config.clip = dict(num_frames=16, size=(48, 60), fps=12.5)
-    config.augment = dict(area=(0.6, 1.0), stretch=1.15, flip=True)
-    config.normalization = dict(mean=(0.45, 0.45, 0.45), std=(0.225, 0.225, 0.225))
-    config.network = dict(name="slow_fusion", dropout=0.3, dtype="float32")
-    config.network.trunk = dict(name="small", widths=(16, 32, 64), depth=1, norm="batch")
-    config.optimizer = dict(name="adamw", learning_rate=5e-3, weight_decay=0.05, warmup_steps=50, clip_norm=1.0)
-    config.label_smoothing = 0.1
-    config.batch_size = 16
-    config.num_steps = 500
-    config.test = dict(num_clips=5, num_crops=1, batch_size=10)
-    config.log_every = 50
-    config.evaluate_every = 500
-    config.checkpoint_every = 250
-    config.num_workers = 0
+    return ConfigDict(
+        dict(
+            seed=0,
+            source=dict(name="videos", root="", group=r"/([a-z]+)_", test_share=0.2, max_bad_share=0.1),
+            held_out="daria",
+            clip=dict(num_frames=16, size=(48, 60), fps=12.5),  # a third of the frame's size; 1.3 seconds
+            augment=dict(area=(0.6, 1.0), stretch=1.15, flip=True),
+            normalization=dict(mean=(0.45, 0.45, 0.45), std=(0.225, 0.225, 0.225)),
+            network=dict(
+                name="slow_fusion",
+                trunk=dict(name="small", widths=(16, 32, 64), depth=1, norm="batch"),
+                dropout=0.3,
+                dtype="float32",
+            ),
+            optimizer=dict(name="adamw", learning_rate=5e-3, weight_decay=0.05, warmup_steps=50, clip_norm=1.0),
+            label_smoothing=0.1,
+            batch_size=16,
+            num_steps=500,
+            test=dict(num_clips=5, num_crops=1, batch_size=10),
+            log_every=20,
+            evaluate_every=500,
+            checkpoint_every=100,
+            num_workers=0,
+        )
+    )
+
+
+def tiny() -> ConfigDict:
+    """Returns the same, small enough for a test."""
+    config = get_config()
+    config.update(
+        clip=dict(num_frames=8, size=(16, 20)),
+        network=dict(trunk=dict(widths=(4, 8, 8))),
+        optimizer=dict(warmup_steps=1),
+        test=dict(num_clips=2, batch_size=8),
+        batch_size=8,
+        num_steps=4,
+        log_every=1,
+        evaluate_every=2,
+        checkpoint_every=2,
+    )
     return config

@@ -1,5 +1,6 @@
 """Devices: one mesh over all of them, batches split along it, results back on the host."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -7,7 +8,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 
-def make_mesh(devices: list[jax.Device] | None = None) -> Mesh:
+def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     """Returns a mesh with the one axis `data` over the given devices, all of them if none are given."""
     devices = jax.devices() if devices is None else devices
     # Auto, not the default Explicit: linen's Dropout fails under explicit axes.

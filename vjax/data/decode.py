@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import av
+import av.container
 import av.error
 import numpy as np
 

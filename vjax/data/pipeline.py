@@ -12,6 +12,7 @@ from vjax.data.transforms import TestView, TrainView
 from vjax.errors import InputError
 
 Batch = dict[str, np.ndarray]
+Element = dict[str, np.ndarray | np.generic]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +85,7 @@ class _TrainElement:
     videos: VideoSequence
     view: TrainView
 
-    def __call__(self, position: int, rng: np.random.Generator) -> Batch:
+    def __call__(self, position: int, rng: np.random.Generator) -> Element:
         video = self.videos[position]
         return {"clips": self.view(video, rng), "label": np.int32(video.label)}
 
@@ -94,7 +95,7 @@ class _TestElement:
     videos: VideoSequence
     view: TestView
 
-    def __call__(self, position: int) -> Batch:
+    def __call__(self, position: int) -> Element:
         real = position < len(self.videos)
         if real:
             video = self.videos[position]

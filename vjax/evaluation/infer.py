@@ -56,7 +56,9 @@ def vote_loss(votes: jax.Array, label: jax.Array, *, label_smoothing: float) -> 
 
 def infer(network: nn.Module, variables: Any, clips: jax.Array, *, normalization: Normalization) -> ClipAnswers:
     """Returns a network's answers to uint8 clips `(b t h w c)`; pure, to be jitted by the caller."""
-    return answer(network.apply(variables, to_float(clips, **normalization._asdict()), train=False))
+    votes = network.apply(variables, to_float(clips, **normalization._asdict()), train=False)
+    assert isinstance(votes, jax.Array)
+    return answer(votes)
 
 
 def answer_views(infer_clips: Callable[[np.ndarray], ClipAnswers], views: np.ndarray) -> ClipAnswers:

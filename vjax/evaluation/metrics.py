@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
@@ -11,8 +12,8 @@ from jax.typing import ArrayLike
 class Sum(NamedTuple):
     """A total and its weight."""
 
-    total: ArrayLike
-    weight: ArrayLike
+    total: float | np.ndarray | jax.Array
+    weight: float | np.ndarray | jax.Array
 
 
 def masked_sum(values: ArrayLike, mask: ArrayLike | None = None) -> Sum:

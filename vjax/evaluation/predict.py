@@ -49,7 +49,7 @@ class Prediction:
 
 def rank(probs: np.ndarray, class_names: Sequence[str]) -> list[tuple[str, float]]:
     """Returns names and probabilities `(k)`, the most probable first."""
-    return [(class_names[i], float(probs[i])) for i in np.argsort(-probs, kind="stable")]
+    return [(class_names[int(i)], float(probs[i])) for i in np.argsort(-probs, kind="stable")]
 
 
 def predict(

@@ -85,5 +85,5 @@ def _check_params(found: Any, wanted: Any, *, where: str) -> None:
 
 
 def _shapes(params: Any) -> dict[str, tuple[int, ...]]:
-    flat = flax.traverse_util.flatten_dict(params, sep="/")
+    flat: dict[str, Any] = dict(flax.traverse_util.flatten_dict(params, sep="/"))
     return {name: tuple(leaf.shape) for name, leaf in flat.items()}

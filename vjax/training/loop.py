@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -84,7 +85,9 @@ def run_loop(
         last = step == num_steps
         if step % intervals.log == 0 or last:
             write_all(
-                writers, step, _summarise(sums) | {"train/learning_rate": float(schedule(step - 1))} | clock.lap()
+                writers,
+                step,
+                _summarise(sums) | {"train/learning_rate": float(np.asarray(schedule(step - 1)))} | clock.lap(),
             )
             sums = []
         evaluation = None

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
+from tensorflow_datasets.proto import tf_example_pb2
 
 from vjax.errors import InputError
 
@@ -134,7 +135,7 @@ def prepare(options: Options, *, data_dir: str | Path) -> MovingShapes:
 
 def open_split(builder: MovingShapes, split: str) -> "MovingShapesSplit":
     """Returns a split by position: mappings of `name, label, num_frames, fps, read`."""
-    return MovingShapesSplit(builder.as_data_source(split, deserialize_method=_RAW_BYTES))
+    return MovingShapesSplit(builder.as_data_source(split=split, deserialize_method=_RAW_BYTES))
 
 
 _RAW_BYTES = tfds.decode.DeserializeMethod.RAW_BYTES
@@ -151,7 +152,7 @@ class MovingShapesSplit:
 
     def __getitem__(self, position: int, /) -> dict[str, Any]:
         # TFDS' own decoding would decode every frame of the video; a clip needs a few.
-        example = tfds.proto.tf_example_pb2.Example.FromString(self.records[position])
+        example = tf_example_pb2.Example.FromString(self.records[position])  # pyright: ignore
         feature = example.features.feature
         frames = feature["frames"].bytes_list.value
         return {
