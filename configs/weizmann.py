@@ -28,10 +28,10 @@ def get_config() -> ConfigDict:
             optimizer=dict(name="adamw", learning_rate=5e-3, weight_decay=0.05, warmup_steps=50, clip_norm=1.0),
             label_smoothing=0.1,
             batch_size=16,
-            num_steps=500,
+            num_steps=600,
             test=dict(num_clips=5, num_crops=1, batch_size=10),
             log_every=20,
-            evaluate_every=500,
+            evaluate_every=600,
             checkpoint_every=100,
             num_workers=0,
         )

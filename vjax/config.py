@@ -47,9 +47,7 @@ def _call_config(path: Path, function: str) -> ConfigDict:
     except (SyntaxError, NameError, AttributeError, KeyError, TypeError, ImportError) as error:
         raise InputError(f"{path} does not work as a config: {type(error).__name__}: {error}") from error
     if not isinstance(config, ConfigDict):
-        raise InputError(
-            f"{path}: {function}() must return an ml_collections.ConfigDict, got {type(config).__name__}"
-        )
+        raise InputError(f"{path}: {function}() must return an ml_collections.ConfigDict, got {type(config).__name__}")
     return config
 
 

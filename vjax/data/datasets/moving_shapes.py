@@ -135,7 +135,7 @@ def prepare(options: Options, *, data_dir: str | Path) -> MovingShapes:
 
 def open_split(builder: MovingShapes, split: str) -> "MovingShapesSplit":
     """Returns a split by position: mappings of `name, label, num_frames, fps, read`."""
-    return MovingShapesSplit(builder.as_data_source(split=split, deserialize_method=_RAW_BYTES))
+    return MovingShapesSplit(builder.as_data_source(split, deserialize_method=_RAW_BYTES))  # pyright: ignore
 
 
 _RAW_BYTES = tfds.decode.DeserializeMethod.RAW_BYTES

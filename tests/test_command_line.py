@@ -1,0 +1,228 @@
+"""Every command as a person runs it: a process, its output and its exit code."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from video_files import write_folder
+
+import vjax
+from vjax.data.decode import read_video
+
+ROOT = pathlib.Path(__file__).parents[1]
+CONFIG = ROOT / "configs/folder.py"
+
+
+def command(*words, check=True, **kwargs):
+    """Runs a command; `train.py` and `vjax` are those of this checkout."""
+    front = [str(ROOT / "train.py")] if words[0] == "train.py" else ["-m", "vjax"]
+    done = subprocess.run(
+        [sys.executable, *front, *map(str, words[1:])],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        **kwargs,
+    )
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run that `train.py` has finished: (videos, workdir, the finished process)."""
+    base = tmp_path_factory.mktemp("trained")
+    root = write_folder(base / "videos")
+    done = command("train.py", "--config", f"{CONFIG}:tiny", f"--config.source.root={root}", "--workdir", base / "run")
+    return root, base / "run", done
+
+
+def error_line(done):
+    """Returns the one line that a failed command shows; there must be no traceback."""
+    assert done.returncode == 2, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line]
+    assert line.startswith("error: ")
+    return line
+
+
+def test_training_prints_its_progress_a_table_and_the_protocol(trained):
+    _, workdir, done = trained
+    assert "step 4/4" in done.stderr
+    assert "| video@1    |" in done.stdout
+    assert "2 clips x 1 crop" in done.stdout
+    assert str(workdir) in done.stdout
+
+
+def test_training_again_says_that_the_run_is_finished(trained):
+    root, workdir, first = trained
+    done = command("train.py", "--config", f"{CONFIG}:tiny", f"--config.source.root={root}", "--workdir", workdir)
+    assert "holds a finished run" in done.stderr
+    assert done.stdout == first.stdout
+
+
+def test_evaluate_prints_tables_and_writes_every_answer(trained, tmp_path):
+    _, workdir, _ = trained
+    done = command("vjax", "evaluate", workdir, "--clips", 3, "--crops", 3, "--json", tmp_path / "e.json")
+    found = json.loads((tmp_path / "e.json").read_text())
+    assert "3 clips x 3 crops" in done.stdout
+    assert "label \\ answer" in done.stdout
+    assert found["protocol"] in done.stdout
+    assert {"clip@1", "video@1", "video@5", "loss", "class_accuracy", "confusion"} <= found.keys()
+    assert len(found["videos"]) == found["num_videos"] == 2
+
+
+def test_predict_ranks_classes_as_evaluate_does(trained, tmp_path):
+    root, workdir, _ = trained
+    command("vjax", "evaluate", workdir, "--json", tmp_path / "e.json")
+    row = json.loads((tmp_path / "e.json").read_text())["videos"][0]
+    (found,) = json.loads(command("vjax", "predict", workdir, root / row["name"], "--json").stdout)
+    assert {entry["class"]: entry["probability"] for entry in found["ranked"]} == row["probs"]
+    probabilities = [entry["probability"] for entry in found["ranked"]]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert len(found["clips"]) == 2
+
+
+def test_predict_shows_the_good_videos_and_names_the_bad_ones(trained, tmp_path):
+    root, workdir, _ = trained
+    (tmp_path / "text.mp4").write_text("no video")
+    done = command("vjax", "predict", workdir, root / "rise/ann.mp4", tmp_path / "text.mp4", check=False)
+    assert "rise/ann.mp4" in done.stdout
+    assert "by clip:" in done.stdout
+    assert "text.mp4: no video can be opened" in error_line(done)
+
+
+@pytest.mark.parametrize(
+    ("words", "shape"),
+    [
+        (["--op", "background", "--out", "x.png"], (1, 24, 32, 3)),
+        (["--op", "xt", "--at", "3", "--out", "x.png"], (1, 12, 32, 3)),
+        (["--op", "yt", "--out", "x.png"], (1, 24, 12, 3)),
+        (["--op", "median", "--window", "3", "--out", "x.gif"], (12, 24, 32, 3)),
+        (["--op", "foreground", "--out", "x.mp4"], (12, 24, 32, 3)),
+    ],
+)
+def test_filter_writes_a_picture_or_a_video(trained, tmp_path, words, shape):
+    root, _, _ = trained
+    words[-1] = str(tmp_path / words[-1])
+    command("vjax", "filter", root / "rise/ann.mp4", *words)
+    assert read_video(words[-1]).shape == shape
+
+
+def test_compare_trains_the_ladder_and_writes_a_table(tmp_path):
+    words = ["--config", f"{ROOT}/configs/quickstart.py:tiny", f"--config.source.data_dir={tmp_path}/data"]
+    words += ["--config.num_steps=2", "--config.evaluate_every=2"]
+    done = command("vjax", "compare", *words, "--workdir", tmp_path / "ladder")
+    rows = json.loads((tmp_path / "ladder" / "compare.json").read_text())
+    assert [row["network"] for row in rows] == list(vjax.LADDER)
+    for row in rows:
+        assert row.keys() == {
+            "network", "clip@1", "video@1", "video@1_shuffled", "parameters", "multiply_adds", "ms_per_clip",
+        }  # fmt: skip
+        assert row["multiply_adds"] > row["parameters"] * 0
+        assert f"| {row['network']}" in done.stdout
+
+
+def bad_commands(root, workdir, tmp_path):
+    """Every way to go wrong, with what the one line must say."""
+    train = ["train.py", "--workdir", tmp_path / "new", "--config"]
+    typo = tmp_path / "typo.py"
+    typo.write_text(CONFIG.read_text().replace("batch_size=16,\n            num", "bach_size=16,\n            num"))
+    broken = tmp_path / "broken.py"
+    broken.write_text(CONFIG.read_text() + "\n\nget_config = get_confg\n")
+    empty = tmp_path / "empty"
+    (empty / "a").mkdir(parents=True)
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("path,label,split\na.mp4,walk,train\nb.mp4,wlak,test\n")
+    return {
+        "missing config": ([*train, "nowhere.py"], "there is no file 'nowhere.py'"),
+        "missing folder": ([*train, CONFIG, "--config.source.root=/nowhere"], "'/nowhere' does not exist"),
+        "empty class": ([*train, CONFIG, f"--config.source.root={empty}"], "the class folder is empty"),
+        "unknown label": (
+            [*train, CONFIG, f"--config.source.root={manifest}"],
+            "label 'wlak' stands in the test split",
+        ),
+        "typo in a flag": ([*train, CONFIG, "--config.num_step=3"], "config does not know 'num_step'; did you mean"),
+        "wrong type": ([*train, CONFIG, "--config.num_steps=many"], "config.num_steps takes a int such as 2000"),
+        "typo in get_config": (
+            [*train, typo, f"--config.source.root={root}"],
+            "does not know 'bach_size'; did you mean",
+        ),
+        "broken config": ([*train, broken], "NameError: name 'get_confg' is not defined"),
+        "unknown version": ([*train, f"{CONFIG}:tinny"], "does not know 'tinny'; did you mean 'tiny'"),
+        "another config": (
+            ["train.py", "--workdir", workdir, "--config", CONFIG, f"--config.source.root={root}"],
+            "holds a run of another config",
+        ),
+        "no run": (["vjax", "evaluate", tmp_path], "holds no run"),
+        "no video": (["vjax", "filter", CONFIG, "--op", "xt", "--out", tmp_path / "x.png"], "folder.py: "),
+        "missing video": (["vjax", "predict", workdir, "/nowhere.mp4"], "/nowhere.mp4: no such file"),
+        "unknown ending": (
+            ["vjax", "filter", root / "rise/ann.mp4", "--op", "xt", "--out", tmp_path / "x.jpg"],
+            "must be one of .png, .gif, .mp4",
+        ),
+        "row outside": (
+            ["vjax", "filter", root / "rise/ann.mp4", "--op", "xt", "--at", "99", "--out", tmp_path / "x.png"],
+            "row 99 lies outside the frame; it has rows 0 to 23",
+        ),
+    }
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        "missing config", "missing folder", "empty class", "unknown label", "typo in a flag", "wrong type",
+        "typo in get_config", "broken config", "unknown version", "another config", "no run", "no video",
+        "missing video", "unknown ending", "row outside",
+    ],
+)  # fmt: skip
+def test_bad_input_gives_one_line_and_an_exit_code(trained, tmp_path, case):
+    root, workdir, _ = trained
+    words, message = bad_commands(root, workdir, tmp_path)[case]
+    assert message in error_line(command(*words, check=False))
+
+
+def test_a_run_killed_in_the_middle_ends_with_the_parameters_of_an_uninterrupted_one(tmp_path):
+    root = write_folder(tmp_path / "videos")
+    words = [
+        f"{CONFIG}:tiny",
+        f"--config.source.root={root}",
+        "--config.num_steps=16",
+        "--config.network.dropout=0.5",
+    ]
+    command("train.py", "--config", *words, "--workdir", tmp_path / "whole")
+
+    cut = tmp_path / "cut"
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "train.py", "--config", *words, "--workdir", cut],
+        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    wait_for_step(cut / "metrics.jsonl", 7, process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (cut / "result.json").exists()
+    command("train.py", "--config", *words, "--workdir", cut)
+
+    whole, again = vjax.load(tmp_path / "whole"), vjax.load(cut)
+    assert int(again.state.step) == 16
+    jax.tree.map(np.testing.assert_array_equal, whole.state, again.state)
+    results = [json.loads((tmp_path / name / "result.json").read_text()) for name in ("whole", "cut")]
+    assert results[0] == results[1]
+    steps = [json.loads(line)["step"] for line in (cut / "metrics.jsonl").read_text().splitlines()]
+    assert steps == sorted(steps)
+
+
+def wait_for_step(path, step, process, *, timeout_s=120):
+    started = time.monotonic()
+    while time.monotonic() - started < timeout_s:
+        assert process.poll() is None, "the run ended before it could be killed"
+        if path.exists() and f'"step": {step},' in path.read_text():
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"step {step} was not reached in {timeout_s} s")

@@ -1,0 +1,183 @@
+import csv
+import io
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+from video_files import write_folder
+
+import vjax
+from vjax import run
+from vjax.data import sources
+from vjax.evaluation.predict import predict
+
+CONFIG = str(pathlib.Path(__file__).parents[1] / "configs/folder.py:tiny")
+
+
+def folder_config(root, **changes):
+    config = vjax.load_config(CONFIG, [f"--config.source.root={root}"])
+    return config | changes
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished tiny run on a folder of which one video is broken: (videos, workdir, result)."""
+    base = tmp_path_factory.mktemp("finished")
+    root = write_folder(base / "videos")
+    (root / "rise" / "zoe.mp4").write_bytes(b"no video")
+    config = folder_config(root)
+    config["source"]["max_bad_share"] = 0.2
+    return root, base / "run", vjax.train(config, base / "run", console=io.StringIO())
+
+
+def test_a_run_leaves_all_that_is_needed_to_use_it(finished):
+    _, workdir, result = finished
+    names = {path.name for path in workdir.iterdir()}
+    assert names == {
+        "bad_videos.csv", "checkpoints", "classes.json", "config.json", "events", "metrics.jsonl",
+        "preprocessing.json", "result.json",
+    }  # fmt: skip
+    assert json.loads((workdir / "classes.json").read_text()) == ["fall", "rise"]
+    assert json.loads((workdir / "preprocessing.json").read_text())["size"] == [16, 16]
+    assert json.loads((workdir / "result.json").read_text()) == result
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "train/loss" in line] == [1, 2, 3, 4]
+    assert [line["step"] for line in lines if "test/video@1" in line] == [2, 4]
+
+
+def test_a_result_says_what_it_was_measured_on(finished):
+    _, _, result = finished
+    assert {"clip@1", "video@1", "video@5", "loss"} <= result.keys()
+    assert result["num_videos"] == 2
+    assert "2 clips x 1 crop of 8 frames at 5 fps, 16 x 16" in result["protocol"]
+    assert "mean of softmax" in result["protocol"]
+    assert "2 of 2 videos" in result["protocol"]
+
+
+def test_a_broken_video_is_left_out_counted_and_listed(finished):
+    _, workdir, result = finished
+    with (workdir / "bad_videos.csv").open() as stream:
+        (row,) = csv.DictReader(stream)
+    assert row["name"] == "rise/zoe.mp4"
+    assert "InvalidDataError" in row["reason"]
+    assert result["bad_videos"] + result["bad_train_videos"] == 1
+
+
+def test_a_finished_run_is_left_alone(finished):
+    _, workdir, result = finished
+    config = json.loads((workdir / "config.json").read_text())
+    before = (workdir / "metrics.jsonl").read_bytes()
+    assert vjax.train(config, workdir) == result
+    assert (workdir / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_loaded_run_measures_what_its_training_measured(finished):
+    _, workdir, result = finished
+    trained = vjax.load(workdir)
+    source = run.open_run_source(trained.settings)
+    found = trained.evaluate(source, trained.settings.test_view)
+    assert found.metrics == {name: result[name] for name in found.metrics}
+
+
+def test_a_prediction_for_a_file_equals_the_row_of_the_evaluation(finished):
+    root, workdir, _ = finished
+    trained = vjax.load(workdir)
+    source = run.open_run_source(trained.settings)
+    view = trained.settings.test_view
+    rows = trained.evaluate(source, view).probs
+    videos = [sources.open_video(root / video.name) for video in source.test]
+    for video, row in zip(videos, rows, strict=True):  # each by itself, not in the evaluation's batch
+        (found,) = predict(
+            [video], view, trained.infer_clips, batch_size=trained.settings.test["batch_size"], mesh=trained.mesh
+        )
+        np.testing.assert_array_equal(found.probs, row)
+
+
+def test_the_test_split_can_be_seen_with_more_clips_and_crops(finished):
+    _, workdir, _ = finished
+    trained = vjax.load(workdir, checkpoint="best")
+    source = run.open_run_source(trained.settings)
+    view = run.change_view(trained.settings.test_view, num_clips=3, num_crops=3)
+    result = run.describe_result(trained.evaluate(source, view), source, view, checkpoint="best")
+    assert "3 clips x 3 crops" in result["protocol"]
+    assert "best checkpoint" in result["protocol"]
+
+
+def test_a_work_directory_of_another_config_is_refused_and_kept(finished):
+    root, workdir, _ = finished
+    before = {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
+    with pytest.raises(vjax.InputError, match=r"another config \(config.num_steps is 4 there and 9 here; .*--workdir"):
+        vjax.train(folder_config(root, num_steps=9), workdir)
+    assert {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()} == before
+
+
+def test_a_class_list_that_changed_is_refused(finished, tmp_path):
+    root, workdir, _ = finished
+    copy = tmp_path / "videos"
+    shutil.copytree(root, copy)
+    config = json.loads((workdir / "config.json").read_text())
+    config["source"]["root"] = str(copy)
+    vjax.train(config, tmp_path / "run", console=io.StringIO())
+    (tmp_path / "run" / "result.json").unlink()
+    (copy / "rise").rename(copy / "climb")
+    with pytest.raises(vjax.InputError, match=r"class list .* missing \['rise'\], new \['climb'\]"):
+        vjax.train(config, tmp_path / "run", console=io.StringIO())
+    trained = vjax.load(tmp_path / "run")
+    source = run.open_run_source(trained.settings)
+    with pytest.raises(vjax.InputError, match=r"class list .* missing \['rise'\], new \['climb'\]"):
+        trained.evaluate(source, trained.settings.test_view)
+
+
+def test_a_class_count_that_does_not_fit_the_checkpoint_is_refused(finished, tmp_path):
+    _, workdir, _ = finished
+    copy = tmp_path / "run"
+    shutil.copytree(workdir, copy)
+    (copy / "classes.json").write_text('["a", "b", "c"]')
+    with pytest.raises(vjax.InputError, match=r"does not fit the network: parameter head/logits/bias has shape \(2,\)"):
+        vjax.load(copy)
+
+
+def test_what_is_no_run_cannot_be_loaded(tmp_path):
+    with pytest.raises(vjax.InputError, match=r"holds no run \(config.json is missing\)"):
+        vjax.load(tmp_path)
+
+
+def test_a_run_without_a_checkpoint_cannot_be_loaded(finished, tmp_path):
+    _, workdir, _ = finished
+    for name in ("config.json", "classes.json"):
+        shutil.copy(workdir / name, tmp_path / name)
+    with pytest.raises(vjax.InputError, match="has no checkpoint yet"):
+        vjax.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batchsize": 8}, "the config does not know 'batchsize'; did you mean 'batch_size'"),
+        ({"num_steps": 0}, "config.num_steps must be 1 or more, got 0"),
+        ({"batch_size": 12}, r"config.batch_size must be a multiple of the 8 device\(s\), got 12"),
+        ({"test": {"num_clips": 2}}, r"config.test.batch_size must be a multiple of the 8 device\(s\), got 0"),
+        ({"source": {"name": "video", "root": "x"}}, "config.source does not know 'video'; did you mean 'videos'"),
+        ({"source": {"name": "videos", "root": "/nowhere"}}, "config.source.root: '/nowhere' does not exist"),
+        ({"clip": {"num_frames": 8, "fps": 5.0}}, "config.clip needs a size"),
+        ({"clip": {"num_frames": 8, "size": 16}}, "exactly one of stride, fps and duration_s, got none"),
+        ({"network": {"trunk": {"name": "small"}}}, "config.network needs a name; choose one of: single_frame"),
+        ({"network": {"name": "slow"}}, "network does not know 'slow'"),
+        ({"augment": {"flipp": True}}, "config.augment does not know 'flipp'; did you mean 'flip'"),
+        ({"test": {"batch_size": 8, "crops": 1}}, "config.test does not know 'crops'; did you mean 'num_crops'"),
+        ({"optimizer": {"name": "sgd"}}, "config.optimizer 'sgd' needs a value for: learning_rate"),
+    ],
+)
+def test_a_config_that_does_not_work_is_explained(tmp_path, changes, message):
+    root = write_folder(tmp_path / "videos")
+    with pytest.raises(vjax.InputError, match=message):
+        vjax.train(folder_config(root, **changes), tmp_path / "run")
+
+
+def test_a_key_that_is_missing_is_named(tmp_path):
+    config = folder_config("x")
+    del config["seed"]
+    with pytest.raises(vjax.InputError, match="the config needs a value for: seed"):
+        vjax.train(config, tmp_path / "run")

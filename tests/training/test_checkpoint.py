@@ -1,0 +1,62 @@
+import chex
+import jax
+import jax.numpy as jnp
+import pytest
+
+from vjax import models
+from vjax.errors import InputError
+from vjax.training.checkpoint import Checkpoints
+from vjax.training.optim import create_optimizer
+from vjax.training.step import init_state
+
+
+def make_state(num_classes=3, *, norm="batch", seed=0):
+    network = models.create("slow_fusion", num_classes, trunk={"name": "small", "widths": (8,), "norm": norm})
+    optimizer, _ = create_optimizer({"name": "adamw", "learning_rate": 0.1}, num_steps=10)
+    return init_state(network, optimizer, key=jax.random.key(seed), clip_shape=(4, 8, 8, 3))
+
+
+def steps_kept(path):
+    return sorted(int(folder.name) for folder in path.iterdir() if folder.name.isdigit())
+
+
+@pytest.mark.parametrize("norm", ["batch", "group"])
+def test_a_restored_state_equals_the_saved_one_bit_for_bit(tmp_path, norm):
+    checkpoints, state = Checkpoints(tmp_path), make_state(norm=norm)
+    checkpoints.save(3, state, metrics=None)
+    checkpoints.wait()
+    restored = Checkpoints(tmp_path).restore(3, make_state(norm=norm, seed=1))
+    chex.assert_trees_all_equal(restored, state)
+    chex.assert_trees_all_equal_structs(restored, state)
+
+
+def test_the_newest_two_and_the_best_are_kept(tmp_path):
+    checkpoints, state = Checkpoints(tmp_path), make_state()
+    for step, accuracy in enumerate([0.3, 0.9, None, 0.5, None, 0.7], start=1):
+        checkpoints.save(step, state, metrics=None if accuracy is None else {"video@1": accuracy})
+    checkpoints.wait()
+    assert steps_kept(tmp_path) == [2, 5, 6]
+    assert checkpoints.latest_step() == 6
+    assert checkpoints.best_step() == 2
+
+
+def test_an_empty_folder_has_no_newest_checkpoint(tmp_path):
+    assert Checkpoints(tmp_path / "none").latest_step() is None
+
+
+def test_a_state_that_changes_after_the_save_does_not_change_the_checkpoint(tmp_path):
+    checkpoints, state = Checkpoints(tmp_path), make_state()
+    expected = jax.device_get(state)
+    checkpoints.save(1, state, metrics=None)
+    jax.jit(lambda s: jax.tree.map(jnp.zeros_like, s), donate_argnums=0)(state)
+    checkpoints.wait()
+    chex.assert_trees_all_equal(checkpoints.restore(1, make_state()), expected)
+
+
+def test_a_checkpoint_of_another_number_of_classes_is_named(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, make_state(3), metrics=None)
+    checkpoints.wait()
+    message = r"does not fit the network: parameter head/logits/bias has shape \(3,\) .* and \(5,\) in the network"
+    with pytest.raises(InputError, match=message):
+        checkpoints.restore(1, make_state(5))

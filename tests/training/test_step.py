@@ -1,0 +1,126 @@
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vjax import mesh as meshes
+from vjax import models
+from vjax.evaluation import metrics
+from vjax.evaluation.infer import Normalization
+from vjax.training.optim import create_optimizer
+from vjax.training.step import compile_step, init_state, train_step
+
+CLIP_SHAPE = (4, 8, 8, 3)
+
+
+def make(network="slow_fusion", *, dropout=0.0, norm="batch", optimizer=None, **kwargs):
+    trunk = {"name": "small", "widths": (4, 8), "norm": norm}
+    built = models.create(network, 3, trunk=trunk, dropout=dropout, **kwargs)
+    tx, _ = create_optimizer(optimizer or {"name": "sgd", "learning_rate": 0.1}, num_steps=100)
+    step = functools.partial(
+        train_step,
+        network=built,
+        optimizer=tx,
+        normalization=Normalization(),
+        label_smoothing=0.0,
+        key=jax.random.key(1),
+    )
+    return init_state(built, tx, key=jax.random.key(0), clip_shape=CLIP_SHAPE), step
+
+
+def make_batch(size=8, seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        "clips": rng.integers(0, 256, (size, *CLIP_SHAPE), np.uint8),
+        "label": rng.integers(0, 3, size).astype(np.int32),
+    }
+
+
+@pytest.mark.parametrize("norm", ["batch", "group"])
+def test_steps_bring_the_loss_of_one_batch_down(norm):
+    state, step = make(norm=norm)
+    jitted, batch, losses = jax.jit(step), make_batch(), []
+    for _ in range(30):
+        state, sums = jitted(state, batch)
+        losses.append(metrics.means(sums)["loss"])
+    assert losses[-1] < 0.5 * losses[0]
+    assert int(state.step) == 30
+
+
+def test_a_step_is_the_same_with_and_without_jit():
+    state, step = make(dropout=0.3)
+    plain, _ = step(state, make_batch())
+    jitted, _ = jax.jit(step)(state, make_batch())
+    chex.assert_trees_all_close(plain, jitted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_step_takes_the_gradient_of_the_mean_loss_over_the_batch():
+    state, step = make(norm="group", optimizer={"name": "sgd", "learning_rate": 0.1, "weight_decay": 0.0})
+    once, _ = step(state, make_batch(4))
+    twice = {key: np.concatenate([value, value]) for key, value in make_batch(4).items()}
+    doubled, _ = step(state, twice)
+    chex.assert_trees_all_close(once.params, doubled.params, rtol=1e-4, atol=1e-6)
+
+
+def test_dropout_differs_from_step_to_step_and_not_from_run_to_run():
+    state, step = make(dropout=0.5)
+    batch = make_batch()
+    losses = [metrics.means(step(state.replace(step=jnp.asarray(at)), batch)[1])["loss"] for at in (0, 1, 0)]
+    assert losses[0] != losses[1]
+    assert losses[0] == losses[2]
+
+
+def test_the_sums_weigh_every_clip_once():
+    state, step = make("single_frame")
+    _, sums = step(state, make_batch(5))
+    assert {name: float(part.weight) for name, part in sums.items()} == {"loss": 5.0, "clip@1": 5.0}
+    assert 0 <= metrics.means(sums)["clip@1"] <= 1
+
+
+def test_the_parameters_stay_float32_in_bfloat16_training():
+    state, step = make(dtype="bfloat16")
+    after, sums = step(state, make_batch())
+    chex.assert_trees_all_equal_dtypes(state, after)
+    assert sums["loss"].total.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("network", ["slow_fusion", "single_frame"])
+def test_one_device_and_eight_take_the_same_step(network):
+    devices = jax.devices()
+    assert len(devices) == 8, "the test session simulates eight devices"
+    after = {}
+    for count in (1, 8):
+        state, step = make(network)
+        mesh = meshes.make_mesh(devices[:count])
+        state = jax.device_put(state, meshes.replicated(mesh))
+        batches = [meshes.put_batch(make_batch(16, seed), mesh) for seed in range(3)]
+        compiled = compile_step(step, state, batches[0], mesh)
+        for batch in batches:
+            state, sums = compiled.run(state, batch)
+        after[count] = jax.device_get((state, sums))
+    chex.assert_trees_all_close(after[1], after[8], rtol=1e-3, atol=1e-5)
+
+
+def test_a_compiled_step_uses_up_its_state_and_keeps_it_on_every_device():
+    state, step = make()
+    mesh = meshes.make_mesh()
+    state = jax.device_put(state, meshes.replicated(mesh))
+    batch = meshes.put_batch(make_batch(8), mesh)
+    compiled = compile_step(step, state, batch, mesh)
+    after, _ = compiled.run(state, batch)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
+    assert all(len(leaf.sharding.device_set) == 8 for leaf in jax.tree.leaves(after.params))
+    assert compiled.compile_s > 0
+
+
+def test_a_step_is_traced_once_for_all_batches():
+    state, step = make()
+    chex.clear_trace_counter()
+    jitted = jax.jit(chex.assert_max_traces(step, n=1))
+    for seed in range(3):
+        state, _ = jitted(state, make_batch(seed=seed))
+    with pytest.raises(AssertionError):
+        jitted(state, make_batch(4))
