@@ -29,7 +29,7 @@ def get_config() -> ConfigDict:
             label_smoothing=0.1,
             batch_size=16,
             num_steps=600,
-            test=dict(num_clips=5, num_crops=1, batch_size=10),
+            test=dict(num_clips=5, num_crops=1, batch_size=8),
             log_every=20,
             evaluate_every=600,
             checkpoint_every=100,

@@ -1,38 +1,12 @@
 """Every command as a person runs it: a process, its output and its exit code."""
 
 import json
-import os
-import pathlib
-import signal
-import subprocess
-import sys
-import time
 
-import jax
-import numpy as np
 import pytest
+from processes import CONFIG, command, error_line
 from video_files import write_folder
 
-import vjax
 from vjax.data.decode import read_video
-
-ROOT = pathlib.Path(__file__).parents[1]
-CONFIG = ROOT / "configs/folder.py"
-
-
-def command(*words, check=True, **kwargs):
-    """Runs a command; `train.py` and `vjax` are those of this checkout."""
-    front = [str(ROOT / "train.py")] if words[0] == "train.py" else ["-m", "vjax"]
-    done = subprocess.run(
-        [sys.executable, *front, *map(str, words[1:])],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        **kwargs,
-    )
-    assert not check or done.returncode == 0, done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +16,6 @@ def trained(tmp_path_factory):
     root = write_folder(base / "videos")
     done = command("train.py", "--config", f"{CONFIG}:tiny", f"--config.source.root={root}", "--workdir", base / "run")
     return root, base / "run", done
-
-
-def error_line(done):
-    """Returns the one line that a failed command shows; there must be no traceback."""
-    assert done.returncode == 2, done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if line]
-    assert line.startswith("error: ")
-    return line
 
 
 def test_training_prints_its_progress_a_table_and_the_protocol(trained):
@@ -115,20 +81,6 @@ def test_filter_writes_a_picture_or_a_video(trained, tmp_path, words, shape):
     assert read_video(words[-1]).shape == shape
 
 
-def test_compare_trains_the_ladder_and_writes_a_table(tmp_path):
-    words = ["--config", f"{ROOT}/configs/quickstart.py:tiny", f"--config.source.data_dir={tmp_path}/data"]
-    words += ["--config.num_steps=2", "--config.evaluate_every=2"]
-    done = command("vjax", "compare", *words, "--workdir", tmp_path / "ladder")
-    rows = json.loads((tmp_path / "ladder" / "compare.json").read_text())
-    assert [row["network"] for row in rows] == list(vjax.LADDER)
-    for row in rows:
-        assert row.keys() == {
-            "network", "clip@1", "video@1", "video@1_shuffled", "parameters", "multiply_adds", "ms_per_clip",
-        }  # fmt: skip
-        assert row["multiply_adds"] > row["parameters"] * 0
-        assert f"| {row['network']}" in done.stdout
-
-
 def bad_commands(root, workdir, tmp_path):
     """Every way to go wrong, with what the one line must say."""
     train = ["train.py", "--workdir", tmp_path / "new", "--config"]
@@ -186,43 +138,3 @@ def test_bad_input_gives_one_line_and_an_exit_code(trained, tmp_path, case):
     root, workdir, _ = trained
     words, message = bad_commands(root, workdir, tmp_path)[case]
     assert message in error_line(command(*words, check=False))
-
-
-def test_a_run_killed_in_the_middle_ends_with_the_parameters_of_an_uninterrupted_one(tmp_path):
-    root = write_folder(tmp_path / "videos")
-    words = [
-        f"{CONFIG}:tiny",
-        f"--config.source.root={root}",
-        "--config.num_steps=16",
-        "--config.network.dropout=0.5",
-    ]
-    command("train.py", "--config", *words, "--workdir", tmp_path / "whole")
-
-    cut = tmp_path / "cut"
-    process = subprocess.Popen(
-        [sys.executable, ROOT / "train.py", "--config", *words, "--workdir", cut],
-        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    wait_for_step(cut / "metrics.jsonl", 7, process)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (cut / "result.json").exists()
-    command("train.py", "--config", *words, "--workdir", cut)
-
-    whole, again = vjax.load(tmp_path / "whole"), vjax.load(cut)
-    assert int(again.state.step) == 16
-    jax.tree.map(np.testing.assert_array_equal, whole.state, again.state)
-    results = [json.loads((tmp_path / name / "result.json").read_text()) for name in ("whole", "cut")]
-    assert results[0] == results[1]
-    steps = [json.loads(line)["step"] for line in (cut / "metrics.jsonl").read_text().splitlines()]
-    assert steps == sorted(steps)
-
-
-def wait_for_step(path, step, process, *, timeout_s=120):
-    started = time.monotonic()
-    while time.monotonic() - started < timeout_s:
-        assert process.poll() is None, "the run ended before it could be killed"
-        if path.exists() and f'"step": {step},' in path.read_text():
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"step {step} was not reached in {timeout_s} s")

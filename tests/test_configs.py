@@ -1,5 +1,6 @@
 """Every config that comes with vjax is loaded, checked, and its tiny version trained."""
 
+import io
 import pathlib
 
 import pytest
@@ -32,6 +33,6 @@ def test_a_config_sets_every_key_and_no_other(path):
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_the_tiny_version_of_a_config_trains(path, tmp_path):
     config = vjax.load_config(f"{path}:tiny", overrides(path, tmp_path))
-    result = vjax.train(config, tmp_path / "run")
+    result = vjax.train(config, tmp_path / "run", console=io.StringIO())
     assert 0 <= result["video@1"] <= 1
     assert result["num_videos"] > 0

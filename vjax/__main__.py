@@ -74,9 +74,10 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
 def _train(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     config = load_config(args.config, overrides)
     workdir = Path(args.workdir or Path("runs") / Path(args.config.partition(":")[0]).stem)
-    if run.finished_result(workdir):
-        print(f"{workdir} holds a finished run; choose another --workdir to train again", file=sys.stderr)
+    was_finished = run.finished_result(workdir) is not None
     result = run.train(config, workdir)
+    if was_finished:
+        print(f"{workdir} holds a finished run; choose another --workdir to train again", file=sys.stderr)
     _print_metrics(result)
     print(f"\nwork directory: {workdir}")
 

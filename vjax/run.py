@@ -82,11 +82,10 @@ class Settings:
         for key in ("batch_size", "num_steps", "log_every", "evaluate_every", "checkpoint_every"):
             if getattr(settings, key) < 1:
                 raise InputError(f"config.{key} must be 1 or more, got {getattr(settings, key)}")
+        if "batch_size" not in settings.test:
+            raise InputError("config.test needs a value for: batch_size")
         num_devices = jax.device_count()
-        for key, size in (
-            ("batch_size", settings.batch_size),
-            ("test.batch_size", settings.test.get("batch_size", 1)),
-        ):
+        for key, size in (("batch_size", settings.batch_size), ("test.batch_size", settings.test["batch_size"])):
             if size < 1 or size % num_devices:
                 raise InputError(f"config.{key} must be a multiple of the {num_devices} device(s), got {size}")
         return settings

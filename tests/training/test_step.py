@@ -119,7 +119,12 @@ def test_a_compiled_step_uses_up_its_state_and_keeps_it_on_every_device():
 def test_a_step_is_traced_once_for_all_batches():
     state, step = make()
     chex.clear_trace_counter()
-    jitted = jax.jit(chex.assert_max_traces(step, n=1))
+
+    @jax.jit
+    @chex.assert_max_traces(n=1)
+    def jitted(state, batch):
+        return step(state, batch)
+
     for seed in range(3):
         state, _ = jitted(state, make_batch(seed=seed))
     with pytest.raises(AssertionError):

@@ -6,6 +6,7 @@ description can be compared.
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -115,8 +116,24 @@ def norm_layer(kind: str, *, train: bool, dtype: Any) -> Callable[..., nn.Module
     if kind == "batch":
         return functools.partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=dtype)
     if kind == "group":
-        return functools.partial(nn.GroupNorm, num_groups=None, group_size=8, dtype=dtype)
+        return functools.partial(GroupNorm, dtype=dtype)
     raise InputError(f"a trunk's norm is 'batch' or 'group', got {kind!r}")
+
+
+class GroupNorm(nn.Module):
+    """Group norm over 8 groups of channels, or as many of them as divide the channels.
+
+    Source: Wu and He 2018, "Group normalization". Deviation: 8 groups, not 32, for trunks as narrow as 16 channels.
+    """
+
+    dtype: Any = jnp.float32
+    scale_init: nn.initializers.Initializer = nn.initializers.ones
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `(b t h w c)` to the same shape."""
+        num_groups = math.gcd(8, x.shape[-1])
+        return nn.GroupNorm(num_groups, dtype=self.dtype, scale_init=self.scale_init)(x)
 
 
 def check_size(x: jax.Array, *, min_frames: int, min_size: int, what: str) -> None:

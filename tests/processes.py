@@ -1,0 +1,34 @@
+"""The commands of vjax as processes, on one device, whatever the test session simulates."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parents[1]
+CONFIG = ROOT / "configs/folder.py"
+
+
+def arguments(*words):
+    """Returns what starts `train.py` or `vjax` of this checkout."""
+    front = [str(ROOT / "train.py")] if words[0] == "train.py" else ["-m", "vjax"]
+    return {
+        "args": [sys.executable, *front, *map(str, words[1:])],
+        "cwd": ROOT,
+        "env": {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"},
+    }
+
+
+def command(*words, check=True):
+    """Runs a command to its end."""
+    done = subprocess.run(**arguments(*words), capture_output=True, text=True, timeout=300)
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+def error_line(done):
+    """Returns the one line that a failed command shows; there must be no traceback."""
+    assert done.returncode == 2, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line]
+    assert line.startswith("error: ")
+    return line
