@@ -30,10 +30,10 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
       InputError: the file, the function, a key or a value does not work.
     """
     path, _, function = name.partition(":")
-    config = _call_config(Path(path), function or "get_config")
+    config = _call_config(Path(path), function or "get_config").to_dict()
     for override in overrides:
         _apply(config, override)
-    return config.to_dict()
+    return config
 
 
 def _call_config(path: Path, function: str) -> ConfigDict:
@@ -51,18 +51,18 @@ def _call_config(path: Path, function: str) -> ConfigDict:
     return config
 
 
-def _apply(config: ConfigDict, override: str) -> None:
+def _apply(config: dict[str, Any], override: str) -> None:
     name, equals, text = override.partition("=")
     if not name.startswith(PREFIX) or not equals:
         raise InputError(f"{override!r} is not understood; a config's key is set by {PREFIX}KEY=VALUE")
     *parents, key = name.removeprefix(PREFIX).split(".")
     section, where = config, "config"
     for parent in parents:
-        spec.check_names([parent], list(section.keys()), what=where)
+        spec.check_names([parent], list(section), what=where)
         section, where = section[parent], f"{where}.{parent}"
-        if not isinstance(section, ConfigDict):
+        if not isinstance(section, dict):
             raise InputError(f"{override!r}: {where} is a value, not a section")
-    spec.check_names([key], list(section.keys()), what=where)
+    spec.check_names([key], list(section), what=where)
     section[key] = _parse(text, like=section[key], what=f"{where}.{key}")
 
 

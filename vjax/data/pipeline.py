@@ -6,6 +6,7 @@ from typing import Any
 
 import grain
 import numpy as np
+from absl import flags
 
 from vjax.data.sources import VideoSequence
 from vjax.data.transforms import TestView, TrainView
@@ -114,5 +115,7 @@ def _read(dataset: Any, num_workers: int) -> Any:
     # Grain's default would hold 500 batches in memory.
     reading = dataset.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4))
     if num_workers:
+        if not flags.FLAGS.is_parsed():  # grain's worker processes read absl flags, and vjax has none (grain #1355)
+            flags.FLAGS.mark_as_parsed()
         reading = reading.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
     return reading

@@ -1,0 +1,111 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vjax.data import pipeline
+from vjax.data.pipeline import Shard
+from vjax.data.sources import Video
+from vjax.data.transforms import TestView, TrainView
+from vjax.errors import InputError
+from vjax.ops.sampling import ClipTiming
+
+TIMING = ClipTiming(2, stride=2)
+TRAIN_VIEW = TrainView(TIMING, (4, 4))
+TEST_VIEW = TestView(TIMING, (4, 4), num_clips=2)
+
+
+def read_noise(indices):
+    return np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), np.uint8)[indices]
+
+
+def make_videos(count):
+    """Videos whose label is their position."""
+    return [Video(str(i), i, 12, 10.0, read_noise) for i in range(count)]
+
+
+def train(count=10, *, batches=6, batch_size=4, seed=0, start_step=0, num_workers=0, shard=None):
+    found = pipeline.train_batches(
+        make_videos(count),
+        TRAIN_VIEW,
+        batch_size=batch_size,
+        seed=seed,
+        start_step=start_step,
+        num_workers=num_workers,
+        shard=shard or Shard(),
+    )
+    return list(itertools.islice(found, batches))
+
+
+def assert_same(left, right):
+    assert len(left) == len(right)
+    for a, b in zip(left, right, strict=True):
+        for key in a:
+            np.testing.assert_array_equal(a[key], b[key])
+
+
+def test_a_batch_has_the_shapes_and_types_of_its_parts():
+    (batch,) = train(batches=1)
+    assert (batch["clips"].shape, batch["clips"].dtype) == ((4, 2, 4, 4, 3), np.uint8)
+    assert (batch["label"].shape, batch["label"].dtype) == ((4,), np.int32)
+
+
+def test_the_seed_decides_order_and_views():
+    assert_same(train(), train())
+    assert any((a["label"] != b["label"]).any() for a, b in zip(train(), train(seed=1), strict=True))
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_global_batches_are_the_same_for_any_number_of_processes(count):
+    parts = [train(shard=Shard(index, count)) for index in range(count)]
+    together = [
+        {key: np.stack([part[key] for part in step], axis=1).reshape(-1, *step[0][key].shape[1:]) for key in step[0]}
+        for step in zip(*parts, strict=True)
+    ]
+    assert_same(together, train())
+
+
+@pytest.mark.parametrize("start_step", [1, 4])
+def test_starting_at_a_step_gives_the_batches_from_there_on(start_step):
+    assert_same(train(start_step=start_step, batches=6 - start_step), train()[start_step:])
+
+
+def test_worker_processes_read_the_same_batches():
+    assert_same(train(batches=3, num_workers=2), train(batches=3))
+
+
+def test_every_epoch_shows_every_video_once_in_another_order():
+    labels = np.concatenate([batch["label"] for batch in train(8, batches=6)]).reshape(3, 8)
+    for epoch in labels:
+        assert sorted(epoch) == list(range(8))
+    assert len({tuple(epoch) for epoch in labels}) == 3
+
+
+def test_a_batch_may_be_larger_than_the_data():
+    (batch,) = train(3, batches=1, batch_size=8)
+    assert len(batch["label"]) == 8
+    assert set(batch["label"]) == {0, 1, 2}
+
+
+@settings(deadline=None, max_examples=15)
+@given(count=st.integers(1, 12), batch_size=st.sampled_from([1, 2, 4, 6]), num_shards=st.sampled_from([1, 2]))
+def test_in_evaluation_every_video_counts_exactly_once(count, batch_size, num_shards):
+    batch_size *= num_shards
+    seen = []
+    for index in range(num_shards):
+        batches = pipeline.test_batches(
+            make_videos(count), TEST_VIEW, batch_size=batch_size, num_workers=0, shard=Shard(index, num_shards)
+        )
+        for batch in batches:
+            assert batch["clips"].shape == (batch_size // num_shards, 2, 2, 4, 4, 3)
+            assert (batch["clips"][~batch["mask"]] == 0).all()
+            np.testing.assert_array_equal(batch["label"][batch["mask"]], batch["position"][batch["mask"]])
+            seen += batch["position"][batch["mask"]].tolist()
+    assert sorted(seen) == list(range(count))
+
+
+def test_a_batch_that_processes_cannot_share_evenly_is_refused():
+    with pytest.raises(InputError, match="a batch of 4 cannot be split over 3 processes evenly"):
+        train(shard=Shard(0, 3))

@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vjax.data.sources import Video
+from vjax.data.transforms import TestView, TrainView
+from vjax.errors import InputError
+from vjax.ops.frames import crop_resize, largest_box
+from vjax.ops.sampling import ClipTiming, spaced_clips
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (30, 20, 32, 3), np.uint8)
+TIMING = ClipTiming(4, stride=3)
+
+
+def make_video(num_frames=30):
+    return Video("v", 0, num_frames, 10.0, lambda indices: PIXELS[indices])
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 999))
+def test_the_same_random_numbers_give_the_same_clip(seed):
+    view = TrainView(TIMING, (8, 10))
+    clips = [view(make_video(), np.random.default_rng(seed)) for _ in range(2)]
+    np.testing.assert_array_equal(*clips)
+    assert clips[0].shape == (4, 8, 10, 3)
+
+
+def test_clips_differ_from_draw_to_draw():
+    view, rng = TrainView(TIMING, (8, 10)), np.random.default_rng(0)
+    clips = {view(make_video(), rng).tobytes() for _ in range(8)}
+    assert len(clips) == 8
+
+
+def test_without_augmentation_only_the_start_is_random():
+    view = TrainView(TIMING, (20, 32), area=(1.0, 1.0), stretch=1.0, flip=False)
+    clip = view(make_video(), np.random.default_rng(0))
+    starts = [start for start in range(30) if (PIXELS[start] == clip[0]).all()]
+    assert len(starts) == 1
+    np.testing.assert_array_equal(clip, PIXELS[starts[0] + 3 * np.arange(4)])
+
+
+def test_half_of_the_clips_are_mirrored():
+    view = TrainView(ClipTiming(1, stride=1), (20, 32), area=(1.0, 1.0), stretch=1.0, flip=True)
+    rng, video = np.random.default_rng(0), make_video(1)
+    mirrored = [(view(video, rng)[0] == PIXELS[0, :, ::-1]).all() for _ in range(200)]
+    assert 70 < sum(mirrored) < 130
+
+
+@settings(deadline=None, max_examples=15)
+@given(num_clips=st.integers(1, 5), num_crops=st.sampled_from([1, 3]), num_frames=st.integers(1, 30))
+def test_a_test_view_shows_every_crop_of_every_clip_in_order(num_clips, num_crops, num_frames):
+    view = TestView(TIMING, (8, 8), num_clips=num_clips, num_crops=num_crops)
+    found = view(make_video(num_frames))
+    assert found.shape == view.shape == (num_clips * num_crops, 4, 8, 8, 3)
+    clips = spaced_clips(num_video_frames=num_frames, num_clips=num_clips, num_frames=4, step=3.0)
+    places = [0.5] if num_crops == 1 else [0.0, 0.5, 1.0]
+    by_hand = [
+        crop_resize(PIXELS[clip], box=largest_box(height=20, width=32, aspect=1.0, position=place), size=(8, 8))
+        for clip in clips
+        for place in places
+    ]
+    np.testing.assert_array_equal(found, by_hand)
+
+
+def test_a_frame_that_several_clips_show_is_read_once():
+    reads = []
+
+    def read(indices):
+        reads.append(list(indices))
+        return PIXELS[indices]
+
+    TestView(TIMING, (8, 8), num_clips=5)(Video("v", 0, 12, 10.0, read))
+    (indices,) = reads
+    assert len(indices) == len(set(indices))
+
+
+@pytest.mark.parametrize(
+    ("view", "words"),
+    [
+        (TestView(ClipTiming(16, fps=5.0), (112, 112)), "5 clips x 1 crop of 16 frames at 5 fps, 112 x 112"),
+        (TestView(TIMING, (48, 60), num_clips=1, num_crops=3), "1 clip x 3 crops of 4 frames at stride 3, 48 x 60"),
+    ],
+)
+def test_a_view_describes_itself(view, words):
+    assert view.describe() == words
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: TrainView(TIMING, (8, 8), area=(0.0, 1.0)), r"augment.area is .* in \(0, 1\]"),
+        (lambda: TrainView(TIMING, (8, 8), area=(0.9, 0.5)), r"augment.area is .* in \(0, 1\]"),
+        (lambda: TrainView(TIMING, (8, 8), stretch=0.9), "augment.stretch is a factor of 1 or more"),
+        (lambda: TestView(TIMING, (8, 8), num_clips=0), "at least 1 clip of a video, got 0"),
+        (lambda: TestView(TIMING, (8, 8), num_crops=2), "1 or 3 crops of a clip, got 2"),
+    ],
+)
+def test_a_view_that_does_not_work_is_explained(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
