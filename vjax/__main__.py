@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import tensorflow_datasets as tfds
+
 from vjax import run
 from vjax.compare import COLUMNS, compare
 from vjax.config import PREFIX, load_config
@@ -53,6 +55,8 @@ def _run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     logging.getLogger("absl").setLevel(logging.ERROR)  # orbax and tfds warn about what is meant to be so
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
     try:
         return args.command(args, overrides) or 0
     except InputError as error:

@@ -305,6 +305,10 @@ def _draw_test_groups(files: Sequence[VideoFile], *, test_share: float, seed: in
     groups: dict[str, Counter[str]] = defaultdict(Counter)
     for file in files:
         groups[_group_of(file)][file.label] += 1
+    if len(groups) == 1:
+        raise InputError(
+            f"no split can be made: all {len(files)} videos are of one group; add others, or give a split in a manifest"
+        )
     wanted = {label: max(1, round(test_share * count)) for label, count in Counter(f.label for f in files).items()}
     names = sorted(groups)
     np.random.default_rng(seed).shuffle(names)
@@ -316,12 +320,8 @@ def _draw_test_groups(files: Sequence[VideoFile], *, test_share: float, seed: in
             chosen.add(name)
             for label, count in counts.items():
                 wanted[label] = max(0, wanted[label] - count)
-    if not chosen:
-        raise InputError(
-            f"no split can be made: the videos fall into {len(groups)} group(s), too few or too large to set "
-            "one aside; give a split column in a manifest, or held_out"
-        )
-    return chosen
+    # Where every group is too large for the share, the smallest one is nearest to it.
+    return chosen or {min(names, key=lambda name: groups[name].total())}
 
 
 def _group_of(file: VideoFile) -> str:
