@@ -110,18 +110,17 @@ class Console:
 
 def describe(values: Mapping[str, float]) -> str:
     """Returns numbers in a line: `loss 0.512  clip@1 0.873  121 clips/s`."""
-    words = []
-    for name, value in values.items():
-        short = name.removeprefix("train/")
-        if short == "clips_per_s":
-            words.append(f"{value:.0f} clips/s")
-        elif short == "data_wait":
-            words.append(f"{value:.0%} waiting for data")
-        elif short == "learning_rate":
-            words.append(f"lr {value:.2g}")
-        else:
-            words.append(f"{short} {value:.3f}")
-    return "  ".join(words)
+    short = {name.removeprefix("train/"): value for name, value in values.items()}
+    return "  ".join(_FORMATS.get(name, name + " {:.3f}").format(value) for name, value in short.items())
+
+
+_FORMATS = {
+    "clips_per_s": "{:.0f} clips/s",
+    "compile_s": "compiled in {:.1f} s",
+    "data_wait": "{:.0%} waiting for data",
+    "learning_rate": "lr {:.2g}",
+    "step_flops": "{:.3g} FLOPs a step",
+}
 
 
 def write_all(writers: Sequence[Writer], step: int, values: Mapping[str, float]) -> None:
