@@ -76,7 +76,9 @@ def _parse(text: str, *, like: Any, what: str) -> Any:
         value = text
     numbers = (int, float)
     both_numbers = isinstance(value, numbers) and isinstance(like, numbers)
-    fits = like is None or value is None or isinstance(value, type(like)) or both_numbers
+    fits = (
+        like is None or (value is None and not isinstance(like, dict)) or isinstance(value, type(like)) or both_numbers
+    )
     sequence_for_number = isinstance(value, tuple) and isinstance(like, int)  # a size may become (h, w)
     is_bool = isinstance(value, bool), isinstance(like, bool)
     if not (fits or sequence_for_number) or (both_numbers and is_bool[0] != is_bool[1]):

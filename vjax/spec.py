@@ -54,7 +54,7 @@ def check_names(names: Collection[str], allowed: Collection[str], *, what: str) 
     for name in names:
         if name not in allowed:
             near = difflib.get_close_matches(str(name), [str(a) for a in allowed], n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = f"; did you mean {near[0]!r}?" if near else "."
             raise InputError(
                 f"{what} does not know {name!r}{hint} Allowed: {', '.join(sorted(allowed)) or '(nothing)'}"
             )

@@ -15,6 +15,7 @@ import av
 import av.container
 import av.error
 import numpy as np
+from av.stream import Disposition
 
 from vjax.errors import InputError
 
@@ -104,15 +105,18 @@ def read_video(path: str | Path) -> np.ndarray:
 @contextlib.contextmanager
 def _open(path: str | Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
     try:
-        container = av.open(str(path), metadata_errors="ignore")
+        # Made absolute, a name with a colon in it is not taken for a protocol.
+        container = av.open(str(Path(path).absolute()), metadata_errors="ignore")
     except FileNotFoundError as error:
         raise VideoError(f"{path}: no such file") from error
     except (av.error.FFmpegError, OSError) as error:
         raise VideoError(f"{path}: no video can be opened ({_reason(error)})") from error
     with container:
-        stream = container.streams.best("video")
-        if not isinstance(stream, av.VideoStream):
+        # A cover picture is a video stream to ffmpeg, and a text file a film of a terminal ("tty").
+        streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+        if not streams or container.format.name == "tty":
             raise VideoError(f"{path}: holds no video stream")
+        stream = max(streams, key=lambda s: s.width * s.height)
         # Clips are decoded side by side in threads of their own; threads inside one decoder only cost.
         stream.thread_type = "NONE"
         yield container, stream

@@ -1,5 +1,6 @@
 """Frames to files: PNG, GIF and MP4, by the file's ending."""
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -43,7 +44,7 @@ def _write_mp4(path: Path, frames: np.ndarray, fps: float) -> None:
     # H.264 as every player reads it (yuv420p) has an even number of rows and columns: repeat the last ones.
     even = np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=round(fps) or 1, options={"crf": "18"})
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options={"crf": "18"})
         stream.height, stream.width, stream.pix_fmt = *even.shape[1:3], "yuv420p"
         for frame in even:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))

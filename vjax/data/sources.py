@@ -6,6 +6,7 @@ video costs to hold is a few hundred bytes: frames are read when a clip asks for
 
 import csv
 import dataclasses
+import io
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -192,6 +193,8 @@ def open_videos(
       InputError: a folder or file is missing or empty, a class has nothing to train on, a label or a split is
         unknown, or too many videos cannot be read.
     """
+    if not 0 < test_share < 1:
+        raise InputError(f"config.source.test_share is a share between 0 and 1, got {test_share}")
     place = Path(root).expanduser()
     if not root or not place.exists():
         raise InputError(
@@ -246,7 +249,11 @@ def list_folder(root: Path) -> list[VideoFile]:
         raise InputError(f"{root}: holds no class folders; videos belong in {root}/CLASS/VIDEO.EXT")
     files = []
     for folder in classes:
-        paths = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+        paths = sorted(
+            p
+            for p in folder.rglob("*")
+            if p.is_file() and not any(part.startswith(".") for part in p.relative_to(folder).parts)
+        )
         if not paths:
             raise InputError(f"{folder}: the class folder is empty; put videos into it or remove it")
         files += [VideoFile(p, p.relative_to(root).as_posix(), folder.name, "", "") for p in paths]
@@ -255,19 +262,22 @@ def list_folder(root: Path) -> list[VideoFile]:
 
 def list_manifest(path: Path) -> list[VideoFile]:
     """Returns the rows of a CSV file `path,label[,split][,group]`; other columns are not looked at."""
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
-        missing = {"path", "label"} - set(reader.fieldnames or ())
-        if missing:
-            raise InputError(
-                f"{path}: the manifest's first line lacks the column {sorted(missing)[0]!r}; it must name "
-                "path,label[,split][,group]"
-            )
-        rows = list(reader)
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: a manifest is a CSV file in UTF-8, and this is not UTF-8: {error}") from error
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    missing = {"path", "label"} - set(reader.fieldnames or ())
+    if missing:
+        raise InputError(
+            f"{path}: the manifest's first line lacks the column {sorted(missing)[0]!r}; it must name "
+            "path,label[,split][,group]"
+        )
+    rows = [(reader.line_num, row) for row in reader]
     if not rows:
         raise InputError(f"{path}: the manifest has no rows")
     files = []
-    for line, row in enumerate(rows, start=2):
+    for line, row in rows:
         if not row["path"] or not row["label"]:
             raise InputError(f"{path}, line {line}: path and label must not be empty")
         split = row.get("split") or ""
@@ -313,14 +323,22 @@ def _draw_test_groups(files: Sequence[VideoFile], *, test_share: float, seed: in
     names = sorted(groups)
     np.random.default_rng(seed).shuffle(names)
     chosen: set[str] = set()
-    for name in names:
-        counts = groups[name]
-        useful = sum(min(count, wanted[label]) for label, count in counts.items())
-        if 2 * useful >= counts.total() and len(chosen) + 1 < len(groups):
+    tested: set[str] = set()
+    left = Counter(label for counts in groups.values() for label in counts)  # groups of each class still in train
+    # First the groups that fit the share; then, for classes that have none in test yet, the smallest that do not.
+    for fitting, order in ((True, names), (False, sorted(names, key=lambda name: groups[name].total()))):
+        for name in order:
+            counts = groups[name]
+            useful = sum(min(count, wanted[label]) for label, count in counts.items())
+            fits = 2 * useful >= counts.total() if fitting else not counts.keys() <= tested
+            if name in chosen or not fits or any(left[label] == 1 for label in counts):
+                continue
             chosen.add(name)
+            tested |= counts.keys()
+            left -= Counter(counts.keys())
             for label, count in counts.items():
                 wanted[label] = max(0, wanted[label] - count)
-    # Where every group is too large for the share, the smallest one is nearest to it.
+    # Where none can be spared, the smallest one is nearest to the share.
     return chosen or {min(names, key=lambda name: groups[name].total())}
 
 
@@ -332,7 +350,7 @@ def _group_of(file: VideoFile) -> str:
 def _find_group(pattern: str, file: VideoFile) -> str:
     try:
         match = re.search(pattern, file.name)
-        return match.group(1) if match else ""
+        return (match.group(1) or "") if match else ""
     except (re.error, IndexError) as error:
         raise InputError(
             f"config.source.group: {pattern!r} must be a regular expression with one parenthesis: {error}"

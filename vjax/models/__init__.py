@@ -26,6 +26,8 @@ LADDER: dict[str, dict[str, Any]] = {
     "slow_fusion": {"name": "slow_fusion"},
 }
 
+_SMALL = {"name": "small"}
+
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -58,8 +60,10 @@ def create(
     """
     spec.check_names([dtype], DTYPES, what="dtype")
     spec.check_names([name], MODELS, what="network")
+    # JSON gives lists, and a module is only hashable with tuples.
+    hashable = {key: tuple(value) if isinstance(value, list) else value for key, value in (trunk or _SMALL).items()}
     built_trunk = spec.create(
-        trunk or {"name": "small"},
+        hashable,
         TRUNKS,
         what="trunk",
         temporal=MODELS[name].temporal_trunk,

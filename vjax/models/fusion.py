@@ -11,6 +11,7 @@ frames, not at two; slow fusion convolves and pools over time in every layer, as
 
 from typing import ClassVar
 
+import flax.errors
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -78,7 +79,13 @@ class EarlyFusion(nn.Module):
         check_rank(clips)
         b, t, h, w, c = clips.shape
         folded = clips.transpose(0, 2, 3, 1, 4).reshape(b, 1, h, w, t * c)
-        features = self.trunk(folded, train=train)
+        try:
+            features = self.trunk(folded, train=train)
+        except flax.errors.ScopeParamShapeError as error:
+            raise InputError(
+                f"early_fusion is bound to the clip length it was initialised with, and these clips have {t} frames; "
+                "use clips of the same length"
+            ) from error
         return Head(self.num_classes, self.dropout, name="head")(features.mean((2, 3)), train=train)
 
 

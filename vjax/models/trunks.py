@@ -100,7 +100,7 @@ class BasicBlock(nn.Module):
         y = nn.relu(self.norm()(Conv(self.features, kernel, strides, dtype=self.dtype)(x)))
         # The last norm starts at zero, so that every block starts as the identity (Goyal et al. 2017).
         y = self.norm(scale_init=nn.initializers.zeros)(Conv(self.features, kernel, dtype=self.dtype)(y))
-        if x.shape != y.shape:
+        if self.stride != 1 or x.shape[-1] != self.features:
             x = self.norm()(Conv(self.features, (1, 1, 1), strides, dtype=self.dtype)(x))
         return nn.relu(x + y)
 

@@ -87,8 +87,13 @@ def _latest_start(num_video_frames: int, num_frames: int, step: float) -> int:
     """Returns the last frame a clip can start at without looping, or 0 where it must loop."""
     if num_video_frames < 1:
         raise InputError(f"a video needs at least 1 frame, got {num_video_frames}")
-    return max(0, num_video_frames - 1 - int((num_frames - 1) * step))
+    return max(0, num_video_frames - 1 - int(_offsets(num_frames, step)[-1]))
 
 
 def _indices(start: int, num_video_frames: int, num_frames: int, step: float) -> np.ndarray:
-    return (start + np.floor(np.arange(num_frames) * step).astype(int)) % num_video_frames
+    return (start + _offsets(num_frames, step)) % num_video_frames
+
+
+def _offsets(num_frames: int, step: float) -> np.ndarray:
+    # A step that rounding put a hair below a whole number must not lose a frame.
+    return np.floor(np.arange(num_frames) * step + 1e-6).astype(int)

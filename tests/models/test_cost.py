@@ -1,0 +1,121 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from random_variables import random_variables
+
+from vjax import models
+from vjax.models.conv import Conv, max_pool
+from vjax.models.cost import count_parameters, multiply_adds
+from vjax.models.fusion import EarlyFusion, LateFusion, SlowFusion
+
+SMALL = {"name": "small", "widths": (8, 16)}
+each_rung = pytest.mark.parametrize("rung", models.LADDER)
+
+
+def shapes_of(network, clip_shape):
+    clips = jax.ShapeDtypeStruct((1, *clip_shape), jnp.float32)
+    return jax.eval_shape(lambda x: network.init(jax.random.key(0), x, train=False), clips)["params"]
+
+
+def make(rung, num_classes=5, trunk=SMALL, **kwargs):
+    return models.create(num_classes=num_classes, trunk=trunk, **models.LADDER[rung], **kwargs)
+
+
+def test_r3d_18_has_the_parameters_and_multiply_adds_of_torchvision_to_the_digit():
+    network = make("slow_fusion", 400, {"name": "resnet18"})
+    clip_shape = (16, 112, 112, 3)
+    assert count_parameters(shapes_of(network, clip_shape)) == 33_371_472
+    assert round(multiply_adds(network, clip_shape) / 1e9, 3) == 40.697
+
+
+@pytest.mark.parametrize(
+    ("rung", "giga", "mega"),
+    [("early_fusion", 2.2, 11.5), ("late_pool", 27.6, 11.4), ("slow_fusion", 40.7, 33.4)],
+)
+def test_the_ladder_on_resnet18_costs_what_vmz_published(rung, giga, mega):
+    """Tran et al. 2018: R2D, f-R2D and R3D with 18 layers, Kinetics-400, 16 frames of 112 pixels."""
+    network = make(rung, 400, {"name": "resnet18"})
+    clip_shape = (16, 112, 112, 3)
+    assert round(multiply_adds(network, clip_shape) / 1e9, 1) == giga
+    assert round(count_parameters(shapes_of(network, clip_shape)) / 1e6, 1) == mega
+
+
+class LectureTrunk(nn.Module):
+    """The lecture's two convolutions, whose widths are 12 and 24, with a pool of 4 between them; no norm."""
+
+    temporal: bool
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        sizes = [(size if self.temporal else 1, size, size) for size in (3, 4)]
+        x = max_pool(nn.relu(Conv(12, sizes[0])(x)), sizes[1])
+        return nn.relu(Conv(24, sizes[0])(x))
+
+
+LECTURE = {
+    "late": (LateFusion(num_classes=10, trunk=LectureTrunk(temporal=False), fuse="pool"), 2952, 39_813_120),
+    "early": (EarlyFusion(num_classes=10, trunk=LectureTrunk(temporal=False)), 9108, 27_205_632),
+    "3d": (SlowFusion(num_classes=10, trunk=LectureTrunk(temporal=True)), 8784, 89_579_520),
+}
+
+
+@pytest.mark.parametrize("name", LECTURE)
+def test_the_networks_of_the_lecture_are_counted_to_the_digit(name):
+    network, parameters, expected = LECTURE[name]
+    clip_shape, head = (20, 64, 64, 3), 24 * 10
+    # The lecture counts a bias for each of the 12 + 24 channels; a Conv here has none.
+    assert count_parameters(shapes_of(network, clip_shape)["trunk"]) + 12 + 24 == parameters
+    assert multiply_adds(network, clip_shape) == expected + head
+
+
+@pytest.mark.parametrize(("name", "millions"), [("late", 39.8), ("early", 27.2), ("3d", 89.6)])
+def test_the_networks_of_the_lecture_cost_what_its_table_says(name, millions):
+    assert round(multiply_adds(LECTURE[name][0], (20, 64, 64, 3)) / 1e6, 1) == millions
+
+
+@pytest.mark.parametrize("rung", ["single_frame", "late_pool"])
+def test_networks_that_see_frames_alone_cost_in_proportion_to_the_frames(rung):
+    network, head = make(rung), 16 * 5
+    # Late pool has one head for the clip, single frame one for each frame.
+    fixed = head if rung == "late_pool" else 0
+    per_frame = multiply_adds(network, (1, 16, 16, 3)) - fixed
+    for num_frames in (2, 7):
+        assert multiply_adds(network, (num_frames, 16, 16, 3)) == num_frames * per_frame + fixed
+
+
+def test_concatenation_costs_its_hidden_layer_more_than_pooling():
+    clip_shape, hidden, num_classes = (4, 16, 16, 3), 32, 5
+    pool, concat = make("late_pool"), make("late_concat", hidden=hidden)
+    features = 4 * (4 * 4 * 16)
+    heads = features * hidden + hidden * num_classes - 16 * num_classes
+    assert multiply_adds(concat, clip_shape) - multiply_adds(pool, clip_shape) == heads
+    added = count_parameters(shapes_of(concat, clip_shape)) - count_parameters(shapes_of(pool, clip_shape))
+    assert added == heads + hidden  # and the hidden layer's biases
+
+
+@each_rung
+def test_neither_the_norm_nor_the_dtype_nor_dropout_changes_the_multiply_adds(rung):
+    plain = multiply_adds(make(rung), (4, 16, 16, 3))
+    other = make(rung, trunk={**SMALL, "norm": "group"}, dtype="bfloat16", dropout=0.5)
+    assert multiply_adds(other, (4, 16, 16, 3)) == plain > 0
+
+
+@each_rung
+def test_counting_computes_nothing_however_large_the_clip(rung):
+    # 10^4 frames of 4096 pixels would take two terabytes.
+    assert multiply_adds(make(rung), (10_000, 4096, 4096, 3)) > 10**12
+
+
+@each_rung
+def test_parameters_are_counted_the_same_from_arrays_as_from_shapes(rung):
+    network = make(rung)
+    arrays = random_variables(network, (4, 8, 8, 3))["params"]
+    assert count_parameters(arrays) == sum(leaf.size for leaf in jax.tree.leaves(arrays))
+    assert count_parameters(shapes_of(network, (4, 8, 8, 3))) == count_parameters(arrays)
+
+
+def test_a_number_is_one_parameter_and_an_empty_tree_has_none():
+    assert count_parameters({"scale": np.float32(1), "kernel": np.zeros((2, 3))}) == 7
+    assert count_parameters({}) == 0

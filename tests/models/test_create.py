@@ -1,0 +1,106 @@
+import copy
+import json
+import types
+
+import jax
+import jax.numpy as jnp
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vjax import models
+from vjax.errors import InputError
+
+WIDTHS = {"small": (8, 16), "resnet18": (8, 8, 16, 16)}
+
+
+def shapes_of(network, clip_shape=(4, 16, 16, 3)):
+    clips = jax.ShapeDtypeStruct((2, *clip_shape), jnp.float32)
+    return jax.eval_shape(lambda x: network.init_with_output(jax.random.key(0), x, train=False), clips)
+
+
+@pytest.mark.parametrize("trunk", models.TRUNKS)
+@pytest.mark.parametrize("name", models.MODELS)
+def test_every_network_works_on_every_trunk_and_only_slow_fusion_has_kernels_over_time(name, trunk):
+    network = models.create(name, 7, trunk={"name": trunk, "widths": WIDTHS[trunk]})
+    votes, variables = shapes_of(network)
+    assert votes.shape[::2] == (2, 7)
+    kernels = [leaf.shape for leaf in jax.tree.leaves(variables["params"]) if leaf.ndim == 5]
+    assert any(shape[0] > 1 for shape in kernels) is (name == "slow_fusion")
+
+
+def test_the_ladder_has_five_rungs_that_are_five_networks_and_leaves_none_out():
+    built = [models.create(num_classes=3, **rung) for rung in models.LADDER.values()]
+    assert len(set(built)) == len(models.LADDER) == 5
+    assert {rung["name"] for rung in models.LADDER.values()} == set(models.MODELS)
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_the_trunk_is_the_small_one_where_none_is_given(name):
+    assert models.create(name, 3) == models.create(name, 3, trunk={"name": "small"})
+
+
+def test_the_fields_of_networks_and_trunks_are_those_that_were_given():
+    trunk = {"name": "small", "widths": (8, 24), "depth": 2, "norm": "group"}
+    network = models.create("late_fusion", 7, trunk=trunk, dropout=0.25, fuse="concat", hidden=11, dtype="bfloat16")
+    assert (network.num_classes, network.dropout, network.fuse, network.hidden) == (7, 0.25, "concat", 11)
+    _, variables = shapes_of(network)
+    shapes = {leaf.shape for leaf in jax.tree.leaves(variables["params"])}
+    assert {(1, 3, 3, 3, 8), (1, 3, 3, 8, 8), (1, 3, 3, 8, 24), (1, 3, 3, 24, 24), (11, 7)} <= shapes
+    assert set(variables) == {"params"}, "group norm keeps no statistics"
+    assert network.trunk.dtype == jnp.bfloat16
+
+
+def test_a_trunk_spec_is_read_and_not_written():
+    trunk = {"name": "small", "widths": [4, 8]}
+    before = copy.deepcopy(trunk)
+    models.create("single_frame", 3, trunk=types.MappingProxyType(trunk))
+    assert trunk == before
+
+
+def test_a_network_made_from_json_is_the_one_made_from_python():
+    written = {"name": "small", "widths": (4, 8)}
+    read = json.loads(json.dumps(written))
+    networks = {models.create("single_frame", 3, trunk=trunk) for trunk in (written, read)}
+    assert len(networks) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "slow_fuson"}, r"network does not know 'slow_fuson'; did you mean 'slow_fusion'\?"),
+        ({"name": "resnet"}, "Allowed: early_fusion, late_fusion, single_frame, slow_fusion$"),
+        ({"name": "late_pool"}, r"network does not know 'late_pool'.*Allowed: .*late_fusion"),
+        ({"dtype": "float16"}, r"dtype does not know 'float16'; did you mean 'bfloat16'\? .*: bfloat16, float32$"),
+        ({"dtype": jnp.float32}, r"dtype does not know .*Allowed: bfloat16, float32$"),
+        (
+            {"trunk": {"name": "resnet"}},
+            r"trunk does not know 'resnet'; did you mean 'resnet18'\? .*: resnet18, small$",
+        ),
+        ({"trunk": {"widths": (4, 8)}}, "trunk needs a name; choose one of: resnet18, small$"),
+        (
+            {"trunk": {"name": "small", "width": (4, 8)}},
+            r"trunk 'small' does not know 'width'; did you mean 'widths'\? Allowed: depth, norm, widths$",
+        ),
+        ({"trunk": {"name": "resnet18", "depth": 2}}, "trunk 'resnet18' does not know 'depth'.*Allowed: norm, widths$"),
+        ({"trunk": {"name": "small", "temporal": True}}, "trunk 'small' does not know 'temporal'"),
+        ({"trunk": {"name": "small", "dtype": "bfloat16"}}, "trunk 'small' does not know 'dtype'"),
+        ({"fuse": "pool"}, "network 'slow_fusion' does not know 'fuse'.*Allowed: dropout$"),
+        ({"name": "late_fusion", "hiden": 3}, r"'late_fusion' does not know 'hiden'; did you mean 'hidden'\?"),
+        ({"parent": None}, "network 'slow_fusion' does not know 'parent'"),
+    ],
+)
+def test_what_is_not_known_is_refused_with_the_names_that_are(arguments, message):
+    with pytest.raises(InputError, match=message):
+        models.create(**{"name": "slow_fusion", "num_classes": 3, **arguments})
+
+
+@given(name=st.text(max_size=20).filter(lambda name: name not in {*models.MODELS, *models.TRUNKS}))
+@settings(deadline=None, max_examples=50)
+def test_any_unknown_name_is_an_input_error(name):
+    with pytest.raises(InputError, match="network does not know"):
+        models.create(name, 3)
+    with pytest.raises(InputError, match="trunk does not know"):
+        models.create("slow_fusion", 3, trunk={"name": name})
+    with pytest.raises(InputError, match="dtype does not know"):
+        models.create("slow_fusion", 3, dtype=name)

@@ -1,0 +1,292 @@
+import functools
+import itertools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from random_variables import random_variables
+
+from vjax import models
+from vjax.errors import InputError
+
+NUM_CLASSES = 5
+CLIP_SHAPE = (4, 8, 8, 3)
+IGNORE_ORDER = ("single_frame", "late_pool")
+KNOW_ORDER = tuple(rung for rung in models.LADDER if rung not in IGNORE_ORDER)
+
+each_rung = pytest.mark.parametrize("rung", models.LADDER)
+each_norm = pytest.mark.parametrize("norm", ["batch", "group"])
+
+
+def make(rung, *, norm="batch", trunk="small", **kwargs):
+    widths = {"small": (8, 16), "resnet18": (8, 8, 16, 16)}[trunk]
+    trunk_spec = {"name": trunk, "widths": widths, "norm": norm}
+    return models.create(num_classes=NUM_CLASSES, trunk=trunk_spec, **{**models.LADDER[rung], **kwargs})
+
+
+@functools.cache
+def make_with_variables(rung, norm="batch"):
+    """A network with variables moved at random, and its jitted evaluation."""
+    network = make(rung, norm=norm)
+    return network, random_variables(network, CLIP_SHAPE), jax.jit(functools.partial(network.apply, train=False))
+
+
+def make_clips(num_clips, clip_shape=CLIP_SHAPE, seed=0):
+    return np.random.default_rng(seed).normal(size=(num_clips, *clip_shape)).astype(np.float32)
+
+
+def answer(votes):
+    return np.asarray(jax.nn.softmax(votes).mean(axis=1))
+
+
+@each_rung
+@pytest.mark.parametrize("trunk", models.TRUNKS)
+@given(b=st.integers(1, 3), t=st.integers(4, 9), h=st.integers(4, 33), w=st.integers(4, 33))
+@settings(deadline=None, max_examples=5)
+def test_a_single_frame_network_casts_a_vote_a_frame_and_every_other_network_one(rung, trunk, b, t, h, w):
+    network = make(rung, trunk=trunk)
+    clips = jax.ShapeDtypeStruct((b, t, h, w, 3), jnp.float32)
+    votes = jax.eval_shape(lambda x: network.init_with_output(jax.random.key(0), x, train=False)[0], clips)
+    chex.assert_shape(votes, (b, t if rung == "single_frame" else 1, NUM_CLASSES))
+
+
+@each_norm
+@given(frame=st.integers(0, 3), seed=st.integers(0, 2**16))
+@settings(deadline=None, max_examples=20)
+def test_a_single_frame_vote_depends_on_its_own_frame_alone(norm, frame, seed):
+    _, variables, evaluate = make_with_variables("single_frame", norm)
+    clips = make_clips(1, seed=seed)
+    before = np.asarray(evaluate(variables, clips))
+    clips[:, frame] = make_clips(1, CLIP_SHAPE[1:], seed=seed + 1)
+    after = np.asarray(evaluate(variables, clips))
+    changed = np.abs(after - before).max(axis=(0, 2)) > 1e-5
+    assert changed.tolist() == [at == frame for at in range(4)]
+
+
+@functools.cache
+def votes_in_every_order(rung, norm):
+    """The votes on one clip with its four frames in all 24 orders, the first of which is their own."""
+    _, variables, evaluate = make_with_variables(rung, norm)
+    orders = np.array(list(itertools.permutations(range(4))))
+    return orders, np.asarray(evaluate(variables, make_clips(1)[0][orders]))
+
+
+@each_norm
+@pytest.mark.parametrize("rung", IGNORE_ORDER)
+def test_single_frame_and_late_pool_ignore_frame_order(rung, norm):
+    answers = answer(votes_in_every_order(rung, norm)[1])
+    np.testing.assert_allclose(answers, answers[:1].repeat(24, axis=0), rtol=1e-4, atol=1e-6)
+
+
+@each_norm
+@pytest.mark.parametrize("rung", KNOW_ORDER)
+def test_every_other_network_answers_each_order_of_frames_in_its_own_way(rung, norm):
+    answers = answer(votes_in_every_order(rung, norm)[1])
+    differences = np.abs(answers[:, None] - answers[None]).max(axis=-1)[np.triu_indices(24, 1)]
+    assert differences.min() > 1e-5
+
+
+@each_norm
+def test_the_votes_of_a_single_frame_network_stand_in_the_order_of_the_frames(norm):
+    orders, votes = votes_in_every_order("single_frame", norm)
+    np.testing.assert_allclose(votes, votes[0][orders], rtol=1e-4, atol=1e-5)
+
+
+@each_rung
+def test_only_early_fusion_and_late_concat_care_at_which_time_an_event_happens(rung):
+    # The event is surrounded by black frames, and without biases a network maps black to nothing: no border is seen.
+    network = make(rung)
+    event = make_clips(1, (4, 8, 8, 3))
+    early, late = np.zeros((2, 1, 16, 8, 8, 3), np.float32)
+    early[:, 4:8] = late[:, 8:12] = event
+    variables = jax.tree.map_with_path(
+        lambda path, leaf: leaf * 0 if path[-1].key in ("bias", "mean") else leaf,
+        random_variables(network, early.shape[1:]),
+    )
+    evaluate = jax.jit(functools.partial(network.apply, train=False))
+    same = np.allclose(answer(evaluate(variables, early)), answer(evaluate(variables, late)), rtol=1e-4, atol=1e-6)
+    assert same is (rung not in ("early_fusion", "late_concat"))
+
+
+@each_norm
+@each_rung
+def test_a_clip_gets_the_same_votes_in_any_batch(rung, norm):
+    _, variables, evaluate = make_with_variables(rung, norm)
+    clips = make_clips(3)
+    together = evaluate(variables, clips)
+    alone = [evaluate(variables, clips[i : i + 1])[0] for i in range(3)]
+    np.testing.assert_allclose(together, np.stack(alone), rtol=1e-4, atol=1e-5)
+
+
+def test_of_a_single_frame_the_2d_networks_without_an_mlp_are_the_same_network():
+    _, variables, evaluate = make_with_variables("single_frame")
+    clips = make_clips(2, (1, 8, 8, 3))
+    expected = evaluate(variables, clips)
+    for rung in ("late_pool", "early_fusion"):
+        votes = jax.jit(functools.partial(make(rung).apply, train=False))(variables, clips)
+        np.testing.assert_allclose(votes, expected, rtol=1e-4, atol=1e-5)
+
+
+@each_rung
+def test_a_network_votes_the_same_with_and_without_jit(rung):
+    network, variables, evaluate = make_with_variables(rung)
+    clips = make_clips(2)
+    plain = network.apply(variables, clips, train=False)
+    np.testing.assert_allclose(plain, evaluate(variables, clips), rtol=1e-4, atol=1e-5)
+
+
+@each_rung
+def test_a_network_trains_the_same_with_and_without_jit(rung):
+    network, variables = make(rung, dropout=0.5), make_with_variables(rung)[1]
+
+    def train(variables, clips):
+        return network.apply(variables, clips, train=True, rngs={"dropout": jax.random.key(1)}, mutable=["batch_stats"])
+
+    clips = make_clips(2)
+    chex.assert_trees_all_close(train(variables, clips), jax.jit(train)(variables, clips), rtol=1e-4, atol=1e-4)
+
+
+@each_rung
+def test_a_network_that_is_made_again_is_not_traced_again(rung):
+    _, variables, _ = make_with_variables(rung)
+    chex.clear_trace_counter()
+
+    @functools.partial(jax.jit, static_argnums=0)
+    @chex.assert_max_traces(n=1)
+    def evaluate(network, variables, clips):
+        return network.apply(variables, clips, train=False)
+
+    for seed in range(3):
+        evaluate(make(rung), variables, make_clips(2, seed=seed))
+    with pytest.raises(AssertionError, match="traced"):
+        evaluate(make(rung), variables, make_clips(3))
+
+
+@each_norm
+@each_rung
+def test_bfloat16_is_close_to_float32_and_keeps_logits_and_parameters_in_float32(rung, norm):
+    _, variables, evaluate = make_with_variables(rung, norm)
+    network, clips = make(rung, norm=norm, dtype="bfloat16"), make_clips(4)
+    exact = np.asarray(evaluate(variables, clips))
+    votes = jax.jit(functools.partial(network.apply, train=False))(variables, clips)
+    assert votes.dtype == jnp.float32
+    error = np.abs(votes - exact).max() / np.abs(exact).max()
+    assert 1e-5 < error < 0.05
+    fresh = jax.eval_shape(lambda: network.init(jax.random.key(0), jnp.zeros((1, *CLIP_SHAPE)), train=False))
+    assert {leaf.dtype for leaf in jax.tree.leaves(fresh)} == {jnp.dtype("float32")}
+
+
+@each_norm
+@each_rung
+def test_every_parameter_is_reached_by_a_finite_gradient(rung, norm):
+    network = make(rung, norm=norm)
+    clips = make_clips(4)
+    variables = random_variables(network, CLIP_SHAPE)
+
+    def loss(params):
+        votes, _ = network.apply({**variables, "params": params}, clips, train=True, mutable=["batch_stats"])
+        return -jax.nn.log_softmax(votes)[..., 0].mean()
+
+    grads = jax.jit(jax.grad(loss))(variables["params"])
+    chex.assert_trees_all_equal_shapes_and_dtypes(grads, variables["params"])
+    chex.assert_tree_all_finite(grads)
+    dead = [path for path, grad in jax.tree.leaves_with_path(grads) if not np.any(grad)]
+    assert not dead
+
+
+@each_rung
+def test_dropout_draws_in_training_alone(rung):
+    _, variables, evaluate = make_with_variables(rung, "group")
+    network, clips = make(rung, norm="group", dropout=0.5), make_clips(2)
+    expected = np.asarray(evaluate(variables, clips))
+    evaluated = jax.jit(functools.partial(network.apply, train=False))(variables, clips)
+    np.testing.assert_array_equal(evaluated, expected)
+    train = jax.jit(lambda key: network.apply(variables, clips, train=True, rngs={"dropout": key}))
+    first, again, other = (np.asarray(train(jax.random.key(seed))) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 1e-3
+    assert np.abs(first - expected).max() > 1e-3
+
+
+@each_rung
+def test_without_dropout_a_group_norm_network_trains_as_it_evaluates(rung):
+    network, variables, evaluate = make_with_variables(rung, "group")
+    clips = make_clips(2)
+    trained = jax.jit(functools.partial(network.apply, train=True))(variables, clips)
+    np.testing.assert_allclose(trained, evaluate(variables, clips), rtol=1e-4, atol=1e-5)
+
+
+@each_rung
+def test_a_network_is_not_called_without_saying_whether_it_trains(rung):
+    network, variables, _ = make_with_variables(rung)
+    with pytest.raises(TypeError, match="'train'"):
+        network.apply(variables, make_clips(1))
+
+
+@pytest.mark.parametrize("clip_shape", [(6, 8, 8, 3), (9, 12, 10, 3), (4, 13, 8, 3)])
+@pytest.mark.parametrize("rung", ["single_frame", "late_pool", "slow_fusion"])
+def test_networks_that_average_over_time_take_clips_of_any_length_and_size(rung, clip_shape):
+    _, variables, evaluate = make_with_variables(rung)
+    votes = evaluate(variables, make_clips(2, clip_shape))
+    chex.assert_shape(votes, (2, clip_shape[0] if rung == "single_frame" else 1, NUM_CLASSES))
+    chex.assert_tree_all_finite(votes)
+
+
+def test_early_fusion_takes_frames_of_any_size():
+    _, variables, evaluate = make_with_variables("early_fusion")
+    chex.assert_shape(evaluate(variables, make_clips(2, (4, 13, 10, 3))), (2, 1, NUM_CLASSES))
+
+
+@pytest.mark.parametrize("rung", IGNORE_ORDER)
+def test_a_clip_played_twice_gets_the_answer_it_gets_once(rung):
+    _, variables, evaluate = make_with_variables(rung)
+    clips = make_clips(2)
+    twice = np.concatenate([clips, clips], axis=1)
+    once, again = answer(evaluate(variables, clips)), answer(evaluate(variables, twice))
+    np.testing.assert_allclose(once, again, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("rung", "clip_shape"),
+    [("late_concat", (5, 8, 8, 3)), ("late_concat", (4, 12, 8, 3)), ("early_fusion", (5, 8, 8, 3))],
+)
+def test_a_network_bound_to_its_clips_refuses_others(rung, clip_shape):
+    network, variables, _ = make_with_variables(rung)
+    with pytest.raises(InputError, match=r"_fusion.* is bound to the clip length"):
+        network.apply(variables, make_clips(1, clip_shape), train=False)
+
+
+@each_rung
+@pytest.mark.parametrize("shape", [CLIP_SHAPE, (1, 2, *CLIP_SHAPE), (8, 8)])
+def test_clips_of_the_wrong_rank_are_refused(rung, shape):
+    with pytest.raises(InputError, match=r"takes clips \(b t h w c\), rank 5; got shape \(" + str(shape)[1:-1]):
+        make(rung).init(jax.random.key(0), np.zeros(shape, np.float32), train=False)
+
+
+@each_rung
+def test_frames_too_small_for_the_trunk_are_refused_by_every_network(rung):
+    with pytest.raises(InputError, match="the small trunk needs frames of at least 4 x 4, got 3 x 8"):
+        make(rung).init(jax.random.key(0), jnp.zeros((1, 4, 3, 8, 3)), train=False)
+
+
+def test_only_slow_fusion_refuses_clips_too_short_for_its_pools():
+    clips = jnp.zeros((1, 3, 8, 8, 3))
+    for rung in set(models.LADDER) - {"slow_fusion"}:
+        jax.eval_shape(functools.partial(make(rung).init, train=False), jax.random.key(0), clips)
+    with pytest.raises(InputError, match="the small trunk needs clips of at least 4 frames, got 3"):
+        make("slow_fusion").init(jax.random.key(0), clips, train=False)
+
+
+def test_an_unknown_way_of_fusing_is_refused_by_name():
+    with pytest.raises(InputError, match="late_fusion's fuse is 'concat' or 'pool', got 'mean'"):
+        make("late_concat", fuse="mean").init(jax.random.key(0), jnp.zeros((1, *CLIP_SHAPE)), train=False)
+
+
+@each_rung
+def test_an_unknown_norm_is_refused_by_every_network(rung):
+    with pytest.raises(InputError, match="a trunk's norm is 'batch' or 'group', got 'layer'"):
+        make(rung, norm="layer").init(jax.random.key(0), jnp.zeros((1, *CLIP_SHAPE)), train=False)

@@ -1,0 +1,245 @@
+import functools
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from random_variables import random_variables
+
+from vjax.errors import InputError
+from vjax.models.trunks import TRUNKS, BasicBlock, ResNet18, SmallTrunk
+
+WIDTHS = {"small": (8, 16), "resnet18": (8, 8, 16, 16)}
+each_trunk = pytest.mark.parametrize("name", TRUNKS)
+each_reach = pytest.mark.parametrize("temporal", [False, True], ids=["2d", "3d"])
+
+
+def make(name, *, temporal, **kwargs):
+    return TRUNKS[name](temporal=temporal, **{"widths": WIDTHS[name], **kwargs})
+
+
+def make_clips(shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+# XLA takes longer to optimise a resnet of this size than to run it.
+UNOPTIMISED = {"xla_backend_optimization_level": 0}
+
+
+@functools.partial(jax.jit, static_argnums=0, static_argnames="train", compiler_options=UNOPTIMISED)
+def apply_compiled(trunk, variables, clips, *, train):
+    return trunk.apply(variables, clips, train=train, mutable=["batch_stats"])
+
+
+def apply(trunk, variables, clips, *, train=False):
+    out, changed = apply_compiled(trunk, variables, clips, train=train)
+    return np.asarray(out), changed
+
+
+sizes = {"b": st.integers(1, 3), "t": st.integers(1, 20), "h": st.integers(4, 40), "w": st.integers(4, 40)}
+
+
+def feature_shape(trunk, b, t, h, w):
+    clips = jax.ShapeDtypeStruct((b, t, h, w, 3), jnp.float32)
+    return jax.eval_shape(lambda x: trunk.init_with_output(jax.random.key(0), x, train=False)[0], clips).shape
+
+
+@each_reach
+@given(**sizes)
+@settings(deadline=None, max_examples=8)
+def test_the_small_trunk_halves_every_size_once_a_stage(temporal, b, t, h, w):
+    t = max(t, 4)
+    expected = (b, t // 4 if temporal else t, h // 4, w // 4, 16)
+    assert feature_shape(make("small", temporal=temporal), b, t, h, w) == expected
+
+
+@each_reach
+@given(**sizes)
+@settings(deadline=None, max_examples=8)
+def test_resnet18_divides_space_by_16_and_time_by_8_and_rounds_up(temporal, b, t, h, w):
+    expected = (b, -(-t // 8) if temporal else t, -(-h // 16), -(-w // 16), 16)
+    assert feature_shape(make("resnet18", temporal=temporal), b, t, h, w) == expected
+
+
+@each_reach
+@each_trunk
+def test_the_parameters_of_a_trunk_do_not_depend_on_the_size_of_clips(name, temporal):
+    trunk = make(name, temporal=temporal, widths=(8,) * len(WIDTHS[name]))
+    smallest = 1 if name == "resnet18" else 4
+    shapes = []
+    for size in [(smallest,) * 3, (4, 8, 8), (16, 32, 32)]:
+        clips = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
+        variables = jax.eval_shape(lambda x: trunk.init(jax.random.key(0), x, train=False), clips)
+        shapes.append({jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree.leaves_with_path(variables)})
+    assert shapes[0] == shapes[1] == shapes[2]
+
+
+@each_trunk
+@pytest.mark.parametrize("norm", ["batch", "group"])
+def test_a_2d_trunk_looks_at_every_frame_by_itself(name, norm):
+    # Group norm takes its statistics over a clip, so the networks hand each frame over as a clip of its own.
+    trunk, clips = make(name, temporal=False, norm=norm), make_clips((3, 1, 8, 8, 3))
+    variables = random_variables(trunk, (4, 8, 8, 3))
+    before, _ = apply(trunk, variables, clips)
+    clips[1] += 1
+    after, _ = apply(trunk, variables, clips)
+    changed = np.abs(after - before).max(axis=(1, 2, 3, 4)) > 1e-4
+    assert changed.tolist() == [False, True, False]
+
+
+@each_trunk
+def test_the_frames_of_a_clip_meet_in_a_3d_trunk_alone(name):
+    clips = make_clips((1, 8, 8, 8, 3))
+    touched = clips.copy()
+    touched[:, 4] += 1
+    reached = {}
+    for temporal in (False, True):
+        trunk = make(name, temporal=temporal)
+        variables = random_variables(trunk, (8, 8, 8, 3))
+        difference = apply(trunk, variables, touched)[0] - apply(trunk, variables, clips)[0]
+        reached[temporal] = np.abs(difference).max(axis=(0, 2, 3, 4)) > 1e-5
+    assert reached[False].tolist() == [False] * 4 + [True] + [False] * 3
+    assert reached[True].all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_3d_small_trunk_shifts_with_time_by_its_whole_stride(seed):
+    trunk, clips = make("small", temporal=True), make_clips((2, 16, 8, 8, 3), seed)
+    variables = random_variables(trunk, (4, 8, 8, 3))
+    out, _ = apply(trunk, variables, clips)
+    shifted, _ = apply(trunk, variables, np.roll(clips, 4, axis=1))
+    # Features 0 and 3 of 4 see the padding; 1 and 2 do not.
+    np.testing.assert_allclose(shifted[:, 2], out[:, 1], rtol=1e-4, atol=1e-5)
+    assert not np.allclose(shifted[:, 1], out[:, 1], atol=1e-3)
+
+
+def test_a_shift_by_less_than_the_stride_is_not_a_shift_of_the_features():
+    trunk, clips = make("small", temporal=True), make_clips((2, 16, 8, 8, 3))
+    variables = random_variables(trunk, (4, 8, 8, 3))
+    out, _ = apply(trunk, variables, clips)
+    shifted, _ = apply(trunk, variables, np.roll(clips, 2, axis=1))
+    assert not np.allclose(shifted[:, 2], out[:, 1], atol=1e-3)
+
+
+@each_trunk
+def test_batch_statistics_move_in_training_and_not_in_evaluation(name):
+    trunk, clips = make(name, temporal=True), make_clips((3, 4, 8, 8, 3))
+    variables = random_variables(trunk, (4, 8, 8, 3))
+    _, evaluated = apply(trunk, variables, clips, train=False)
+    _, trained = apply(trunk, variables, clips, train=True)
+    before = variables["batch_stats"]
+    chex.assert_trees_all_equal(evaluated["batch_stats"], before)
+    moved = jax.tree.map(lambda a, b: bool((a != b).any()), trained["batch_stats"], before)
+    assert all(jax.tree.leaves(moved))
+
+
+def other_clips_matter(trunk, *, train):
+    """Whether the features of the first clip of a batch depend on the other clips."""
+    clips, variables = make_clips((3, 4, 8, 8, 3)), random_variables(trunk, (4, 8, 8, 3))
+    features, _ = apply(trunk, variables, clips, train=train)
+    clips[1:] = 3 * make_clips((2, 4, 8, 8, 3), seed=1)
+    beside_others, _ = apply(trunk, variables, clips, train=train)
+    assert not np.allclose(features[1:], beside_others[1:], atol=1e-2)
+    return not np.allclose(features[0], beside_others[0], rtol=1e-4, atol=1e-4)
+
+
+@each_trunk
+def test_batch_norm_joins_the_clips_of_a_training_batch_and_not_of_a_test_batch(name):
+    trunk = make(name, temporal=True)
+    assert other_clips_matter(trunk, train=True)
+    assert not other_clips_matter(trunk, train=False)
+
+
+@each_trunk
+def test_group_norm_keeps_no_statistics_and_the_clips_of_a_training_batch_apart(name):
+    trunk = make(name, temporal=True, norm="group")
+    assert set(random_variables(trunk, (4, 8, 8, 3))) == {"params"}
+    assert not other_clips_matter(trunk, train=True)
+
+
+@pytest.mark.parametrize("norm", ["batch", "group"])
+@each_trunk
+def test_a_bfloat16_trunk_gives_bfloat16_features_and_keeps_float32_variables(name, norm):
+    trunk = make(name, temporal=True, norm=norm, dtype=jnp.bfloat16)
+    clips = jnp.zeros((1, 4, 8, 8, 3))
+    features, variables = jax.eval_shape(
+        lambda: trunk.init_with_output(jax.random.key(0), clips, train=True, mutable=True)
+    )
+    assert features.dtype == jnp.bfloat16
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+
+
+@pytest.mark.parametrize(("temporal", "norm"), [(False, "group"), (True, "batch")])
+def test_every_parameter_of_resnet18_is_reached_by_the_gradient(temporal, norm):
+    # At its initialisation the last norm of a block has a scale of zero, which stops the gradient behind it.
+    trunk, clips = make("resnet18", temporal=temporal, norm=norm), make_clips((2, 4, 16, 16, 3))
+    variables = random_variables(trunk, (4, 16, 16, 3))
+
+    def loss(params):
+        features, _ = trunk.apply({**variables, "params": params}, clips, train=True, mutable=["batch_stats"])
+        return jnp.sum(features * jnp.cos(jnp.arange(features.size).reshape(features.shape)))
+
+    grads = jax.jit(jax.grad(loss), compiler_options=UNOPTIMISED)(variables["params"])
+    chex.assert_tree_all_finite(grads)
+    dead = [path for path, grad in jax.tree.leaves_with_path(grads) if not np.any(grad)]
+    assert not dead
+
+
+def test_a_residual_block_starts_as_the_identity():
+    block = BasicBlock(4, 1, temporal=True, norm=lambda **kwargs: nn.BatchNorm(use_running_average=True, **kwargs))
+    x = np.abs(make_clips((2, 4, 6, 6, 4)))
+    out, _ = jax.jit(block.init_with_output)(jax.random.key(0, impl="rbg"), x)  # rbg compiles faster
+    np.testing.assert_array_equal(out, x)
+
+
+@each_reach
+def test_depth_is_the_number_of_convolutions_in_a_stage(temporal):
+    kernels = {}
+    for depth in (1, 3):
+        trunk = SmallTrunk(temporal=temporal, widths=(8, 16), depth=depth)
+        shapes = jax.eval_shape(
+            lambda trunk=trunk: trunk.init(jax.random.key(0), jnp.zeros((1, 4, 8, 8, 3)), train=False)
+        )
+        kernels[depth] = [leaf.shape[3:] for leaf in jax.tree.leaves(shapes["params"]) if leaf.ndim == 5]
+    assert kernels[1] == [(3, 8), (8, 16)]
+    assert kernels[3] == [(3, 8), (8, 8), (8, 8), (8, 16), (16, 16), (16, 16)]
+
+
+@each_trunk
+def test_a_trunk_is_not_called_without_saying_whether_it_trains(name):
+    trunk = make(name, temporal=True)
+    with pytest.raises(TypeError, match="'train'"):
+        trunk.init(jax.random.key(0), jnp.zeros((1, 4, 8, 8, 3)))
+
+
+@pytest.mark.parametrize(
+    ("trunk", "clip_shape", "message"),
+    [
+        (SmallTrunk(temporal=True), (7, 8, 8, 3), "the small trunk needs clips of at least 8 frames, got 7"),
+        (SmallTrunk(temporal=True, widths=(4, 8)), (3, 8, 8, 3), "at least 4 frames, got 3"),
+        (SmallTrunk(temporal=True), (8, 8, 7, 3), "the small trunk needs frames of at least 8 x 8, got 8 x 7"),
+        (SmallTrunk(temporal=False), (1, 7, 8, 3), "the small trunk needs frames of at least 8 x 8, got 7 x 8"),
+        (SmallTrunk(temporal=False), (0, 8, 8, 3), "the small trunk needs clips of at least 1 frames, got 0"),
+        (ResNet18(temporal=True), (0, 8, 8, 3), "the resnet18 trunk needs clips of at least 1 frames, got 0"),
+        (ResNet18(temporal=True), (4, 8, 0, 3), "the resnet18 trunk needs frames of at least 1 x 1, got 8 x 0"),
+    ],
+)
+def test_clips_too_short_or_small_for_a_trunk_are_refused(trunk, clip_shape, message):
+    with pytest.raises(InputError, match=message):
+        jax.eval_shape(lambda: trunk.init(jax.random.key(0), jnp.zeros((1, *clip_shape)), train=False))
+
+
+@each_trunk
+def test_an_unknown_norm_is_refused_by_name(name):
+    with pytest.raises(InputError, match="a trunk's norm is 'batch' or 'group', got 'layer'"):
+        feature_shape(make(name, temporal=True, norm="layer"), 1, 4, 8, 8)
+
+
+@each_trunk
+@pytest.mark.parametrize("width", [8, 12, 20, 5])
+def test_group_norm_takes_trunks_of_any_width(name, width):
+    assert feature_shape(make(name, temporal=True, norm="group", widths=(width,) * 2), 1, 4, 8, 8)[-1] == width
