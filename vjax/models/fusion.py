@@ -61,7 +61,9 @@ class LateFusion(nn.Module):
         else:
             flat = features.reshape(len(clips), -1)
             check_bound(self, "hidden", flat.shape[-1], "late_fusion with fuse='concat'")
-            fused = nn.relu(nn.Dense(self.hidden, dtype=features.dtype, name="hidden")(flat))
+            hidden = nn.Dense(self.hidden, dtype=features.dtype, name="hidden")(flat)
+            # So many inputs at once: without a norm the first steps can push every ReLU below zero for good.
+            fused = nn.relu(nn.LayerNorm(dtype=features.dtype)(hidden))
         return Head(self.num_classes, self.dropout, name="head")(fused[:, None], train=train)
 
 
