@@ -7,7 +7,7 @@ import pytest
 from video_files import write_folder
 
 import vjax
-from vjax.run import Settings
+from vjax.settings import Settings
 
 CONFIGS = sorted(pathlib.Path(__file__).parents[1].joinpath("configs").glob("*.py"))
 

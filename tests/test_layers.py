@@ -17,6 +17,7 @@ FLOORS = [
     {"models", "data"},
     {"evaluation"},
     {"training"},
+    {"settings", "workdirs"},
     {"run"},
     {"compare"},
     {"__main__"},

@@ -10,7 +10,7 @@ from video_files import write_folder
 
 import vjax
 from vjax import run
-from vjax.data import sources
+from vjax.data.video import open_video
 from vjax.evaluation.predict import predict
 
 CONFIG = str(pathlib.Path(__file__).parents[1] / "configs/folder.py:tiny")
@@ -87,7 +87,7 @@ def test_a_prediction_for_a_file_equals_the_row_of_the_evaluation(finished):
     source = run.open_run_source(trained.settings)
     view = trained.settings.test_view
     rows = trained.evaluate(source, view).probs
-    videos = [sources.open_video(root / video.name) for video in source.test]
+    videos = [open_video(root / video.name) for video in source.test]
     for video, row in zip(videos, rows, strict=True):  # each by itself, not in the evaluation's batch
         (found,) = predict(
             [video], view, trained.infer_clips, batch_size=trained.settings.test["batch_size"], mesh=trained.mesh

@@ -18,7 +18,8 @@ import tensorflow_datasets as tfds
 from vjax import run
 from vjax.compare import COLUMNS, compare
 from vjax.config import PREFIX, load_config
-from vjax.data import decode, encode, sources
+from vjax.data import decode, encode
+from vjax.data.video import open_video
 from vjax.errors import InputError
 from vjax.evaluation.predict import Prediction, predict, rank
 from vjax.ops import filters
@@ -132,7 +133,7 @@ def _predict(args: argparse.Namespace, _: Sequence[str]) -> int:
     videos, errors = [], []
     for path in args.videos:
         try:
-            videos.append(sources.open_video(path))
+            videos.append(open_video(path))
         except decode.VideoError as error:
             errors.append(error)
     trained = run.load(args.workdir, checkpoint=args.checkpoint)

@@ -4,11 +4,8 @@ A work directory holds `config.json` (resolved), `classes.json`, `preprocessing.
 `checkpoints/`, `metrics.jsonl`, TensorBoard's `events/`, and at the end `result.json`.
 """
 
-import csv
 import dataclasses
 import functools
-import json
-import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,112 +16,20 @@ import jax
 from jax.sharding import Mesh
 
 from vjax import mesh as meshes
-from vjax import models, spec
+from vjax import spec, workdirs
 from vjax.data import pipeline
-from vjax.data.sources import BadVideo, Source, open_source
-from vjax.data.transforms import TestView, TrainView
+from vjax.data.sources import open_source
+from vjax.data.transforms import TestView
+from vjax.data.video import Source
 from vjax.errors import InputError
 from vjax.evaluation.evaluate import Evaluation, evaluate
 from vjax.evaluation.infer import ClipAnswers, Normalization, infer
-from vjax.ops.frames import as_size
-from vjax.ops.sampling import ClipTiming
+from vjax.settings import Settings
 from vjax.training.checkpoint import Checkpoints
 from vjax.training.loop import Intervals, run_loop
 from vjax.training.optim import create_optimizer
 from vjax.training.step import TrainState, init_state, train_step
 from vjax.training.writer import Console, JsonLines, TensorBoard
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """Every key that a config has, and no other.
-
-    Attributes:
-      seed: of parameters, order of data, views and made splits.
-      source: `dict(name=..., ...)`, where videos come from (data/sources.py).
-      held_out: comma-separated groups of videos that make the test split; empty where the source splits.
-      clip: `dict(num_frames, size, and one of stride, fps, duration_s)`.
-      augment: `dict(area, stretch, flip)` (data/transforms.py, TrainView).
-      normalization: `dict(mean, std)` of the channels, for frames in [0, 1].
-      network: `dict(name=..., trunk=dict(name=..., ...), ...)` (models/).
-      optimizer: `dict(name=..., learning_rate=..., ...)` (training/optim.py).
-      label_smoothing: share of the target spread over all classes.
-      batch_size: clips in a step, over all devices.
-      num_steps: of the whole run.
-      test: `dict(num_clips, num_crops, batch_size)`; videos at a time, over all devices.
-      log_every: steps from one line of numbers to the next.
-      evaluate_every: steps from one evaluation (and checkpoint) to the next.
-      checkpoint_every: steps from one checkpoint to the next.
-      num_workers: processes that read videos; 0 reads in threads.
-    """
-
-    seed: int
-    source: Mapping[str, Any]
-    held_out: str
-    clip: Mapping[str, Any]
-    augment: Mapping[str, Any]
-    normalization: Mapping[str, Any]
-    network: Mapping[str, Any]
-    optimizer: Mapping[str, Any]
-    label_smoothing: float
-    batch_size: int
-    num_steps: int
-    test: Mapping[str, Any]
-    log_every: int
-    evaluate_every: int
-    checkpoint_every: int
-    num_workers: int
-
-    @classmethod
-    def parse(cls, config: Mapping[str, Any]) -> "Settings":
-        """Returns the settings a plain config describes; raises an InputError that names what is off."""
-        settings = spec.call(cls, config, what="the config")
-        for key in ("batch_size", "num_steps", "log_every", "evaluate_every", "checkpoint_every"):
-            if getattr(settings, key) < 1:
-                raise InputError(f"config.{key} must be 1 or more, got {getattr(settings, key)}")
-        if "batch_size" not in settings.test:
-            raise InputError("config.test needs a value for: batch_size")
-        num_devices = jax.device_count()
-        for key, size in (("batch_size", settings.batch_size), ("test.batch_size", settings.test["batch_size"])):
-            if size < 1 or size % num_devices:
-                raise InputError(f"config.{key} must be a multiple of the {num_devices} device(s), got {size}")
-        return settings
-
-    @property
-    def timing(self) -> ClipTiming:
-        """How much time a clip covers."""
-        return spec.call(ClipTiming, _without(self.clip, "size"), what="config.clip")
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of a clip."""
-        if "size" not in self.clip:
-            raise InputError("config.clip needs a size: pixels of a side, or (height, width)")
-        return as_size(self.clip["size"])
-
-    @property
-    def train_view(self) -> TrainView:
-        """What training sees of a video."""
-        augment = {key: _as_tuple(value) for key, value in self.augment.items()}
-        return spec.call(TrainView, augment, what="config.augment", timing=self.timing, size=self.size)
-
-    @property
-    def test_view(self) -> TestView:
-        """What evaluation and prediction see of a video."""
-        chosen = _without(self.test, "batch_size")
-        return spec.call(TestView, chosen, what="config.test", timing=self.timing, size=self.size)
-
-    @property
-    def channels(self) -> Normalization:
-        """Mean and standard deviation of the channels."""
-        values = {key: _as_tuple(value) for key, value in self.normalization.items()}
-        return spec.call(Normalization, values, what="config.normalization")
-
-    def create_network(self, num_classes: int) -> nn.Module:
-        """Returns the network."""
-        if "name" not in self.network:
-            raise InputError(f"config.network needs a name; choose one of: {', '.join(models.MODELS)}")
-        return models.create(num_classes=num_classes, **self.network)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +59,7 @@ class Trained:
 
     def evaluate(self, source: Source, view: TestView, *, shuffle_frames: bool = False) -> Evaluation:
         """Returns the evaluation on a source's test split."""
-        _check_classes(self.class_names, source.class_names, where=str(self.workdir))
+        workdirs.check_classes(self.class_names, source.class_names, where=str(self.workdir))
         return evaluate(
             source.test,
             view,
@@ -182,15 +87,15 @@ def train(config: Mapping[str, Any], workdir: str | Path, *, console: TextIO = s
     """
     workdir = Path(workdir).expanduser()
     settings = Settings.parse(config)
-    resolved = _as_json(dataclasses.asdict(settings))
-    _claim_workdir(workdir, resolved)
+    resolved = workdirs.as_json(dataclasses.asdict(settings))
+    workdirs.claim_workdir(workdir, resolved)
     if finished := finished_result(workdir):
         return finished
 
     source = open_run_source(settings)
-    _keep_classes(workdir, source.class_names)
-    _write_json(workdir / "preprocessing.json", _preprocessing(settings))
-    _write_bad_videos(workdir / "bad_videos.csv", source.bad_videos)
+    workdirs.keep_classes(workdir, source.class_names)
+    workdirs.write_json(workdir / "preprocessing.json", _preprocessing(settings))
+    workdirs.write_bad_videos(workdir / "bad_videos.csv", source.bad_videos)
 
     mesh = meshes.make_mesh()
     network = settings.create_network(len(source.class_names))
@@ -248,7 +153,7 @@ def train(config: Mapping[str, Any], workdir: str | Path, *, console: TextIO = s
         writer.close()
     checkpoints.close()
     result = describe_result(evaluation, source, settings.test_view)
-    _write_json(workdir / "result.json", result)
+    workdirs.write_json(workdir / "result.json", result)
     return result
 
 
@@ -268,8 +173,8 @@ def load(workdir: str | Path, *, checkpoint: str = "newest") -> Trained:
         if not (workdir / name).exists():
             raise InputError(f"{workdir}: holds no run ({name} is missing); give the --workdir of a training run")
     spec.check_names([checkpoint], ["newest", "best"], what="checkpoint")
-    settings = Settings.parse(_read_json(workdir / "config.json"))
-    class_names = tuple(_read_json(workdir / "classes.json"))
+    settings = Settings.parse(workdirs.read_json(workdir / "config.json"))
+    class_names = tuple(workdirs.read_json(workdir / "classes.json"))
     mesh = meshes.make_mesh()
     network = settings.create_network(len(class_names))
     optimizer, _ = create_optimizer(settings.optimizer, num_steps=settings.num_steps)
@@ -293,7 +198,7 @@ def open_run_source(settings: Settings) -> Source:
 def finished_result(workdir: str | Path) -> dict[str, Any] | None:
     """Returns the result of a finished run, None where there is none."""
     path = Path(workdir) / "result.json"
-    return _read_json(path) if path.exists() else None
+    return workdirs.read_json(path) if path.exists() else None
 
 
 def change_view(view: TestView, *, num_clips: int | None, num_crops: int | None) -> TestView:
@@ -343,75 +248,5 @@ def _restore_or_start(fresh: Callable[[], TrainState], checkpoints: Checkpoints,
     return checkpoints.restore(step, _abstract(fresh, mesh))
 
 
-def _claim_workdir(workdir: Path, resolved: dict[str, Any]) -> None:
-    """Writes the config into a new work directory, or checks that it is the one already there."""
-    path = workdir / "config.json"
-    if path.exists():
-        differing = _differences(_read_json(path), resolved)
-        if differing:
-            raise InputError(
-                f"{workdir} holds a run of another config ({'; '.join(differing)}); choose another --workdir, or "
-                "remove this one to start anew"
-            )
-        return
-    workdir.mkdir(parents=True, exist_ok=True)
-    _write_json(path, resolved)
-
-
-def _differences(there: Any, here: Any, where: str = "config") -> list[str]:
-    if isinstance(there, dict) and isinstance(here, dict):
-        keys = sorted(there.keys() | here.keys())
-        return [line for key in keys for line in _differences(there.get(key), here.get(key), f"{where}.{key}")]
-    return [] if there == here else [f"{where} is {there!r} there and {here!r} here"]
-
-
-def _keep_classes(workdir: Path, class_names: tuple[str, ...]) -> None:
-    path = workdir / "classes.json"
-    if path.exists():
-        _check_classes(tuple(_read_json(path)), class_names, where=str(workdir))
-    else:
-        _write_json(path, list(class_names))
-
-
-def _check_classes(there: tuple[str, ...], here: tuple[str, ...], *, where: str) -> None:
-    if there != here:
-        gone, new = sorted(set(there) - set(here)), sorted(set(here) - set(there))
-        raise InputError(
-            f"the class list of the data does not fit the one of {where}: {len(here)} classes, not {len(there)}; "
-            f"missing {gone}, new {new}; use the data it was trained on, or another work directory"
-        )
-
-
 def _preprocessing(settings: Settings) -> dict[str, Any]:
-    return _as_json(dataclasses.asdict(settings.test_view) | settings.channels._asdict())
-
-
-def _write_bad_videos(path: Path, bad_videos: tuple[BadVideo, ...]) -> None:
-    with path.open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow([field.name for field in dataclasses.fields(BadVideo)])
-        writer.writerows(dataclasses.astuple(video) for video in bad_videos)
-
-
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text())
-
-
-def _write_json(path: Path, content: Any) -> None:
-    """Writes a file whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(temporary, path)
-
-
-def _as_json(content: Any) -> Any:
-    """Returns the content as reading it back gives it: tuples become lists."""
-    return json.loads(json.dumps(content))
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _without(mapping: Mapping[str, Any], key: str) -> dict[str, Any]:
-    return {name: value for name, value in mapping.items() if name != key}
+    return workdirs.as_json(dataclasses.asdict(settings.test_view) | settings.channels._asdict())

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from vjax.data import pipeline
 from vjax.data.pipeline import Shard
-from vjax.data.sources import Video
 from vjax.data.transforms import TestView, TrainView
+from vjax.data.video import Video
 from vjax.errors import InputError
 from vjax.ops.sampling import ClipTiming
 

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vjax.data.sources import Video
 from vjax.data.transforms import TestView, TrainView
+from vjax.data.video import Video
 from vjax.errors import InputError
 from vjax.ops.frames import crop_resize, largest_box
 from vjax.ops.sampling import ClipTiming, spaced_clips

@@ -9,8 +9,8 @@ from PIL import Image
 
 from vjax.data.decode import probe, read_video
 from vjax.data.encode import write_frames
-from vjax.data.sources import Video
 from vjax.data.transforms import TrainView
+from vjax.data.video import Video
 from vjax.ops.sampling import ClipTiming
 
 

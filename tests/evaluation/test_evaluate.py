@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from vjax import mesh as meshes
-from vjax.data.sources import Video
 from vjax.data.transforms import TestView
+from vjax.data.video import Video
 from vjax.evaluation.evaluate import evaluate
 from vjax.evaluation.infer import ClipAnswers
 from vjax.evaluation.predict import predict

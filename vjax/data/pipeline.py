@@ -8,8 +8,8 @@ import grain
 import numpy as np
 from absl import flags
 
-from vjax.data.sources import VideoSequence
 from vjax.data.transforms import TestView, TrainView
+from vjax.data.video import VideoSequence
 from vjax.errors import InputError
 
 Batch = dict[str, np.ndarray]

@@ -7,7 +7,7 @@ import dataclasses
 
 import numpy as np
 
-from vjax.data.sources import Video
+from vjax.data.video import Video
 from vjax.errors import InputError
 from vjax.ops import frames as ops
 from vjax.ops.sampling import ClipTiming, random_clip, spaced_clips

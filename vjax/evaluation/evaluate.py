@@ -10,8 +10,8 @@ from jax.sharding import Mesh
 
 from vjax import mesh as meshes
 from vjax.data.pipeline import Shard, test_batches
-from vjax.data.sources import VideoSequence
 from vjax.data.transforms import TestView
+from vjax.data.video import VideoSequence
 from vjax.evaluation import metrics
 from vjax.evaluation.infer import ClipAnswers, answer_views
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from vjax.data.sources import Video
 from vjax.data.transforms import TestView
+from vjax.data.video import Video
 from vjax.evaluation.evaluate import infer_videos
 from vjax.evaluation.infer import ClipAnswers
 

@@ -1,0 +1,87 @@
+"""Which videos are tested: groups that are held out, a split that is given, or one that is made."""
+
+import dataclasses
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vjax import spec
+from vjax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoFile:
+    """A row of a manifest: where a video is and what is said of it.
+
+    Attributes:
+      path: of the file.
+      name: the path as the manifest or folder has it.
+      label: name of the class.
+      split: "train", "test", or empty where it is not given.
+      group: videos of one group (a subject, a recording) stay on one side of a made split.
+    """
+
+    path: Path
+    name: str
+    label: str
+    split: str
+    group: str
+
+
+def split_files(
+    files: Sequence[VideoFile], *, held_out: str, test_share: float, seed: int
+) -> tuple[list[VideoFile], str]:
+    """Returns the files with their split filled in, and how that was done in words.
+
+    Groups named by `held_out` are the test split; else a given split is kept; else whole groups are drawn until
+    about `test_share` of every class is in test.
+    """
+    if held_out:
+        wanted = [name.strip() for name in held_out.split(",")]
+        spec.check_names(wanted, sorted({file.group for file in files} - {""}), what="held_out group")
+        split = [dataclasses.replace(f, split="test" if f.group in wanted else "train") for f in files]
+        return split, f"held out: {', '.join(wanted)}"
+    if all(file.split for file in files):
+        return list(files), "given by the manifest"
+    test_groups = _draw_test_groups(files, test_share=test_share, seed=seed)
+    split = [dataclasses.replace(f, split="test" if _group_of(f) in test_groups else "train") for f in files]
+    return split, f"made, {test_share:.0%} of each class, groups kept together, seed {seed}"
+
+
+def _draw_test_groups(files: Sequence[VideoFile], *, test_share: float, seed: int) -> set[str]:
+    """Returns groups, in random order taken as long as at least half of a group is still wanted in test."""
+    groups: dict[str, Counter[str]] = defaultdict(Counter)
+    for file in files:
+        groups[_group_of(file)][file.label] += 1
+    if len(groups) == 1:
+        raise InputError(
+            f"no split can be made: all {len(files)} videos are of one group; add others, or give a split in a manifest"
+        )
+    wanted = {label: max(1, round(test_share * count)) for label, count in Counter(f.label for f in files).items()}
+    names = sorted(groups)
+    np.random.default_rng(seed).shuffle(names)
+    chosen: set[str] = set()
+    tested: set[str] = set()
+    left = Counter(label for counts in groups.values() for label in counts)  # groups of each class still in train
+    # First the groups that fit the share; then, for classes that have none in test yet, the smallest that do not.
+    for fitting, order in ((True, names), (False, sorted(names, key=lambda name: groups[name].total()))):
+        for name in order:
+            counts = groups[name]
+            useful = sum(min(count, wanted[label]) for label, count in counts.items())
+            fits = 2 * useful >= counts.total() if fitting else not counts.keys() <= tested
+            if name in chosen or not fits or any(left[label] == 1 for label in counts):
+                continue
+            chosen.add(name)
+            tested |= counts.keys()
+            left -= Counter(counts.keys())
+            for label, count in counts.items():
+                wanted[label] = max(0, wanted[label] - count)
+    # Where none can be spared, the smallest one is nearest to the share.
+    return chosen or {min(names, key=lambda name: groups[name].total())}
+
+
+def _group_of(file: VideoFile) -> str:
+    # The prefix keeps a video without a group apart from a group of the same name.
+    return f"group {file.group}" if file.group else f"video {file.name}"

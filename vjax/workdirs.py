@@ -1,0 +1,77 @@
+"""Work directories: whose run they hold, and files that are written whole or not at all."""
+
+import csv
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from vjax.data.video import BadVideo
+from vjax.errors import InputError
+
+
+def claim_workdir(workdir: Path, resolved: dict[str, Any]) -> None:
+    """Writes the config into a new work directory, or checks that it is the one already there."""
+    path = workdir / "config.json"
+    if path.exists():
+        differing = _differences(read_json(path), resolved)
+        if differing:
+            raise InputError(
+                f"{workdir} holds a run of another config ({'; '.join(differing)}); choose another --workdir, or "
+                "remove this one to start anew"
+            )
+        return
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_json(path, resolved)
+
+
+def _differences(there: Any, here: Any, where: str = "config") -> list[str]:
+    if isinstance(there, dict) and isinstance(here, dict):
+        keys = sorted(there.keys() | here.keys())
+        return [line for key in keys for line in _differences(there.get(key), here.get(key), f"{where}.{key}")]
+    return [] if there == here else [f"{where} is {there!r} there and {here!r} here"]
+
+
+def keep_classes(workdir: Path, class_names: tuple[str, ...]) -> None:
+    """Writes the class list into a new work directory, or checks that it is the one already there."""
+    path = workdir / "classes.json"
+    if path.exists():
+        check_classes(tuple(read_json(path)), class_names, where=str(workdir))
+    else:
+        write_json(path, list(class_names))
+
+
+def check_classes(there: tuple[str, ...], here: tuple[str, ...], *, where: str) -> None:
+    """Raises an InputError unless the class list of the data is the one a network was trained with."""
+    if there != here:
+        gone, new = sorted(set(there) - set(here)), sorted(set(here) - set(there))
+        raise InputError(
+            f"the class list of the data does not fit the one of {where}: {len(here)} classes, not {len(there)}; "
+            f"missing {gone}, new {new}; use the data it was trained on, or another work directory"
+        )
+
+
+def write_bad_videos(path: Path, bad_videos: tuple[BadVideo, ...]) -> None:
+    """Writes a table of `name, split, reason`."""
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow([field.name for field in dataclasses.fields(BadVideo)])
+        writer.writerows(dataclasses.astuple(video) for video in bad_videos)
+
+
+def read_json(path: Path) -> Any:
+    """Returns the contents of a JSON file."""
+    return json.loads(path.read_text())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes a file whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+def as_json(content: Any) -> Any:
+    """Returns the content as reading it back gives it: tuples become lists."""
+    return json.loads(json.dumps(content))
