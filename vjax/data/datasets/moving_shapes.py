@@ -180,13 +180,13 @@ def draw_video(rng: np.random.Generator, *, motion: str, shape: str, size: int) 
     cycles[quantity] += sign * rng.uniform(0.04, 0.1) * np.arange(num_frames)
     x, y = cycles["x"] * size, cycles["y"] * size
     angle = cycles["angle"] * 2 * math.pi
-    radius = size * (0.18 + 0.20 * (cycles["size"] % 1))
+    radius = size * (0.22 + 0.18 * (cycles["size"] % 1))
 
     background = _texture(rng, size, num_blocks=8)
     surface = _texture(rng, size, num_blocks=4)  # coarse, so that it shows which way a circle turns
     # Shape and background differ in brightness, so that the shape can be seen at all.
-    light = rng.choice([-1, 1]) * 0.22
-    background, surface = 0.5 - light + 0.28 * background, 0.5 + light + 0.5 * surface
+    light = rng.choice([-1, 1]) * 0.28
+    background, surface = 0.5 - light + 0.2 * background, 0.5 + light + 0.4 * surface
 
     grid = (np.arange(size) + 0.5).astype(np.float64)
     frames = np.empty((num_frames, size, size, 3), np.uint8)
