@@ -1,0 +1,57 @@
+"""What the README and the docstrings show is what runs."""
+
+import doctest
+import importlib
+import pathlib
+import re
+import shlex
+
+import pytest
+
+from vjax.__main__ import main
+
+ROOT = pathlib.Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+COMMANDS = [
+    line.partition("#")[0] for line in re.findall(r"^(?:vjax|python train\.py) .*$", README, flags=re.MULTILINE)
+]
+MODULES = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in sorted(ROOT.glob("vjax/**/*.py"))
+    if ">>>" in path.read_text()
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_examples_of_a_docstring_run(name):
+    found = doctest.testmod(importlib.import_module(name))
+    assert found.attempted > 0
+    assert found.failed == 0
+
+
+def test_the_readmes_network_example_runs():
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    (block,) = [text for text in blocks if "network.apply" in text]
+    names = {}
+    exec(block, names)
+    assert names["votes"].shape == (2, 1, 10)
+
+
+def test_the_configs_of_the_readme_exist():
+    named = set(re.findall(r"configs/\w+\.py", README))
+    assert named == {str(path.relative_to(ROOT)) for path in ROOT.glob("configs/*.py")}
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_a_command_of_the_readme_has_flags_that_exist(line, capsys):
+    """With `--help` added nothing is run, but an unknown command or a wrong choice before it would still fail."""
+    with pytest.raises(SystemExit) as stop:
+        main([*shlex.split(line)[1:], "--help"])
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    for flag in re.findall(r"--(?!config\.)[a-z]+", line):
+        assert flag in shown
+
+
+def test_the_readme_holds_the_test_command_that_ci_runs():
+    assert "pip install '.[test]' && pytest" in README.splitlines()
