@@ -113,6 +113,14 @@ def test_a_work_directory_of_another_config_is_refused_and_kept(finished):
     assert {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()} == before
 
 
+def test_a_config_that_failed_does_not_take_the_work_directory(tmp_path):
+    root = write_folder(tmp_path / "videos")
+    for wrong in (folder_config("/nowhere"), folder_config(root, network={"name": "slow"})):
+        with pytest.raises(vjax.InputError):
+            vjax.train(wrong, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_class_list_that_changed_is_refused(finished, tmp_path):
     root, workdir, _ = finished
     copy = tmp_path / "videos"

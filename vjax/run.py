@@ -88,21 +88,23 @@ def train(config: Mapping[str, Any], workdir: str | Path, *, console: TextIO = s
     workdir = Path(workdir).expanduser()
     settings = Settings.parse(config)
     resolved = workdirs.as_json(dataclasses.asdict(settings))
-    workdirs.claim_workdir(workdir, resolved)
+    workdirs.check_config(workdir, resolved)
     if finished := finished_result(workdir):
         return finished
 
+    mesh = meshes.make_mesh()
     source = open_run_source(settings)
+    network = settings.create_network(len(source.class_names))
+    optimizer, schedule = create_optimizer(settings.optimizer, num_steps=settings.num_steps)
+    train_view, test_view = settings.train_view, settings.test_view
+    # All that the config describes could be made: only now does the run take the work directory.
     workdirs.keep_classes(workdir, source.class_names)
+    workdirs.write_json(workdir / "config.json", resolved)
     workdirs.write_json(workdir / "preprocessing.json", _preprocessing(settings))
     workdirs.write_bad_videos(workdir / "bad_videos.csv", source.bad_videos)
 
-    mesh = meshes.make_mesh()
-    network = settings.create_network(len(source.class_names))
-    optimizer, schedule = create_optimizer(settings.optimizer, num_steps=settings.num_steps)
     init_key, step_key = jax.random.split(jax.random.key(settings.seed))
-    clip_shape = settings.test_view.shape[1:]
-    fresh = functools.partial(init_state, network, optimizer, key=init_key, clip_shape=clip_shape)
+    fresh = functools.partial(init_state, network, optimizer, key=init_key, clip_shape=test_view.shape[1:])
     checkpoints = Checkpoints(workdir / "checkpoints")
     state = _restore_or_start(fresh, checkpoints, mesh)
     first = int(state.step)
@@ -111,14 +113,14 @@ def train(config: Mapping[str, Any], workdir: str | Path, *, console: TextIO = s
     run_evaluation = functools.partial(
         evaluate,
         source.test,
-        settings.test_view,
+        test_view,
         batch_size=settings.test["batch_size"],
         num_workers=settings.num_workers,
         mesh=mesh,
     )
     batches = pipeline.train_batches(
         source.train,
-        settings.train_view,
+        train_view,
         batch_size=settings.batch_size,
         seed=settings.seed,
         start_step=first,
@@ -152,7 +154,7 @@ def train(config: Mapping[str, Any], workdir: str | Path, *, console: TextIO = s
     for writer in writers:
         writer.close()
     checkpoints.close()
-    result = describe_result(evaluation, source, settings.test_view)
+    result = describe_result(evaluation, source, test_view)
     workdirs.write_json(workdir / "result.json", result)
     return result
 

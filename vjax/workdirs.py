@@ -11,19 +11,15 @@ from vjax.data.video import BadVideo
 from vjax.errors import InputError
 
 
-def claim_workdir(workdir: Path, resolved: dict[str, Any]) -> None:
-    """Writes the config into a new work directory, or checks that it is the one already there."""
+def check_config(workdir: Path, resolved: dict[str, Any]) -> None:
+    """Raises an InputError where a work directory holds a run of another config."""
     path = workdir / "config.json"
-    if path.exists():
-        differing = _differences(read_json(path), resolved)
-        if differing:
-            raise InputError(
-                f"{workdir} holds a run of another config ({'; '.join(differing)}); choose another --workdir, or "
-                "remove this one to start anew"
-            )
-        return
-    workdir.mkdir(parents=True, exist_ok=True)
-    write_json(path, resolved)
+    differing = _differences(read_json(path), resolved) if path.exists() else []
+    if differing:
+        raise InputError(
+            f"{workdir} holds a run of another config ({'; '.join(differing)}); choose another --workdir, or "
+            "remove this one to start anew"
+        )
 
 
 def _differences(there: Any, here: Any, where: str = "config") -> list[str]:
@@ -67,6 +63,7 @@ def read_json(path: Path) -> Any:
 
 def write_json(path: Path, content: Any) -> None:
     """Writes a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(json.dumps(content, indent=2) + "\n")
     os.replace(temporary, path)
