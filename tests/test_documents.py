@@ -12,9 +12,7 @@ from vjax.__main__ import main
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-COMMANDS = [
-    line.partition("#")[0] for line in re.findall(r"^(?:vjax|python train\.py) .*$", README, flags=re.MULTILINE)
-]
+COMMANDS = [line.partition("#")[0] for line in README.splitlines() if line.startswith("vjax ")]
 MODULES = [
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for path in sorted(ROOT.glob("vjax/**/*.py"))

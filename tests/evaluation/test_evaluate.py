@@ -75,7 +75,8 @@ def test_shuffled_frames_change_what_looks_at_their_order():
     assert run(videos, by_last_frame).metrics["video@1"] == 1.0
     shuffled = run(videos, by_last_frame, shuffle_frames=True)
     assert shuffled.metrics["video@1"] < 0.6
-    assert shuffled.metrics == run(videos, by_last_frame, shuffle_frames=True, batch_size=16).metrics
+    again = run(videos, by_last_frame, shuffle_frames=True, batch_size=16)
+    assert shuffled.metrics == pytest.approx(again.metrics, rel=1e-5)
 
 
 def test_the_confusion_matrix_and_the_accuracy_by_class_agree():

@@ -92,7 +92,7 @@ def test_concatenation_costs_its_hidden_layer_more_than_pooling():
     heads = features * hidden + hidden * num_classes - 16 * num_classes
     assert multiply_adds(concat, clip_shape) - multiply_adds(pool, clip_shape) == heads
     added = count_parameters(shapes_of(concat, clip_shape)) - count_parameters(shapes_of(pool, clip_shape))
-    assert added == heads + hidden  # and the hidden layer's biases
+    assert added == heads + 3 * hidden  # and the hidden layer's biases, and the scales and biases of its norm
 
 
 @each_rung
