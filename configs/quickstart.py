@@ -24,11 +24,11 @@ def get_config() -> ConfigDict:
             optimizer=dict(name="adamw", learning_rate=5e-3, weight_decay=0.05, warmup_steps=50, clip_norm=1.0),
             label_smoothing=0.0,
             batch_size=16,
-            num_steps=600,
+            num_steps=900,
             test=dict(num_clips=3, num_crops=1, batch_size=16),
             log_every=50,
-            evaluate_every=600,
-            checkpoint_every=200,
+            evaluate_every=900,
+            checkpoint_every=300,
             num_workers=0,
         )
     )

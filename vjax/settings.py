@@ -103,7 +103,7 @@ class Settings:
     def create_network(self, num_classes: int) -> nn.Module:
         """Returns the network."""
         if "name" not in self.network:
-            raise InputError(f"config.network needs a name; choose one of: {', '.join(models.MODELS)}")
+            raise InputError(f"config.network needs a name; choose one of: {', '.join(models.NAMES)}")
         return models.create(num_classes=num_classes, **self.network)
 
 

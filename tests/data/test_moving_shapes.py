@@ -44,8 +44,8 @@ def test_a_shape_moves_the_way_its_class_says(motion, axis, sign):
 def test_a_shape_changes_size_the_way_its_class_says(motion, sign):
     for seed in range(5):
         # The same draws with another motion show the background that a shape on one spot hides.
-        background = np.median(draw("right", shape="square", seed=seed), axis=0)
-        size = covered(draw(motion, shape="square", seed=seed), background).sum((1, 2))
+        background = np.median(draw("right", shape="ring", seed=seed), axis=0)
+        size = covered(draw(motion, shape="ring", seed=seed), background).sum((1, 2))
         assert sign * np.median(np.diff(size)) > 0
 
 

@@ -35,6 +35,11 @@ def test_the_ladder_has_five_rungs_that_are_five_networks_and_leaves_none_out():
     assert {rung["name"] for rung in models.LADDER.values()} == set(models.MODELS)
 
 
+@pytest.mark.parametrize("rung", models.LADDER)
+def test_a_rung_is_a_name_like_any_other(rung):
+    assert models.create(rung, 3) == models.create(num_classes=3, **models.LADDER[rung])
+
+
 @pytest.mark.parametrize("name", models.MODELS)
 def test_the_trunk_is_the_small_one_where_none_is_given(name):
     assert models.create(name, 3) == models.create(name, 3, trunk={"name": "small"})
@@ -69,8 +74,11 @@ def test_a_network_made_from_json_is_the_one_made_from_python():
     ("arguments", "message"),
     [
         ({"name": "slow_fuson"}, r"network does not know 'slow_fuson'; did you mean 'slow_fusion'\?"),
-        ({"name": "resnet"}, "Allowed: early_fusion, late_fusion, single_frame, slow_fusion$"),
-        ({"name": "late_pool"}, r"network does not know 'late_pool'.*Allowed: .*late_fusion"),
+        ({"name": "resnet"}, "Allowed: early_fusion, late_concat, late_fusion, late_pool, single_frame, slow_fusion$"),
+        (
+            {"name": "late_pool", "fuse": "concat"},
+            "network 'late_pool' does not know 'fuse'.*Allowed: dropout, hidden$",
+        ),
         ({"dtype": "float16"}, r"dtype does not know 'float16'; did you mean 'bfloat16'\? .*: bfloat16, float32$"),
         ({"dtype": jnp.float32}, r"dtype does not know .*Allowed: bfloat16, float32$"),
         (

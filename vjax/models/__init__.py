@@ -26,6 +26,8 @@ LADDER: dict[str, dict[str, Any]] = {
     "slow_fusion": {"name": "slow_fusion"},
 }
 
+NAMES = tuple(dict.fromkeys([*LADDER, *MODELS]))
+
 _SMALL = {"name": "small"}
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -42,7 +44,7 @@ def create(
     """Returns a network by name.
 
     Args:
-      name: a key of `MODELS`.
+      name: one of `NAMES`: a key of `MODELS`, or a rung of `LADDER`.
       num_classes: k, the classes a vote is over.
       trunk: `dict(name=..., **kwargs)` with a name of `TRUNKS`; the small trunk if not given.
       dtype: "float32" or "bfloat16", of the computation; parameters, logits and loss stay float32.
@@ -59,14 +61,17 @@ def create(
     (2, 1, 8)
     """
     spec.check_names([dtype], DTYPES, what="dtype")
-    spec.check_names([name], MODELS, what="network")
+    spec.check_names([name], NAMES, what="network")
+    rung = LADDER.get(name, {"name": name})
+    module = MODELS[rung["name"]]
     # JSON gives lists, and a module is only hashable with tuples.
     hashable = {key: tuple(value) if isinstance(value, list) else value for key, value in (trunk or _SMALL).items()}
     built_trunk = spec.create(
         hashable,
         TRUNKS,
         what="trunk",
-        temporal=MODELS[name].temporal_trunk,
+        temporal=module.temporal_trunk,
         dtype=DTYPES[dtype],
     )
-    return spec.call(MODELS[name], kwargs, what=f"network {name!r}", num_classes=num_classes, trunk=built_trunk)
+    given = {key: value for key, value in rung.items() if key != "name"}
+    return spec.call(module, kwargs, what=f"network {name!r}", num_classes=num_classes, trunk=built_trunk, **given)

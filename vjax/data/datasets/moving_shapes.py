@@ -1,8 +1,8 @@
 """`moving_shapes`: made videos in which the motion, the shape, or both are the label; no download.
 
-A textured shape on a textured background moves in one of eight ways. The frame is a torus and every motion is a
-cycle at constant speed with a random phase: position, angle and size have the same distribution in every frame of
-every class. So no single frame, and no bag of frames, tells the motion: only their order does.
+A bright textured shape on a dark textured background moves in one of eight ways. The frame is a torus and every
+motion is a cycle at constant speed with a random phase: position, angle and size have the same distribution in every
+frame of every class. So no single frame, and no bag of frames, tells the motion: only their order does.
 
 Written once as ArrayRecord through TFDS, frames as JPEG bytes; TensorFlow is not needed to write or to read.
 """
@@ -33,7 +33,7 @@ _CYCLES = {  # what each motion changes, and which way
     "shrink": ("size", -1),
 }
 MOTIONS = tuple(_CYCLES)
-SHAPES = ("bar", "circle", "cross", "ring", "square", "triangle")
+SHAPES = ("bar", "circle", "cross", "pair", "ring", "triangle")
 FPS = 10.0
 
 
@@ -86,7 +86,7 @@ class MovingShapesConfig(tfds.core.BuilderConfig):
 class MovingShapes(tfds.core.GeneratorBasedBuilder):
     """Videos whose label is the motion, the shape, or both."""
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("2.0.0")
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = tfds.features.FeaturesDict(
@@ -180,13 +180,12 @@ def draw_video(rng: np.random.Generator, *, motion: str, shape: str, size: int) 
     cycles[quantity] += sign * rng.uniform(0.04, 0.1) * np.arange(num_frames)
     x, y = cycles["x"] * size, cycles["y"] * size
     angle = cycles["angle"] * 2 * math.pi
-    radius = size * (0.22 + 0.18 * (cycles["size"] % 1))
+    radius = size * (0.24 + 0.18 * (cycles["size"] % 1))
 
     background = _texture(rng, size, num_blocks=8)
     surface = _texture(rng, size, num_blocks=4)  # coarse, so that it shows which way a circle turns
-    # Shape and background differ in brightness, so that the shape can be seen at all.
-    light = rng.choice([-1, 1]) * 0.28
-    background, surface = 0.5 - light + 0.2 * background, 0.5 + light + 0.4 * surface
+    # A bright shape on a dark background: one frame is meant to show the shape, and all that it may not show is motion.
+    background, surface = 0.22 + 0.15 * background, 0.78 + 0.3 * surface
 
     grid = (np.arange(size) + 0.5).astype(np.float64)
     frames = np.empty((num_frames, size, size, 3), np.uint8)
@@ -213,8 +212,8 @@ def _inside(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
             return 0.85 - np.hypot(u, v)
         case "ring":
             return 0.25 - np.abs(np.hypot(u, v) - 0.7)
-        case "square":
-            return 0.7 - np.maximum(np.abs(u), np.abs(v))
+        case "pair":
+            return 0.4 - np.hypot(np.abs(u) - 0.6, v)
         case "bar":
             return np.minimum(1.0 - np.abs(u), 0.3 - np.abs(v))
         case "cross":
