@@ -14,7 +14,7 @@ def get_config() -> ConfigDict:
     return ConfigDict(
         dict(
             seed=0,
-            source=dict(name="videos", root="", group=r"/([a-z]+)_", test_share=0.2, max_bad_share=0.1),
+            source=dict(name="weizmann", root="", max_bad_share=0.1),
             held_out="daria",
             clip=dict(num_frames=16, size=(48, 60), fps=12.5),  # a third of the frame's size; 1.3 seconds
             augment=dict(area=(0.6, 1.0), stretch=1.15, flip=True),

@@ -1,13 +1,16 @@
-"""The command line: `vjax evaluate | predict | compare | filter`, and what stands behind `train.py`.
+"""The command line: `vjax prepare | doctor | evaluate | predict | compare | filter`, and what stands behind `train.py`.
 
 Nothing is worked out here: arguments go in, tables and JSON come out, and an InputError becomes one line on stderr
 and an exit code of 2.
 """
 
 import argparse
+import functools
+import inspect
 import json
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,14 +20,17 @@ import tensorflow_datasets as tfds
 
 from vjax import run
 from vjax.compare import COLUMNS, compare
-from vjax.config import PREFIX, load_config
-from vjax.data import decode, encode
+from vjax.config import PREFIX, apply_overrides, load_config
+from vjax.data import decode, encode, prepare
+from vjax.data.sources import LISTINGS, list_source
 from vjax.data.video import open_video
 from vjax.errors import InputError
 from vjax.evaluation.predict import Prediction, predict, rank
 from vjax.ops import filters
+from vjax.progress import Progress
 from vjax.tables import format_table
 
+SOURCE_PREFIX = "--source."
 _METRICS = ("clip@1", "video@1", "video@5", "loss", "num_videos", "bad_videos")
 _TOP = 5  # classes shown of a ranking
 
@@ -33,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the `vjax` command; returns its exit code."""
     parser = argparse.ArgumentParser("vjax", description="Video classification in JAX/Flax.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_prepare(commands)
     _add_evaluate(commands)
     _add_predict(commands)
     _add_compare(commands)
@@ -51,7 +58,7 @@ def train_main(argv: Sequence[str] | None = None) -> int:
 
 def _run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     args, rest = parser.parse_known_args(argv)
-    overrides = [word for word in rest if word.startswith(PREFIX)] if hasattr(args, "config") else []
+    overrides = [word for word in rest if word.startswith(args.overridden)] if hasattr(args, "overridden") else []
     unknown = [word for word in rest if word not in overrides]
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
@@ -73,6 +80,7 @@ def _run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", required=True, help="a config file; FILE:tiny for its smallest version")
+    parser.set_defaults(overridden=PREFIX)
     parser.epilog = "Any key of the config is set by --config.KEY=VALUE, for example --config.num_steps=1000."
 
 
@@ -85,6 +93,54 @@ def _train(args: argparse.Namespace, overrides: Sequence[str]) -> None:
         print(f"{workdir} holds a finished run; choose another --workdir to train again", file=sys.stderr)
     _print_metrics(result)
     print(f"\nwork directory: {workdir}")
+
+
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    names = ", ".join(sorted(set(LISTINGS) - {"videos"}))
+    parser.add_argument("source", metavar="SOURCE", help=f"a folder, a manifest, or a data set by name: {names}")
+    parser.set_defaults(overridden=SOURCE_PREFIX)
+    parser.epilog = (
+        f"A data set by name takes its options as {SOURCE_PREFIX}KEY=VALUE, for example {SOURCE_PREFIX}root=DIR."
+    )
+
+
+def _source_options(name: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """Returns the options of a listing: SOURCE is its name, or the root of plain videos."""
+    if name not in LISTINGS:
+        overrides, name = [f"{SOURCE_PREFIX}root={name}", *overrides], "videos"
+    parameters = inspect.signature(LISTINGS[name]).parameters.values()
+    defaults = {p.name: "" if p.default is p.empty else p.default for p in parameters}
+    return {"name": name} | apply_overrides(defaults, overrides, prefix=SOURCE_PREFIX)
+
+
+def _add_prepare(commands: Any) -> None:
+    parser = commands.add_parser("prepare", help="decode videos once, for fast training")
+    _add_source(parser)
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the store")
+    parser.add_argument("--short-side", type=int, default=128, help="pixels of a frame's shorter side (default: 128)")
+    parser.add_argument("--fps", type=float, help="frames per second to keep (default: all)")
+    parser.add_argument("--quality", type=int, default=90, help="of JPEG (default: 90)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes; 0 works in this one")
+    parser.add_argument("--runner", help="an Apache Beam runner, in place of --workers: DirectRunner, FlinkRunner ...")
+    parser.add_argument("--runner-args", default="", help="arguments of the Beam runner, in one string")
+    parser.set_defaults(command=_prepare)
+
+
+def _prepare(args: argparse.Namespace, overrides: Sequence[str]) -> None:
+    source = _source_options(args.source, overrides)
+    options = prepare.Options(args.short_side, args.fps, args.quality)
+    if args.runner:
+        runner = functools.partial(prepare.run_beam, runner=args.runner, arguments=shlex.split(args.runner_args))
+    elif args.workers:
+        runner = functools.partial(prepare.run_in_processes, num_workers=args.workers)
+    else:
+        runner = prepare.run_here
+    with Progress(sys.stderr, unit="video") as progress:
+        done = prepare.prepare(list_source(source), source, args.out, options, run=runner, advance=progress.advance)
+    print(f"{done.num_videos:,} videos, {done.num_bytes / 1e6:,.0f} MB, in {args.out}; {done.num_bad} left out")
+    if done.num_bad:
+        print(f"{args.out}/index.csv says why, in its last column")
+    print(f"\ntrain on it: python train.py --config configs/folder.py --config.source.root={args.out}")
 
 
 def _add_evaluate(commands: Any) -> None:

@@ -6,6 +6,7 @@ sys.argv behind the program's back and cannot say which keys a config has.)
 """
 
 import ast
+import copy
 import runpy
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,9 +32,7 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """
     path, _, function = name.partition(":")
     config = _call_config(Path(path), function or "get_config").to_dict()
-    for override in overrides:
-        _apply(config, override)
-    return config
+    return apply_overrides(config, overrides, prefix=PREFIX)
 
 
 def _call_config(path: Path, function: str) -> ConfigDict:
@@ -51,12 +50,25 @@ def _call_config(path: Path, function: str) -> ConfigDict:
     return config
 
 
-def _apply(config: dict[str, Any], override: str) -> None:
+def apply_overrides(config: dict[str, Any], overrides: Sequence[str], *, prefix: str) -> dict[str, Any]:
+    """Returns the config with keys that are already there set by `PREFIX` + `key=value`.
+
+    Raises:
+      InputError: a key is unknown or a value does not fit.
+    """
+    config = copy.deepcopy(config)
+    for override in overrides:
+        _apply(config, override, prefix)
+    return config
+
+
+def _apply(config: dict[str, Any], override: str, prefix: str) -> None:
     name, equals, text = override.partition("=")
-    if not name.startswith(PREFIX) or not equals:
-        raise InputError(f"{override!r} is not understood; a config's key is set by {PREFIX}KEY=VALUE")
-    *parents, key = name.removeprefix(PREFIX).split(".")
-    section, where = config, "config"
+    root = prefix.strip("-.")
+    if not name.startswith(prefix) or not equals:
+        raise InputError(f"{override!r} is not understood; a key of the {root} is set by {prefix}KEY=VALUE")
+    *parents, key = name.removeprefix(prefix).split(".")
+    section, where = config, root
     for parent in parents:
         spec.check_names([parent], list(section), what=where)
         section, where = section[parent], f"{where}.{parent}"

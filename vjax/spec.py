@@ -34,7 +34,15 @@ def create(spec: Mapping[str, Any], table: Mapping[str, Callable[..., T]], *, wh
 
 
 def call(function: Callable[..., T], kwargs: Mapping[str, Any], *, what: str, **given: Any) -> T:
-    """Returns `function(**kwargs, **given)` after checking that the keys of `kwargs` fit its signature.
+    """Returns `function(**kwargs, **given)` after `check_arguments`."""
+    check_arguments(function, kwargs, what=what, given=given)
+    return function(**kwargs, **given)
+
+
+def check_arguments(
+    function: Callable[..., Any], kwargs: Mapping[str, Any], *, what: str, given: Collection[str] = ()
+) -> None:
+    """Checks that the keys of `kwargs` fit a signature whose arguments `given` are supplied by the caller.
 
     Raises:
       InputError: a key is unknown, is supplied by the caller, or a required one is missing.
@@ -46,7 +54,6 @@ def call(function: Callable[..., T], kwargs: Mapping[str, Any], *, what: str, **
     missing = [name for name in allowed if parameters[name].default is inspect.Parameter.empty and name not in kwargs]
     if missing:
         raise InputError(f"{what} needs a value for: {', '.join(missing)}")
-    return function(**kwargs, **given)
 
 
 def check_names(names: Collection[str], allowed: Collection[str], *, what: str) -> None:

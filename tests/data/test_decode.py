@@ -1,3 +1,5 @@
+import dataclasses
+
 import av
 import numpy as np
 import pytest
@@ -39,7 +41,8 @@ def test_any_frames_can_be_read_in_any_order(video, indices):
 
 
 def test_a_probe_counts_and_measures(video):
-    assert probe(video) == VideoInfo(num_frames=NUM_FRAMES, fps=10.0, height=24, width=32)
+    found = dataclasses.replace(probe(video), seeks=None)
+    assert found == VideoInfo(num_frames=NUM_FRAMES, fps=10.0, height=24, width=32)
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_the_data_set_is_written_once_and_then_found(data_dir):
     again = prepare(OPTIONS, data_dir=data_dir)
     assert {path: path.stat().st_mtime_ns for path in data_dir.rglob("*array_record*")} == written
     records = [open_split(b, "train")[3] for b in (builder, again)]
-    np.testing.assert_array_equal(records[0]["read"](np.arange(5)), records[1]["read"](np.arange(5)))
+    np.testing.assert_array_equal(records[0].read(np.arange(5)), records[1].read(np.arange(5)))
 
 
 @pytest.mark.parametrize(
@@ -102,14 +102,14 @@ def test_the_label_is_what_the_config_asks_for(data_dir, label, num_classes):
 
 def test_a_record_reads_any_of_its_frames(data_dir):
     video = open_split(prepare(OPTIONS, data_dir=data_dir), "test")[0]
-    frames = video["read"](np.arange(video["num_frames"]))
-    assert frames.shape == (video["num_frames"], 24, 24, 3)
-    np.testing.assert_array_equal(video["read"](np.array([7, 2, 7])), frames[[7, 2, 7]])
+    frames = video.read(np.arange(video.num_frames))
+    assert frames.shape == (video.num_frames, 24, 24, 3)
+    np.testing.assert_array_equal(video.read(np.array([7, 2, 7])), frames[[7, 2, 7]])
 
 
 def test_train_and_test_hold_different_videos(data_dir):
     builder = prepare(OPTIONS, data_dir=data_dir)
-    first = [open_split(builder, split)[0]["read"](np.array([0])) for split in ("train", "test")]
+    first = [open_split(builder, split)[0].read(np.array([0])) for split in ("train", "test")]
     assert np.abs(first[0].astype(int) - first[1]).mean() > 5
 
 

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from video_files import GROUPS, LABELS, write_folder
 
+from vjax.data.listing import VideoFile
 from vjax.data.sources import open_source
-from vjax.data.splits import VideoFile, split_files
+from vjax.data.splits import split_files
 from vjax.data.video import open_video
 from vjax.errors import InputError
 

@@ -11,9 +11,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from made_videos import numbered_frames, write_video
 
-from vjax.data.files import list_folder, list_manifest
+from vjax.data.listing import VideoFile, list_folder, list_manifest
 from vjax.data.sources import open_source
-from vjax.data.splits import VideoFile, split_files
+from vjax.data.splits import split_files
 from vjax.errors import InputError
 
 SHARES = st.floats(0.05, 0.5)

@@ -1,14 +1,25 @@
-"""Sources by name: made videos, and real ones in a folder or a manifest."""
+"""Sources by name: made videos, and real ones from files, archives and prepared stores."""
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from vjax import spec
-from vjax.data.datasets import moving_shapes
-from vjax.data.files import open_videos
-from vjax.data.video import Source, Video
+from vjax.data.datasets import hmdb51, kinetics, moving_shapes, something_something, ucf101, weizmann
+from vjax.data.files import open_files
+from vjax.data.listing import Listing, list_videos
+from vjax.data.store import is_store, open_store
+from vjax.data.video import Source
 from vjax.errors import InputError
+
+# Data sets that are files: from their options to the files, their labels and their splits.
+LISTINGS: dict[str, Callable[..., Listing]] = {
+    "videos": list_videos,
+    "hmdb51": hmdb51.list_videos,
+    "kinetics": kinetics.list_videos,
+    "something_something": something_something.list_videos,
+    "ucf101": ucf101.list_videos,
+    "weizmann": weizmann.list_videos,
+}
 
 
 def open_source(config: Mapping[str, Any], *, seed: int, held_out: str = "") -> Source:
@@ -22,7 +33,46 @@ def open_source(config: Mapping[str, Any], *, seed: int, held_out: str = "") -> 
     Raises:
       InputError: nothing, or nothing consistent, is found there.
     """
-    return spec.create(config, SOURCES, what="config.source", seed=seed, held_out=held_out)
+    spec.check_names([config.get("name", "")], SOURCES, what="config.source.name")
+    return SOURCES[config["name"]](config, seed=seed, held_out=held_out)
+
+
+def open_listed(config: Mapping[str, Any], *, seed: int, held_out: str) -> Source:
+    """Returns the videos of a data set of `LISTINGS`, from its files or from a prepared store.
+
+    Beside the options of its listing, of which `root` may also be what `vjax prepare` wrote, `config` has
+
+      test_share: share of each class that a made split puts into test; 0.2 if not given.
+      max_bad_share: more unreadable videos than this share of all is an error; 0.1 if not given.
+    """
+    options = {key: value for key, value in config.items() if key not in ("test_share", "max_bad_share")}
+    test_share, max_bad_share = config.get("test_share", 0.2), config.get("max_bad_share", 0.1)
+    if not 0 < test_share < 1:
+        raise InputError(f"config.source.test_share is a share between 0 and 1, got {test_share}")
+    check_listing(options)
+    if is_store(options["root"]):
+        return open_store(options["root"], options, seed=seed, held_out=held_out, test_share=test_share)
+    return open_files(
+        list_source(options),
+        root=options["root"],
+        seed=seed,
+        held_out=held_out,
+        test_share=test_share,
+        max_bad_share=max_bad_share,
+    )
+
+
+def check_listing(options: Mapping[str, Any]) -> None:
+    """Raises an InputError unless the options are those of a listing."""
+    name = options["name"]
+    spec.check_names([name], LISTINGS, what="config.source.name")
+    kwargs = {key: value for key, value in options.items() if key != "name"}
+    spec.check_arguments(LISTINGS[name], kwargs, what=f"config.source {name!r}")
+
+
+def list_source(options: Mapping[str, Any]) -> Listing:
+    """Returns the files of a data set of `LISTINGS`."""
+    return spec.create(options, LISTINGS, what="config.source")
 
 
 def open_moving_shapes(
@@ -56,23 +106,15 @@ def open_moving_shapes(
     train, test = (moving_shapes.open_split(builder, split) for split in ("train", "test"))
     return Source(
         class_names=tuple(options.class_names),
-        train=_Records(train),
-        test=_Records(test),
+        train=train,
+        test=test,
         split="held-out made videos",
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Records:
-    """A split of a TFDS data set as videos."""
-
-    records: Any
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, position: int, /) -> Video:
-        return Video(**self.records[position])
+def _open_made(config: Mapping[str, Any], *, seed: int, held_out: str) -> Source:
+    made = {"moving_shapes": open_moving_shapes}
+    return spec.create(config, made, what="config.source", seed=seed, held_out=held_out)
 
 
-SOURCES: dict[str, Callable[..., Source]] = {"moving_shapes": open_moving_shapes, "videos": open_videos}
+SOURCES: dict[str, Callable[..., Source]] = {"moving_shapes": _open_made} | dict.fromkeys(LISTINGS, open_listed)

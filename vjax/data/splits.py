@@ -3,31 +3,12 @@
 import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from vjax import spec
+from vjax.data.listing import VideoFile
 from vjax.errors import InputError
-
-
-@dataclasses.dataclass(frozen=True)
-class VideoFile:
-    """A row of a manifest: where a video is and what is said of it.
-
-    Attributes:
-      path: of the file.
-      name: the path as the manifest or folder has it.
-      label: name of the class.
-      split: "train", "test", or empty where it is not given.
-      group: videos of one group (a subject, a recording) stay on one side of a made split.
-    """
-
-    path: Path
-    name: str
-    label: str
-    split: str
-    group: str
 
 
 def split_files(

@@ -48,10 +48,11 @@ class TrainView:
         # All random numbers are drawn before the first pixel is looked at, and always as many.
         box_rng, flip = np.random.default_rng(rng.integers(2**63)), self.flip and rng.random() < 0.5
         found = video.read(indices)
+        height, width = found.shape[1:3]
         box = ops.random_box(
             box_rng,
-            height=found.shape[1],
-            width=found.shape[2],
+            height=height,
+            width=width,
             aspect=self.size[1] / self.size[0],
             area=self.area,
             stretch=self.stretch,
@@ -102,17 +103,11 @@ class TestView:
         # Clips of a short video overlap: a frame is read and resized once, however many clips show it.
         unique, positions = np.unique(self.indices(video), return_inverse=True)
         found = video.read(unique)
+        height, width = found.shape[1:3]
+        aspect = self.size[1] / self.size[0]
         places = (0.5,) if self.num_crops == 1 else (0.0, 0.5, 1.0)
-        crops = [
-            ops.crop_resize(
-                found,
-                box=ops.largest_box(
-                    height=found.shape[1], width=found.shape[2], aspect=self.size[1] / self.size[0], position=place
-                ),
-                size=self.size,
-            )
-            for place in places
-        ]
+        boxes = [ops.largest_box(height=height, width=width, aspect=aspect, position=place) for place in places]
+        crops = [ops.crop_resize(found, box=box, size=self.size) for box in boxes]
         clips = np.stack([crop[positions.reshape(self.num_clips, -1)] for crop in crops], axis=1)
         return clips.reshape(self.shape)
 

@@ -72,7 +72,7 @@ def open_video(path: str | Path) -> Video:
       VideoError: it cannot be read.
     """
     info = decode.probe(path)
-    return Video(str(path), 0, info.num_frames, info.fps, FileReader(Path(path)))
+    return Video(str(path), 0, info.num_frames, info.fps, FileReader(Path(path), info.seeks))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +80,8 @@ class FileReader:
     """Reads frames of a file; unlike a closure it can be sent to a worker process."""
 
     path: Path
+    seeks: decode.SeekTable | None = None
 
     def __call__(self, indices: np.ndarray) -> np.ndarray:
         """Returns the frames `(t h w c)` at frame indices `(t)`."""
-        return decode.read_frames(self.path, indices)
+        return decode.read_frames(self.path, indices, seeks=self.seeks)

@@ -7,10 +7,10 @@ device, inside the jitted step.
 import math
 from collections.abc import Sequence
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
 
@@ -56,14 +56,31 @@ def largest_box(*, height: int, width: int, aspect: float, position: float = 0.5
 
 
 def crop_resize(frames: np.ndarray, *, box: Box, size: tuple[int, int], flip: bool = False) -> np.ndarray:
-    """Returns uint8 `(t h w c)` cut out of uint8 `(t h' w' c)` at one box, resized (bilinear, antialiased)."""
+    """Returns uint8 `(t h w c)` cut out of uint8 `(t h' w' c)` at one box of whole pixels, resized.
+
+    Shrinking averages over areas, as antialiasing does; enlarging is bilinear.
+    """
     height, width = size
-    resized = [
-        np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling.BILINEAR, box=_inside(box, frame)))
-        for frame in frames
-    ]
-    clip = np.stack(resized)
-    return np.ascontiguousarray(clip[:, :, ::-1]) if flip else clip
+    left, top, right, bottom = _whole(box, frames)
+    shrinks = height <= bottom - top and width <= right - left
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    clip = np.empty((len(frames), height, width, frames.shape[-1]), np.uint8)
+    for frame, out in zip(frames, clip, strict=True):
+        cut = frame[top:bottom, left:right]
+        cv2.resize(cut, (width, height), dst=out, interpolation=interpolation)
+        if flip:
+            cv2.flip(out, 1, dst=out)
+    return clip
+
+
+def shrink(frame: np.ndarray, *, short_side: int) -> np.ndarray:
+    """Returns a frame `(h w c)`, uint8, whose shorter side has at most that many pixels; the aspect is kept."""
+    height, width = frame.shape[:2]
+    if min(height, width) <= short_side:
+        return frame
+    scale = short_side / min(height, width)
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    return crop_resize(frame[None], box=(0, 0, width, height), size=size)[0]
 
 
 def to_float(frames: jax.Array, *, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
@@ -72,7 +89,8 @@ def to_float(frames: jax.Array, *, mean: Sequence[float], std: Sequence[float]) 
     return frames.astype(jnp.float32) * scale - jnp.asarray(mean, jnp.float32) / jnp.asarray(std, jnp.float32)
 
 
-def _inside(box: Box, frame: np.ndarray) -> Box:
-    """Returns the box without the rounding errors that put it a hair outside the frame."""
-    left, top, right, bottom = box
-    return max(left, 0.0), max(top, 0.0), min(right, float(frame.shape[1])), min(bottom, float(frame.shape[0]))
+def _whole(box: Box, frames: np.ndarray) -> tuple[int, int, int, int]:
+    """Returns the nearest box of whole pixels, at least one wide and high, inside the frame."""
+    height, width = frames.shape[1:3]
+    left, top = min(round(box[0]), width - 1), min(round(box[1]), height - 1)
+    return left, top, min(max(round(box[2]), left + 1), width), min(max(round(box[3]), top + 1), height)

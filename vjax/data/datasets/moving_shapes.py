@@ -8,18 +8,17 @@ Written once as ArrayRecord through TFDS, frames as JPEG bytes; TensorFlow is no
 """
 
 import dataclasses
-import functools
-import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from PIL import Image
-from tensorflow_datasets.proto import tf_example_pb2
 
+from vjax.data.jpeg import encode_frame
+from vjax.data.records import RecordReader, parse_record, read_raw, video_features
+from vjax.data.video import Video
 from vjax.errors import InputError
 
 _CYCLES = {  # what each motion changes, and which way
@@ -35,6 +34,7 @@ _CYCLES = {  # what each motion changes, and which way
 MOTIONS = tuple(_CYCLES)
 SHAPES = ("bar", "circle", "cross", "pair", "ring", "triangle")
 FPS = 10.0
+_QUALITY = 95
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,17 +86,10 @@ class MovingShapesConfig(tfds.core.BuilderConfig):
 class MovingShapes(tfds.core.GeneratorBasedBuilder):
     """Videos whose label is the motion, the shape, or both."""
 
-    VERSION = tfds.core.Version("2.0.0")
+    VERSION = tfds.core.Version("3.0.0")
 
     def _info(self) -> tfds.core.DatasetInfo:
-        features = tfds.features.FeaturesDict(
-            {
-                "frames": tfds.features.Sequence(tfds.features.Image(encoding_format="jpeg")),
-                "label": tfds.features.ClassLabel(names=self.options.class_names),
-                "name": tfds.features.Text(),
-            }
-        )
-        return self.dataset_info_from_configs(features=features)
+        return self.dataset_info_from_configs(features=video_features(self.options.class_names))
 
     @property
     def options(self) -> Options:
@@ -119,8 +112,18 @@ class MovingShapes(tfds.core.GeneratorBasedBuilder):
             shape = SHAPES[index // len(MOTIONS) % len(SHAPES)]
             frames = draw_video(rng, motion=motion, shape=shape, size=self.options.size)
             name = f"{split}-{index:05d}-{shape}-{motion}"
-            encoded = [_encode(frame) for frame in frames]
-            yield name, {"frames": encoded, "label": self.options.name(motion, shape), "name": name}
+            yield (
+                name,
+                {
+                    "frames": [encode_frame(frame, quality=_QUALITY) for frame in frames],
+                    "label": self.options.name(motion, shape),
+                    "name": name,
+                    "group": "",
+                    "path": "",
+                    "fps": FPS,
+                    "num_frames": len(frames),
+                },
+            )
 
 
 def prepare(options: Options, *, data_dir: str | Path) -> MovingShapes:
@@ -133,35 +136,25 @@ def prepare(options: Options, *, data_dir: str | Path) -> MovingShapes:
     return builder
 
 
-def open_split(builder: MovingShapes, split: str) -> "MovingShapesSplit":
-    """Returns a split by position: mappings of `name, label, num_frames, fps, read`."""
-    return MovingShapesSplit(builder.as_data_source(split, deserialize_method=_RAW_BYTES))  # pyright: ignore
-
-
-_RAW_BYTES = tfds.decode.DeserializeMethod.RAW_BYTES
-
-
 @dataclasses.dataclass(frozen=True)
 class MovingShapesSplit:
-    """Records by position; frames stay encoded until they are read."""
+    """The videos of a split by position."""
 
-    records: Any
+    records: Sequence[bytes]
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, position: int, /) -> dict[str, Any]:
-        # TFDS' own decoding would decode every frame of the video; a clip needs a few.
-        example = tf_example_pb2.Example.FromString(self.records[position])  # pyright: ignore
-        feature = example.features.feature
-        frames = feature["frames"].bytes_list.value
-        return {
-            "name": feature["name"].bytes_list.value[0].decode(),
-            "label": feature["label"].int64_list.value[0],
-            "num_frames": len(frames),
-            "fps": FPS,
-            "read": functools.partial(_decode, frames),
-        }
+    def __getitem__(self, position: int, /) -> Video:
+        fields = parse_record(self.records[position])
+        name = fields["name"][0].decode()
+        reader = RecordReader(self.records, position, name)
+        return Video(name, fields["label"][0], fields["num_frames"][0], fields["fps"][0], reader)
+
+
+def open_split(builder: MovingShapes, split: str) -> MovingShapesSplit:
+    """Returns a split of the data set."""
+    return MovingShapesSplit(read_raw(builder, split))
 
 
 def draw_video(rng: np.random.Generator, *, motion: str, shape: str, size: int) -> np.ndarray:
@@ -230,13 +223,3 @@ def _texture(rng: np.random.Generator, size: int, *, num_blocks: int) -> np.ndar
     blocks = rng.uniform(-0.5, 0.5, (num_blocks, num_blocks, 3))
     index = np.arange(size) * num_blocks // size
     return blocks[index][:, index]
-
-
-def _encode(frame: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(frame).save(stream, "JPEG", quality=92, subsampling=0)
-    return stream.getvalue()
-
-
-def _decode(frames: Any, indices: np.ndarray) -> np.ndarray:
-    return np.stack([np.asarray(Image.open(io.BytesIO(frames[int(i)]))) for i in indices])

@@ -1,0 +1,71 @@
+"""Archives of data sets, unpacked beside themselves once; files that belong to them, found."""
+
+import shutil
+import tarfile
+import zipfile
+from pathlib import Path
+
+from vjax.errors import InputError
+
+_ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+
+
+def unpack(root: Path) -> Path:
+    """Returns the folder of a data set: `root` itself with its archives unpacked, or where that archive was unpacked.
+
+    An archive `NAME.zip` is unpacked to `NAME/` beside it, once; what is half unpacked never has that name.
+
+    Raises:
+      InputError: an archive is damaged, or is a RAR, for which there is no reader in Python.
+    """
+    if root.is_file():
+        if not _is_archive(root):
+            raise InputError(f"{root}: must be a folder or an archive ({', '.join(_ENDINGS)})")
+        return _unpack_one(root)
+    for path in sorted(root.iterdir()):
+        if path.is_file() and _is_archive(path):
+            _unpack_one(path)
+    inside = sorted(root.iterdir())
+    packed = [path for path in inside if path.suffix.lower() == ".rar"]
+    if packed and not any(path.is_dir() for path in inside):
+        first = packed[0]
+        raise InputError(f"{first}: unpack it first, with `unar -o {root} {first}` or `bsdtar -xf {first} -C {root}`")
+    return root
+
+
+def find_one(root: Path, *names: str) -> Path:
+    """Returns the file under a folder, at any depth, that has one of the names.
+
+    Raises:
+      InputError: there is none.
+    """
+    for name in names:
+        found = sorted(root.rglob(name))
+        if found:
+            return found[0]
+    raise InputError(f"{root}: {' or '.join(names)} is missing; put the data set's official lists there")
+
+
+def _is_archive(path: Path) -> bool:
+    return path.name.lower().endswith(_ENDINGS)
+
+
+def _unpack_one(path: Path) -> Path:
+    name = next(path.name[: -len(ending)] for ending in _ENDINGS if path.name.lower().endswith(ending))
+    target = path.with_name(name)
+    if target.is_dir():
+        return target
+    half = path.with_name(f".{name}.unpacking")
+    shutil.rmtree(half, ignore_errors=True)
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                archive.extractall(half)  # leaves out ".." and leading slashes by itself
+        else:
+            with tarfile.open(path) as archive:
+                archive.extractall(half, filter="data")
+    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
+        shutil.rmtree(half, ignore_errors=True)
+        raise InputError(f"{path}: cannot be unpacked ({type(error).__name__}: {error})") from error
+    half.rename(target)
+    return target

@@ -1,0 +1,29 @@
+"""Frames to JPEG and back, with libjpeg-turbo."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import simplejpeg
+
+
+def encode_frame(frame: np.ndarray, *, quality: int) -> bytes:
+    """Returns a frame `(h w 3)`, RGB uint8, as JPEG with chroma at half the resolution."""
+    return simplejpeg.encode_jpeg(
+        np.ascontiguousarray(frame), quality=quality, colorspace="RGB", colorsubsampling="420"
+    )
+
+
+def decode_frames(encoded: Sequence[bytes]) -> np.ndarray:
+    """Returns the frames `(t h w 3)`, RGB uint8, of pictures of one size.
+
+    Raises:
+      ValueError: one of them is no JPEG, is cut off, or has another size.
+    """
+    height, width, _, _ = simplejpeg.decode_jpeg_header(encoded[0])
+    frames = np.empty((len(encoded), height, width, 3), np.uint8)
+    for picture, frame in zip(encoded, frames, strict=True):
+        # `strict`, the default, refuses what libjpeg would fill up with gray.
+        decoded = simplejpeg.decode_jpeg(picture, colorspace="RGB", buffer=frame)
+        if decoded.shape != frame.shape:
+            raise ValueError(f"a frame of {decoded.shape[:2]} among frames of {frame.shape[:2]}")
+    return frames

@@ -1,0 +1,72 @@
+"""Videos as records of a TFDS data set: what is in one, and how the frames of a clip come out of it.
+
+TFDS' own reading would decode every frame of a video; here a record stays bytes until it is known which frames a
+clip needs.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from tensorflow_datasets.proto import tf_example_pb2
+
+from vjax.data import jpeg
+from vjax.data.decode import VideoError
+
+RAW_BYTES = tfds.decode.DeserializeMethod.RAW_BYTES
+
+
+def video_features(class_names: Sequence[str]) -> tfds.features.FeaturesDict:
+    """Returns the features of a video: JPEG frames, label, name, and what is known of the original."""
+    return tfds.features.FeaturesDict(
+        {
+            "frames": tfds.features.Sequence(tfds.features.Image(encoding_format="jpeg")),
+            "label": tfds.features.ClassLabel(names=list(class_names)),
+            "name": tfds.features.Text(),
+            "group": tfds.features.Text(),
+            "path": tfds.features.Text(),
+            "fps": tfds.features.Scalar(np.float32),
+            "num_frames": tfds.features.Scalar(np.int64),
+        }
+    )
+
+
+def encode_record(features: tfds.features.FeaturesDict, example: Mapping[str, Any]) -> bytes:
+    """Returns a record of the features; frames are JPEG bytes."""
+    return features.serialize_example(features.encode_example(example))
+
+
+def parse_record(record: bytes) -> Mapping[str, Any]:
+    """Returns a record's fields as lists of bytes, ints or floats."""
+    fields = tf_example_pb2.Example.FromString(record).features.feature  # pyright: ignore
+    return {name: getattr(value, value.WhichOneof("kind")).value for name, value in fields.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordReader:
+    """Reads frames of the record at a position; can be sent to a worker process.
+
+    Attributes:
+      records: of a split, as raw bytes.
+      position: of the video among them.
+      name: of the video, for messages.
+    """
+
+    records: Sequence[bytes]
+    position: int
+    name: str
+
+    def __call__(self, indices: np.ndarray) -> np.ndarray:
+        """Returns the frames `(t h w c)` at frame indices `(t)`."""
+        frames = parse_record(self.records[self.position])["frames"]
+        try:
+            return jpeg.decode_frames([frames[int(index)] for index in indices])
+        except (ValueError, IndexError) as error:
+            raise VideoError(f"{self.name}: its record is damaged ({error}); prepare the data set again") from error
+
+
+def read_raw(builder: Any, split: str) -> Sequence[bytes]:
+    """Returns the records of a data set's split by position, as raw bytes."""
+    return builder.as_data_source(split, deserialize_method=RAW_BYTES)

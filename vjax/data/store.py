@@ -1,0 +1,136 @@
+"""Prepared stores: what `vjax prepare` wrote, read as a source.
+
+A store is a TFDS data set in ArrayRecord files, and beside it `index.csv`, a line for every video, those that
+could not be read included, and `store.json`, which is written last: without it a store is not whole.
+"""
+
+import csv
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from vjax.data.listing import VideoFile, find_groups
+from vjax.data.records import RecordReader, read_raw
+from vjax.data.splits import split_files
+from vjax.data.video import BadVideo, Source, Video
+from vjax.errors import InputError
+
+STORE_FILE = "store.json"
+INDEX_FILE = "index.csv"
+PARTS_FOLDER = "parts"
+
+
+@dataclasses.dataclass(frozen=True)
+class IndexRow:
+    """A line of `index.csv`.
+
+    Attributes:
+      name: path relative to the root of the original.
+      label: name of the class.
+      split: "train" or "test": the TFDS split that holds the record.
+      group: videos of one group stay on one side of a made split.
+      num_frames: frames in the store; 0 where there is no record.
+      fps: frames per second in the store.
+      height: of a frame in the store.
+      width: of a frame in the store.
+      reason: why there is no record; empty where there is one.
+    """
+
+    name: str
+    label: str
+    split: str
+    group: str
+    num_frames: int
+    fps: float
+    height: int
+    width: int
+    reason: str
+
+
+def is_store(root: str | Path) -> bool:
+    """Tells whether a folder holds a whole store; raises an InputError where it holds half of one."""
+    root = Path(root).expanduser()
+    if (root / STORE_FILE).is_file():
+        return True
+    if (root / PARTS_FOLDER / "plan.json").is_file():
+        raise InputError(f"{root}: preparing it was cut off; run the same `vjax prepare` again, it goes on from there")
+    return False
+
+
+def open_store(root: str | Path, source: Mapping[str, Any], *, seed: int, held_out: str, test_share: float) -> Source:
+    """Returns a store's videos, split as the original would be.
+
+    Args:
+      root: the folder that `vjax prepare` wrote.
+      source: name and options as the config has them; anything but the plain "videos" must be what was prepared.
+      seed: draws the split where neither the original nor `held_out` gives it.
+      held_out: comma-separated groups that make the test split.
+      test_share: share of each class that a made split puts into test.
+
+    Raises:
+      InputError: the store was prepared from something else.
+    """
+    root = Path(root).expanduser()
+    about = json.loads((root / STORE_FILE).read_text())
+    _check_prepared_from(root, about["source"], source)
+    rows = read_index(root / INDEX_FILE)
+    files = [VideoFile(Path(row.name), row.name, row.label, row.split, row.group) for row in rows]
+    files = find_groups(files, source.get("group", ""))
+    if not about["split_given"]:
+        files = [dataclasses.replace(file, split="") for file in files]
+    files, split = split_files(files, held_out=held_out, test_share=test_share, seed=seed)
+    class_names = tuple(about["class_names"])
+    builder = tfds.builder_from_directory(root)
+    records = {name: read_raw(builder, name) for name in builder.info.splits}
+    found: dict[str, list[Video]] = {"train": [], "test": []}
+    bad_videos = []
+    positions = dict.fromkeys(records, 0)
+    labels = {name: number for number, name in enumerate(class_names)}
+    for row, file in zip(rows, files, strict=True):
+        if row.reason:
+            bad_videos.append(BadVideo(row.name, file.split, row.reason))
+            continue
+        read = RecordReader(records[row.split], positions[row.split], row.name)
+        positions[row.split] += 1
+        found[file.split].append(Video(row.name, labels[row.label], row.num_frames, row.fps, read))
+    return Source(class_names, found["train"], found["test"], split, tuple(bad_videos))
+
+
+def read_index(path: Path) -> list[IndexRow]:
+    """Returns the lines of an index, in the order of the records."""
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
+        return [
+            IndexRow(
+                **row
+                | {
+                    "num_frames": int(row["num_frames"]),
+                    "fps": float(row["fps"]),
+                    "height": int(row["height"]),
+                    "width": int(row["width"]),
+                }
+            )
+            for row in csv.DictReader(stream)
+        ]
+
+
+def write_index(path: Path, rows: Sequence[IndexRow]) -> None:
+    """Writes an index."""
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
+        writer = csv.DictWriter(stream, [field.name for field in dataclasses.fields(IndexRow)])
+        writer.writeheader()
+        writer.writerows(dataclasses.asdict(row) for row in rows)
+
+
+def _check_prepared_from(root: Path, prepared: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    if asked["name"] == "videos":
+        return
+    for key in sorted((asked.keys() | prepared.keys()) - {"root", "annotations"}):
+        if asked.get(key) != prepared.get(key):
+            raise InputError(
+                f"{root}: was prepared from a source with {key}={prepared.get(key)!r}, and the config asks for "
+                f"{key}={asked.get(key)!r}; prepare it for that, or change config.source"
+            )
