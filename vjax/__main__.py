@@ -22,12 +22,16 @@ from vjax import run
 from vjax.compare import COLUMNS, compare
 from vjax.config import PREFIX, apply_overrides, load_config
 from vjax.data import decode, encode, prepare
+from vjax.data.doctor import examine
 from vjax.data.sources import LISTINGS, list_source
+from vjax.data.transforms import TrainView
 from vjax.data.video import open_video
 from vjax.errors import InputError
 from vjax.evaluation.predict import Prediction, predict, rank
 from vjax.ops import filters
+from vjax.ops.sampling import ClipTiming
 from vjax.progress import Progress
+from vjax.settings import Settings
 from vjax.tables import format_table
 
 SOURCE_PREFIX = "--source."
@@ -39,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the `vjax` command; returns its exit code."""
     parser = argparse.ArgumentParser("vjax", description="Video classification in JAX/Flax.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_doctor(commands)
     _add_prepare(commands)
     _add_evaluate(commands)
     _add_predict(commands)
@@ -141,6 +146,25 @@ def _prepare(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     if done.num_bad:
         print(f"{args.out}/index.csv says why, in its last column")
     print(f"\ntrain on it: python train.py --config configs/folder.py --config.source.root={args.out}")
+
+
+def _add_doctor(commands: Any) -> None:
+    parser = commands.add_parser("doctor", help="look at a data set before training on it")
+    _add_source(parser)
+    parser.add_argument("--config", help="a config file, for its clip, augmentation and batch size")
+    parser.add_argument("--json", metavar="FILE", help="write everything that was found")
+    parser.set_defaults(command=_doctor)
+
+
+def _doctor(args: argparse.Namespace, overrides: Sequence[str]) -> None:
+    view, batch_size = TrainView(ClipTiming(num_frames=16, fps=5.0), (112, 112)), 16
+    if args.config:
+        settings = Settings.parse(load_config(args.config))
+        view, batch_size = settings.train_view, settings.batch_size
+    found = examine(_source_options(args.source, overrides), view, batch_size=batch_size)
+    print(found.page())
+    if args.json:
+        _write_json(args.json, found.facts | {"problems": found.problems})
 
 
 def _add_evaluate(commands: Any) -> None:

@@ -97,7 +97,7 @@ def probe(path: str | Path, *, limits: Limits = LIMITS) -> VideoInfo:
         for frame in _decoded(path, container, stream, limits):
             if not pts:
                 height, width = frame.height, frame.width
-                if frame.rotation % 180:
+                if _quarter_turns(frame) % 2:
                     height, width = width, height
             if frame.key_frame:
                 keyframes.append(len(pts))
@@ -252,7 +252,8 @@ def _open(path: str | Path) -> Iterator[tuple[av.container.InputContainer, av.Vi
         raise VideoError(f"{path}: no video can be opened ({_reason(error)})") from error
     with container:
         # A cover picture is a video stream to ffmpeg, and a text file a film of a terminal ("tty").
-        streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+        found = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+        streams = [s for s in found if s.codec_context is not None]  # None: of a codec that nobody knows
         if not streams or container.format.name == "tty":
             raise VideoError(f"{path}: holds no video stream")
         stream = max(streams, key=lambda s: s.width * s.height)
@@ -293,7 +294,12 @@ def _pixels(frame: av.VideoFrame, size: tuple[int, int]) -> np.ndarray:
     """Returns `(h w 3)` RGB, upright; a frame whose size changed in mid-stream is scaled to the first one's."""
     # More than one thread here would be started anew for every frame, at 6 to 15 times the cost.
     rgb = frame.reformat(width=size[0], height=size[1], format="rgb24", threads=1).to_ndarray()
-    return np.rot90(rgb, (frame.rotation // 90) % 4)
+    return np.rot90(rgb, _quarter_turns(frame))
+
+
+def _quarter_turns(frame: av.VideoFrame) -> int:
+    """Returns how often a frame has to be turned by 90 degrees, counterclockwise, to be upright, 0 to 3."""
+    return round(frame.rotation / 90) % 4
 
 
 def _frame_rate(stream: av.VideoStream) -> float:

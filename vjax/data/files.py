@@ -28,7 +28,7 @@ def open_files(
     """
     files, split = split_files(listing.files, held_out=held_out, test_share=test_share, seed=seed)
     class_names = name_classes(files)
-    found, bad_videos = _probe_all(files)
+    found, bad_videos = probe_all(files)
     if len(bad_videos) > max_bad_share * len(files):
         raise InputError(
             f"{root}: {len(bad_videos)} of {len(files)} videos cannot be read, more than max_bad_share="
@@ -58,9 +58,11 @@ def name_classes(files: Sequence[VideoFile]) -> tuple[str, ...]:
     return tuple(sorted(trained))
 
 
-def _probe_all(
+def probe_all(
     files: Sequence[VideoFile],
 ) -> tuple[list[tuple[VideoFile, decode.VideoInfo]], list[BadVideo]]:
+    """Returns what was found in each file that can be read, and the others with the reason."""
+
     def probe(file: VideoFile) -> decode.VideoInfo | decode.VideoError:
         try:
             return decode.probe(file.path)

@@ -141,7 +141,7 @@ def prepare(
         "split_given": all(file.split for file in listing.files),
     }
     missing = [IndexRow(bad.name, "", bad.split, "", 0, 0.0, 0, 0, bad.reason) for bad in listing.missing]
-    return _finish(out, shards, about, missing)
+    return _finish(out, shards, [file.name for file in files], about, missing)
 
 
 def write_shard(shard: Shard) -> int:
@@ -276,7 +276,9 @@ def _is_done(shard: Shard) -> bool:
     return shard.part.with_suffix(".json").exists()
 
 
-def _finish(out: Path, shards: Sequence[Shard], about: dict[str, Any], missing: Sequence[IndexRow]) -> Prepared:
+def _finish(
+    out: Path, shards: Sequence[Shard], names: Sequence[str], about: dict[str, Any], missing: Sequence[IndexRow]
+) -> Prepared:
     """Gives the shards their final names and writes what makes the folder a data set."""
     rows, lengths, sizes = list[IndexRow](), dict[str, list[int]](), dict[str, int]()
     filled = dict[str, list[Shard]]()
@@ -297,7 +299,9 @@ def _finish(out: Path, shards: Sequence[Shard], about: dict[str, Any], missing: 
             records = shard.part.with_suffix(".array_record")
             if records.exists():  # or an earlier run was cut off right here
                 os.replace(records, out / name)
-    write_index(out / INDEX_FILE, [*rows, *missing])
+    # In the order of the listing, whatever the split: then training does not depend on how the store was split.
+    order = {name: number for number, name in enumerate(names)}
+    write_index(out / INDEX_FILE, [*sorted(rows, key=lambda row: order[row.name]), *missing])
     template = tfds.core.ShardedFileTemplate(
         data_dir=out,
         dataset_name=_DATASET,

@@ -34,8 +34,9 @@ def video_features(class_names: Sequence[str]) -> tfds.features.FeaturesDict:
 
 
 def encode_record(features: tfds.features.FeaturesDict, example: Mapping[str, Any]) -> bytes:
-    """Returns a record of the features; frames are JPEG bytes."""
-    return features.serialize_example(features.encode_example(example))
+    """Returns a record of the features, the same bytes for the same example; frames are JPEG bytes."""
+    written = features.serialize_example(features.encode_example(example))
+    return tf_example_pb2.Example.FromString(written).SerializeToString(deterministic=True)  # pyright: ignore
 
 
 def parse_record(record: bytes) -> Mapping[str, Any]:
@@ -60,10 +61,10 @@ class RecordReader:
 
     def __call__(self, indices: np.ndarray) -> np.ndarray:
         """Returns the frames `(t h w c)` at frame indices `(t)`."""
-        frames = parse_record(self.records[self.position])["frames"]
-        try:
+        try:  # ArrayRecord keeps checksums, and says RuntimeError where one does not fit
+            frames = parse_record(self.records[self.position])["frames"]
             return jpeg.decode_frames([frames[int(index)] for index in indices])
-        except (ValueError, IndexError) as error:
+        except (RuntimeError, ValueError, IndexError) as error:
             raise VideoError(f"{self.name}: its record is damaged ({error}); prepare the data set again") from error
 
 

@@ -77,9 +77,7 @@ def open_store(root: str | Path, source: Mapping[str, Any], *, seed: int, held_o
     root = Path(root).expanduser()
     about = json.loads((root / STORE_FILE).read_text())
     _check_prepared_from(root, about["source"], source)
-    rows = read_index(root / INDEX_FILE)
-    files = [VideoFile(Path(row.name), row.name, row.label, row.split, row.group) for row in rows]
-    files = find_groups(files, source.get("group", ""))
+    files, rows = read_store_files(root, source.get("group", ""))
     if not about["split_given"]:
         files = [dataclasses.replace(file, split="") for file in files]
     files, split = split_files(files, held_out=held_out, test_share=test_share, seed=seed)
@@ -97,11 +95,18 @@ def open_store(root: str | Path, source: Mapping[str, Any], *, seed: int, held_o
         read = RecordReader(records[row.split], positions[row.split], row.name)
         positions[row.split] += 1
         found[file.split].append(Video(row.name, labels[row.label], row.num_frames, row.fps, read))
-    return Source(class_names, found["train"], found["test"], split, tuple(bad_videos))
+    return Source(class_names, found["train"], found["test"], f"{split}; {_describe(about)}", tuple(bad_videos))
+
+
+def read_store_files(root: str | Path, group: str) -> tuple[list[VideoFile], list[IndexRow]]:
+    """Returns the videos of a store, with their lines in the index."""
+    rows = read_index(Path(root).expanduser() / INDEX_FILE)
+    files = [VideoFile(Path(row.name), row.name, row.label, row.split, row.group) for row in rows]
+    return find_groups(files, group), rows
 
 
 def read_index(path: Path) -> list[IndexRow]:
-    """Returns the lines of an index, in the order of the records."""
+    """Returns the lines of an index; those of one TFDS split stand in the order of its records."""
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
         return [
             IndexRow(
@@ -125,10 +130,16 @@ def write_index(path: Path, rows: Sequence[IndexRow]) -> None:
         writer.writerows(dataclasses.asdict(row) for row in rows)
 
 
+def _describe(about: Mapping[str, Any]) -> str:
+    options = about["options"]
+    fps = f" at {options['fps']:g} fps" if options["fps"] else ""
+    return f"frames prepared{fps} with a short side of {options['short_side']}, JPEG quality {options['quality']}"
+
+
 def _check_prepared_from(root: Path, prepared: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
     if asked["name"] == "videos":
         return
-    for key in sorted((asked.keys() | prepared.keys()) - {"root", "annotations"}):
+    for key in ["name", *sorted((asked.keys() | prepared.keys()) - {"name", "root", "annotations"})]:
         if asked.get(key) != prepared.get(key):
             raise InputError(
                 f"{root}: was prepared from a source with {key}={prepared.get(key)!r}, and the config asks for "

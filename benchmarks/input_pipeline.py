@@ -1,0 +1,326 @@
+"""Clips per second on one core: vjax from a prepared store and from files, against other readers of the same clips.
+
+    python benchmarks/input_pipeline.py [--videos DIR] [--seconds 4] [--rounds 3] [--out FILE.jsonl]
+
+Every reader gives random clips of 16 frames at stride 4, cut at random and resized to 112 x 112 by the same function;
+only the reading differs. Each measurement is a process of its own on one core (or, for vjax through Grain, also on
+two); the readers take turns, and medians over the rounds are reported. Without `--videos` the benchmark makes its
+own: ten seconds of 320 x 240 at 30 fps, H.264 with a keyframe every 250 frames, as encoders do by default. Readers
+that are not installed are left out: `pip install torch torchcodec decord tensorflow-cpu`.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+NUM_VIDEOS, NUM_FRAMES, HEIGHT, WIDTH, FPS = 8, 300, 240, 320, 30
+CLIP, STRIDE, SIZE, BATCH = 16, 4, (112, 112), 16
+
+
+# --- what is measured: each yields the number of clips it has just given -----------------------------------------
+
+
+def _grain(root: str, num_workers: int = 0):
+    from vjax.data import pipeline
+    from vjax.data.sources import open_source
+
+    source = open_source({"name": "videos", "root": root, "test_share": 0.01}, seed=0)
+    batches = pipeline.train_batches(
+        source.train,
+        _view(),
+        batch_size=BATCH,
+        seed=0,
+        start_step=0,
+        num_workers=num_workers,
+        shard=pipeline.Shard(),
+    )
+    for batch in batches:
+        yield len(batch["label"])
+
+
+def _loop(root: str):
+    from vjax.data.sources import open_source
+
+    videos = open_source({"name": "videos", "root": root, "test_share": 0.01}, seed=0).train
+    view, rng = _view(), np.random.default_rng(0)
+    while True:
+        view(videos[int(rng.integers(len(videos)))], rng)
+        yield 1
+
+
+def _other(root: str, read):
+    """Random clips of the same kind, read by `read(path, indices)`."""
+    from vjax.data.decode import probe
+    from vjax.data.video import Video
+
+    videos = []
+    for path in sorted([*Path(root).rglob("*.mp4"), *Path(root).rglob("*.avi")]):
+        info = probe(path)
+        videos.append(Video(str(path), 0, info.num_frames, info.fps, lambda indices, path=path: read(path, indices)))
+    view, rng = _view(), np.random.default_rng(0)
+    while True:
+        view(videos[int(rng.integers(len(videos)))], rng)
+        yield 1
+
+
+def _torchcodec(path, indices):
+    from torchcodec.decoders import VideoDecoder
+
+    decoder = VideoDecoder(str(path), dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode="approximate")
+    return decoder.get_frames_at(indices=[int(i) for i in indices]).data.numpy()
+
+
+def _decord(path, indices):
+    from decord import VideoReader, cpu
+
+    return VideoReader(str(path), ctx=cpu(0), num_threads=1).get_batch([int(i) for i in indices]).asnumpy()
+
+
+def _opencv(path, indices):
+    import cv2
+
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+    capture.set(cv2.CAP_PROP_POS_FRAMES, int(indices[0]))
+    frames, at = [], int(indices[0])
+    for index in indices:
+        while at < index:
+            capture.grab()
+            at += 1
+        _, frame = capture.read()
+        at += 1
+        frames.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+    return np.stack(frames)
+
+
+def _tf_data(root: str):
+    """The store through TFDS' own tf.data pipeline: decodes the frames of the clip, crops and resizes in TensorFlow."""
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    dataset = tfds.builder_from_directory(root).as_dataset(
+        "train", decoders={"frames": tfds.decode.SkipDecoding()}, read_config=tfds.ReadConfig(try_autocache=False)
+    )
+
+    def clip(example):
+        num_frames = tf.shape(example["frames"])[0]
+        start = tf.random.uniform((), 0, num_frames - (CLIP - 1) * STRIDE, tf.int32)
+        chosen = example["frames"][start : start + (CLIP - 1) * STRIDE + 1 : STRIDE]
+        frames = tf.map_fn(lambda data: tf.io.decode_jpeg(data, channels=3), chosen, fn_output_signature=tf.uint8)
+        frames = tf.image.random_crop(frames, (CLIP, 100, 100, 3))
+        return tf.cast(tf.image.resize(frames, SIZE), tf.uint8)
+
+    for batch in dataset.repeat().map(clip).batch(BATCH):
+        yield int(batch.shape[0])
+
+
+READERS = {  # name: (needs, kind of input, what yields clips)
+    "vjax store, Grain": ("vjax", "store", _grain),
+    "vjax store, loop": ("vjax", "store", _loop),
+    "vjax files, Grain": ("vjax", "files", _grain),
+    "vjax files, loop": ("vjax", "files", _loop),
+    "torchcodec": ("torchcodec", "files", lambda root: _other(root, _torchcodec)),
+    "decord": ("decord", "files", lambda root: _other(root, _decord)),
+    "OpenCV": ("cv2", "files", lambda root: _other(root, _opencv)),
+    "TFDS, tf.data": ("tensorflow", "store", _tf_data),
+}
+
+
+def _view():
+    from vjax.data.transforms import TrainView
+    from vjax.ops.sampling import ClipTiming
+
+    return TrainView(ClipTiming(CLIP, stride=STRIDE), SIZE)
+
+
+# --- one measurement, in a process of its own --------------------------------------------------------------------
+
+
+def measure(name: str, root: str, seconds: float, cores: int) -> dict[str, float]:
+    """Returns clips per second, seconds to the first clips, and how memory grew."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+    started = time.perf_counter()
+    counts = READERS[name][2](root)
+    next(counts)
+    first_s = time.perf_counter() - started
+    warm_until = time.perf_counter() + 1.0
+    while time.perf_counter() < warm_until:
+        next(counts)
+    before, began, clips = _memory_mb(), time.perf_counter(), 0
+    while time.perf_counter() - began < seconds:
+        clips += next(counts)
+    spent = time.perf_counter() - began
+    return {
+        "clips_per_s": clips / spent,
+        "first_s": first_s,
+        "clips": clips,
+        "memory_mb": _memory_mb(),
+        "grown_mb": _memory_mb() - before,
+    }
+
+
+def _memory_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+# --- made videos -------------------------------------------------------------------------------------------------
+
+
+def make_videos(root: Path) -> None:
+    """Writes videos with the spectrum of natural pictures (power falls with frequency) that pan, zoom and flicker."""
+    import av
+
+    (root / "made").mkdir(parents=True)
+    for number in range(NUM_VIDEOS):
+        rng = np.random.default_rng(number)
+        size = 640
+        fy, fx = np.meshgrid(np.fft.fftfreq(size), np.fft.fftfreq(size), indexing="ij")
+        spectrum = rng.standard_normal((3, size, size)) / (np.hypot(fx, fy) + 1 / size)
+        picture = np.real(np.fft.ifft2(spectrum * np.exp(2j * np.pi * rng.random((3, size, size)))))
+        picture = picture[0] * 0.8 + picture * 0.3  # channels go together
+        picture = np.clip(128 + 50 * (picture - picture.mean()) / picture.std(), 0, 255).transpose(1, 2, 0)
+        with av.open(str(root / "made" / f"{number}.mp4"), "w") as container:
+            stream = container.add_stream("libx264", rate=FPS, options={"crf": "23", "preset": "medium"})
+            stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+            for index in range(NUM_FRAMES):
+                top = int(150 + 120 * np.sin(index / 40 + number))
+                left = int(150 + 140 * np.cos(index / 55 + number))
+                frame = picture[top : top + HEIGHT, left : left + WIDTH]
+                frame = np.clip(frame + rng.normal(0, 3, frame.shape), 0, 255).astype(np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            container.mux(stream.encode())
+
+
+def main() -> None:
+    """Runs the measurements and prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--videos", help="a folder class/video.ext to measure on, in place of made videos")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of one measurement")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--clips", type=int, default=10_000, help="of the run that watches memory; 0 leaves it out")
+    parser.add_argument("--out", help="file that takes the measurements as JSON lines")
+    parser.add_argument("--one", nargs=4, metavar=("READER", "ROOT", "SECONDS", "CORES"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.one:
+        name, root, seconds, cores = args.one
+        print(json.dumps(measure(name, root, float(seconds), int(cores))))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        videos, store = Path(args.videos or Path(folder) / "videos"), Path(folder) / "store"
+        if not args.videos:
+            make_videos(videos)
+        prepare = [sys.executable, "-m", "vjax", "prepare", str(videos), "--out", str(store)]
+        started = time.perf_counter()
+        print(subprocess.run(prepare, check=True, capture_output=True, text=True).stdout.splitlines()[0])
+        print(f"prepared in {time.perf_counter() - started:.1f} s\n")
+        _report(_take_turns(args, str(videos), str(store)), args)
+        if args.clips:
+            _watch_memory(str(store), args)
+
+
+def _take_turns(args: argparse.Namespace, videos: str, store: str) -> dict[tuple[str, int], list[dict[str, float]]]:
+    runs: dict[tuple[str, int], list[dict[str, float]]] = {}
+    present = [name for name, (needs, _, _) in READERS.items() if importlib.util.find_spec(needs)]
+    print("left out, not installed:", ", ".join(set(READERS) - set(present)) or "none")
+    for _ in range(args.rounds):
+        for name in present:
+            root = store if READERS[name][1] == "store" else videos
+            for cores in (1, 2) if name.endswith("Grain") else (1,):
+                found = _one(name, root, args.seconds, cores)
+                if found:
+                    runs.setdefault((name, cores), []).append(found)
+    return runs
+
+
+def _one(name: str, root: str, seconds: float, cores: int) -> dict[str, float] | None:
+    done = subprocess.run(
+        [sys.executable, __file__, "--one", name, root, str(seconds), str(cores)], capture_output=True, text=True
+    )
+    if done.returncode:
+        print(f"{name} does not work here: {(done.stderr.strip().splitlines() or ['?'])[-1][:160]}")
+        return None
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _report(runs: dict[tuple[str, int], list[dict[str, float]]], args: argparse.Namespace) -> None:
+    rows = []
+    about = {"machine": _machine(), "versions": _versions(), "commit": _commit()}
+    for (name, cores), found in runs.items():
+        rates = [one["clips_per_s"] for one in found]
+        row = {
+            "reader": name,
+            "cores": cores,
+            "clips_per_s": statistics.median(rates),
+            "least": min(rates),
+            "most": max(rates),
+            "first_s": statistics.median(one["first_s"] for one in found),
+        }
+        rows.append(row)
+        if args.out:
+            with Path(args.out).open("a") as stream:
+                stream.write(json.dumps(row | about) + "\n")
+    print(f"\n{about['machine']}; {about['versions']}; commit {about['commit']}\n")
+    print("| reader | cores | clips/s | least to most | first clips after |\n| --- | ---: | ---: | ---: | ---: |")
+    for row in rows:
+        spread = f"{row['least']:.0f} to {row['most']:.0f}"
+        print(f"| {row['reader']} | {row['cores']} | {row['clips_per_s']:.0f} | {spread} | {row['first_s']:.1f} s |")
+
+
+def _watch_memory(store: str, args: argparse.Namespace) -> None:
+    counts = _grain(store)
+    total, marks = 0, []
+    while total < args.clips:
+        total += next(counts)
+        if total >= (len(marks) + 1) * args.clips / 5:
+            marks.append(f"{_memory_mb():.0f}")
+    print(f"\nmemory of the process over {total:,} clips from the store, in MB: {', '.join(marks)}")
+
+
+def _machine() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.split(":")[1] for line in lines if line.startswith("model name")), "?")
+    return f"{os.cpu_count()} cores of {model.strip()}, Python {platform.python_version()}"
+
+
+def _versions() -> str:
+    names = (
+        "grain",
+        "array-record",
+        "simplejpeg",
+        "opencv-python-headless",
+        "av",
+        "torchcodec",
+        "decord",
+        "tensorflow",
+    )
+    found = []
+    for name in names:
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    return ", ".join(found)
+
+
+def _commit() -> str:
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=Path(__file__).parent
+    )
+    return done.stdout.strip() or "unknown"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,294 @@
+"""What is wrong with a data set, before anyone trains on it."""
+
+import collections
+import dataclasses
+import hashlib
+import math
+import os
+import statistics
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from vjax.data.files import name_classes, probe_all
+from vjax.data.listing import VideoFile, find_groups
+from vjax.data.sources import check_listing, list_source
+from vjax.data.splits import split_files
+from vjax.data.store import is_store, open_store, read_store_files
+from vjax.data.transforms import TrainView
+from vjax.data.video import BadVideo, FileReader, Video
+from vjax.errors import InputError
+from vjax.tables import format_table
+
+# What data sets put into their names: clips of one of these belong on one side of a split.
+_GROUP_PATTERNS = {
+    "recording gNN": r"_(g\d+)_c\d+",
+    "YouTube id": r"(?:^|/)([\w-]{11})_\d{6}_\d{6}",
+    "film": r"(?:^|/)([^/]+)_[a-z]+_[fhlu]_(?:cm|nm)_np\d_",
+    "first word (a subject?)": r"(?:^|/)([A-Za-z]+)_[^/]*$",
+}
+_MEASURE_S = 3.0
+_SHOWN = 10  # names of a long list
+
+
+@dataclasses.dataclass(frozen=True)
+class Examined:
+    """A data set that was looked at: JSON for programs, a page for people.
+
+    Attributes:
+      facts: numbers and lists by name.
+      problems: what is wrong and what to do, a line each.
+    """
+
+    facts: dict[str, Any]
+    problems: list[str]
+
+    def page(self) -> str:
+        """Returns the one page."""
+        facts = self.facts
+        rows = [
+            ["videos", f"{facts['num_videos']:,} ({facts['num_train']:,} train, {facts['num_test']:,} test)"],
+            ["unreadable, missing", f"{len(facts['unreadable']):,}, {len(facts['missing']):,}"],
+            ["hours", f"{facts['hours']:.2f}"],
+            ["classes", f"{len(facts['classes'])}; {facts['balance']}"],
+            ["split", facts["split"]],
+            ["length", _range(facts["seconds"], " s")],
+            ["frames per second", _range(facts["fps"], "")],
+            ["frame size", ", ".join(f"{size} ({count})" for size, count in facts["sizes"].items())],
+            ["clip", facts["clip"]],
+            ["reading", facts["reading"]],
+            ["memory of a batch", facts["memory"]],
+        ]
+        table = format_table(["data set", ""], rows)
+        classes = format_table(
+            ["class", "train", "test"],
+            [[name, counts["train"], counts["test"]] for name, counts in list(facts["classes"].items())[:_SHOWN]],
+        )
+        more = len(facts["classes"]) - _SHOWN
+        classes += f"\n... and {more} more classes" if more > 0 else ""
+        found = "\n".join(f"- {line}" for line in self.problems) or "nothing: train on it"
+        return f"{table}\n\n{classes}\n\nfound:\n{found}"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Look:
+    """What was seen of a data set: its files, and a video with its size for each that can be read."""
+
+    files: Sequence[VideoFile]
+    videos: Sequence[Video]
+    sizes: Sequence[str]
+    unreadable: Sequence[BadVideo]
+    missing: Sequence[BadVideo]
+    split: str
+    problems: Sequence[str] = ()
+
+
+def examine(options: Mapping[str, Any], view: TrainView, *, batch_size: int) -> Examined:
+    """Looks at every video of a data set.
+
+    Args:
+      options: name and options of a listing (data/sources.py).
+      view: what training would see of a video; reading is timed with it.
+      batch_size: clips in a step.
+
+    Raises:
+      InputError: there is no such data set.
+    """
+    check_listing(options)
+    look = _look_at_store(options) if is_store(options["root"]) else _look_at_files(options)
+    by_name = {file.name: file for file in look.files}
+    readable = [by_name[video.name] for video in look.videos]
+    classes = {name: {"train": 0, "test": 0} for name in sorted({file.label for file in look.files})}
+    for file in readable:
+        if file.split:
+            classes[file.label][file.split] += 1
+    twins = _twins(readable, _digests(look.videos, readable))
+    splits = {file.name: file.split for file in readable}
+    crossing = [pair for pair in twins if splits[pair[0]] != splits[pair[1]]]
+    leaks, leak_kind = _leaks(readable)
+    facts = {
+        **_count(look, readable, classes),
+        **_expect(look.videos, view, batch_size),
+        "same_content": twins,
+        "same_content_across_splits": crossing,
+        "groups_across_splits": leaks,
+    }
+    return Examined(facts, [*look.problems, *_problems(facts, leak_kind)])
+
+
+def _count(look: _Look, readable: Sequence[VideoFile], classes: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+    """Returns what there is."""
+    counts = [sum(of_class.values()) for of_class in classes.values()]
+    seconds = [video.num_frames / video.fps for video in look.videos]
+    return {
+        "num_videos": len(look.videos),
+        "num_train": sum(file.split == "train" for file in readable),
+        "num_test": sum(file.split == "test" for file in readable),
+        "hours": sum(seconds) / 3600,
+        "classes": classes,
+        "balance": f"{min(counts)} to {max(counts)} videos" if counts else "none",
+        "split": look.split,
+        "seconds": _summary(seconds),
+        "fps": _summary([video.fps for video in look.videos]),
+        "sizes": dict(collections.Counter(look.sizes).most_common(4)),
+        "unreadable": [{"name": bad.name, "reason": bad.reason} for bad in look.unreadable],
+        "missing": [{"name": bad.name, "reason": bad.reason} for bad in look.missing],
+    }
+
+
+def _expect(videos: Sequence[Video], view: TrainView, batch_size: int) -> dict[str, Any]:
+    """Returns what training on it will be like."""
+    timing = view.timing
+    rate, cores = _measure(videos, view), os.cpu_count() or 1
+    num_bytes = batch_size * math.prod((timing.num_frames, *view.size, 3))
+    return {
+        "clip": f"{timing.describe()}, {view.size[0]} x {view.size[1]}",
+        "short": [v.name for v in videos if v.num_frames < (timing.num_frames - 1) * timing.step(video_fps=v.fps) + 1],
+        "clips_per_s_per_core": rate,
+        "reading": f"{rate:.0f} clips/s on one core as measured, at best {rate * cores:.0f} on {cores}",
+        "batch_bytes": num_bytes,
+        "memory": f"{batch_size} clips: {num_bytes / 1e6:.0f} MB as bytes, {4 * num_bytes / 1e6:.0f} MB as float32, "
+        "before the first layer",
+    }
+
+
+def _problems(facts: Mapping[str, Any], leak_kind: str) -> Iterator[str]:
+    """Yields what is wrong and what to do, a line each."""
+    if bad := facts["unreadable"]:
+        shown = _some([entry["reason"] for entry in bad])
+        yield f"{len(bad)} video(s) cannot be read: {shown}. Training goes on without them; repair or remove them"
+    if missing := facts["missing"]:
+        yield f"{len(missing)} video(s) that the annotations name are missing: {_some([m['name'] for m in missing])}"
+    counts = {name: sum(of_class.values()) for name, of_class in facts["classes"].items()}
+    for name, of_class in facts["classes"].items():
+        if not of_class["train"]:
+            yield f"class {name!r} has no readable video to train on; remove it or add some"
+        elif not of_class["test"]:
+            yield f"class {name!r} has no readable video to test on: its accuracy will not be known"
+    if counts and 0 < 4 * min(counts.values()) < max(counts.values()):
+        yield f"the classes have {facts['balance']}: look at the accuracy of each class, not at the mean alone"
+    if short := facts["short"]:
+        yield (
+            f"{len(short)} video(s) are shorter than the clip ({facts['clip']}): {_some(short)}. Their clips are "
+            "looped; a shorter clip or a higher rate avoids it"
+        )
+    crossing = facts["same_content_across_splits"]
+    if crossing:
+        yield (
+            f"{len(crossing)} pair(s) of videos have the same content on both sides of the split: "
+            f"{_some([' = '.join(pair) for pair in crossing])}. Remove one of each, or the test result is too high"
+        )
+    same_side = [" = ".join(pair) for pair in facts["same_content"] if pair not in crossing]
+    if same_side:
+        yield f"{len(same_side)} pair(s) of videos have the same content on one side: {_some(same_side)}"
+    if leaks := facts["groups_across_splits"]:
+        pattern = _GROUP_PATTERNS.get(leak_kind)
+        fix = f"keep them together with --config.source.group='{pattern}'" if pattern else "give another split"
+        yield (
+            f"{len(leaks)} group(s) by {leak_kind} stand on both sides of the split: {_some(leaks)}. The test result "
+            f"is too high where videos of a group look alike; {fix}"
+        )
+
+
+def _look_at_store(options: Mapping[str, Any]) -> _Look:
+    source = open_store(options["root"], options, seed=0, held_out="", test_share=0.2)
+    splits = {v.name: "train" for v in source.train} | {v.name: "test" for v in source.test}
+    files, rows = read_store_files(options["root"], options.get("group", ""))
+    files = [dataclasses.replace(file, split=splits.get(file.name, file.split)) for file in files]
+    sizes = [f"{row.width} x {row.height}" for row in rows if not row.reason]
+    return _Look(files, [*source.train, *source.test], sizes, source.bad_videos, (), source.split)
+
+
+def _look_at_files(options: Mapping[str, Any]) -> _Look:
+    listing = list_source(options)
+    files, split, problems = list(listing.files), "none can be made", []
+    try:
+        files, split = split_files(files, held_out="", test_share=0.2, seed=0)
+        name_classes(files)
+    except InputError as error:
+        problems.append(str(error))
+    found, bad_videos = probe_all(files)
+    videos = [Video(file.name, 0, info.num_frames, info.fps, FileReader(file.path, info.seeks)) for file, info in found]
+    sizes = [f"{info.width} x {info.height}" for _, info in found]
+    return _Look(files, videos, sizes, bad_videos, listing.missing, split, problems)
+
+
+def _digests(videos: Sequence[Video], files: Sequence[VideoFile]) -> list[bytes]:
+    """Returns a digest of each video's content: of the file, or of what a store keeps of it."""
+
+    def digest(pair: tuple[Video, VideoFile]) -> bytes:
+        video, file = pair
+        if isinstance(video.read, FileReader):
+            with file.path.open("rb") as stream:
+                return hashlib.file_digest(stream, "blake2b").digest()
+        seen = video.read(np.linspace(0, video.num_frames - 1, 3).astype(int))
+        return hashlib.blake2b(seen.tobytes() + bytes(str(video.num_frames), "ascii")).digest()
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(digest, zip(videos, files, strict=True)))
+
+
+def _twins(files: Sequence[VideoFile], digests: Sequence[bytes]) -> list[tuple[str, str]]:
+    """Returns the pairs of videos of one content."""
+    first: dict[bytes, str] = {}
+    pairs = []
+    for file, digest in zip(files, digests, strict=True):
+        other = first.setdefault(digest, file.name)
+        if other != file.name:
+            pairs.append((other, file.name))
+    return pairs
+
+
+def _leaks(files: Sequence[VideoFile]) -> tuple[list[str], str]:
+    """Returns the groups that stand on both sides of the split, and what tells that they are groups."""
+    known = _torn(files)
+    if known:
+        return known, "the given group"
+    if any(file.group for file in files):
+        return [], ""
+    for kind, pattern in _GROUP_PATTERNS.items():
+        guessed = find_groups(files, pattern)
+        matched = [file for file in guessed if file.group]
+        sizes = collections.Counter(file.group for file in matched)
+        if len(matched) >= 0.9 * len(files) and 2 <= len(sizes) <= len(matched) / 2 and (torn := _torn(matched)):
+            return torn, kind
+    return [], ""
+
+
+def _torn(files: Iterable[VideoFile]) -> list[str]:
+    sides = collections.defaultdict[str, set[str]](set)
+    for file in files:
+        if file.group and file.split:
+            sides[file.group].add(file.split)
+    return sorted(group for group, splits in sides.items() if len(splits) > 1)
+
+
+def _measure(videos: Sequence[Video], view: TrainView) -> float:
+    """Returns the random clips that one core reads in a second."""
+    rng = np.random.default_rng(0)
+    started, count = time.perf_counter(), 0
+    while videos and time.perf_counter() - started < _MEASURE_S:
+        view(videos[int(rng.integers(len(videos)))], rng)
+        count += 1
+    return count / (time.perf_counter() - started)
+
+
+def _summary(values: Sequence[float]) -> dict[str, float]:
+    if not values:
+        return {}
+    return {"min": min(values), "median": statistics.median(values), "max": max(values)}
+
+
+def _range(summary: Mapping[str, float], unit: str) -> str:
+    if not summary:
+        return "-"
+    least, middle, most = (f"{summary[key]:.4g}" for key in ("min", "median", "max"))
+    return f"{most}{unit}" if least == most else f"{least} to {most}{unit}, median {middle}"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f"; and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return "; ".join(names[:_SHOWN]) + more
