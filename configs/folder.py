@@ -17,7 +17,9 @@ def get_config() -> ConfigDict:
             source=dict(name="videos", root="", group="", test_share=0.2, max_bad_share=0.1),
             held_out="",
             clip=dict(num_frames=16, size=112, fps=5.0),  # 3.2 seconds
-            augment=dict(area=(0.5, 1.0), stretch=1.15, flip=True),
+            augment=dict(
+                area=(0.5, 1.0), stretch=1.15, flip=True, rand_ops=0, rand_magnitude=9.0, jitter=0.0, erase=0.0
+            ),
             normalization=dict(mean=(0.45, 0.45, 0.45), std=(0.225, 0.225, 0.225)),
             network=dict(
                 name="slow_fusion",

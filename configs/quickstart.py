@@ -13,7 +13,10 @@ def get_config() -> ConfigDict:
             source=dict(name="moving_shapes", data_dir="runs/data", label="motion", num_train=2000, num_test=200),
             held_out="",
             clip=dict(num_frames=8, size=32, stride=1),
-            augment=dict(area=(0.6, 1.0), stretch=1.15, flip=False),  # a flip would turn left into right
+            # A flip would turn left into right.
+            augment=dict(
+                area=(0.6, 1.0), stretch=1.15, flip=False, rand_ops=0, rand_magnitude=9.0, jitter=0.0, erase=0.0
+            ),
             normalization=dict(mean=(0.45, 0.45, 0.45), std=(0.225, 0.225, 0.225)),
             network=dict(
                 name="slow_fusion",

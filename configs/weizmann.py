@@ -17,7 +17,9 @@ def get_config() -> ConfigDict:
             source=dict(name="weizmann", root="", max_bad_share=0.1),
             held_out="daria",
             clip=dict(num_frames=16, size=(48, 60), fps=12.5),  # a third of the frame's size; 1.3 seconds
-            augment=dict(area=(0.6, 1.0), stretch=1.15, flip=True),
+            augment=dict(
+                area=(0.6, 1.0), stretch=1.15, flip=True, rand_ops=0, rand_magnitude=9.0, jitter=0.0, erase=0.0
+            ),
             normalization=dict(mean=(0.45, 0.45, 0.45), std=(0.225, 0.225, 0.225)),
             network=dict(
                 name="slow_fusion",

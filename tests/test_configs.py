@@ -4,6 +4,7 @@ import io
 import pathlib
 
 import pytest
+from official_layouts import LAYOUTS
 from video_files import write_folder
 
 import vjax
@@ -16,9 +17,9 @@ def overrides(path, tmp_path):
     """What a person would have to give on the command line."""
     if path.stem == "quickstart":
         return [f"--config.source.data_dir={tmp_path}/data"]
-    root = write_folder(tmp_path / "videos", pattern="{group}_{label}.mp4")
+    write = LAYOUTS.get(path.stem, write_folder)
     held_out = ["--config.held_out=ann"] if path.stem == "weizmann" else []
-    return [f"--config.source.root={root}", *held_out]
+    return [f"--config.source.root={write(tmp_path / 'videos')}", *held_out]
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -13,7 +13,7 @@ PACKAGE = Path(vjax.__file__).parent
 FLOORS = [
     {"errors"},
     {"spec"},
-    {"config", "ops", "mesh", "tables"},
+    {"config", "ops", "mesh", "tables", "memory", "progress"},
     {"models", "data"},
     {"evaluation"},
     {"training"},

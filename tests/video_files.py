@@ -1,8 +1,7 @@
 """Small video files, made by code, for tests that need a folder of them."""
 
+import av
 import numpy as np
-
-from vjax.data.encode import write_frames
 
 LABELS = ("fall", "rise")
 GROUPS = ("ann", "bob", "cem", "dan")
@@ -14,8 +13,18 @@ def write_folder(root, *, pattern="{group}.mp4", labels=LABELS, groups=GROUPS):
         (root / label).mkdir(parents=True)
         for number, group in enumerate(groups):
             name = pattern.format(label=label, group=group)
-            write_frames(root / label / name, _bar(up=label == labels[-1], phase=number), fps=10)
+            _write(root / label / name, _bar(up=label == labels[-1], phase=number))
     return root
+
+
+def _write(path, frames):
+    codec = {".mp4": "libx264", ".avi": "mpeg4", ".webm": "libvpx"}[path.suffix]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=10, bit_rate=1_000_000)
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
 
 
 def _bar(*, up, phase, num_frames=12, size=24):

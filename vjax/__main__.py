@@ -28,6 +28,7 @@ from vjax.data.transforms import TrainView
 from vjax.data.video import open_video
 from vjax.errors import InputError
 from vjax.evaluation.predict import Prediction, predict, rank
+from vjax.memory import keep_freed_memory
 from vjax.ops import filters
 from vjax.ops.sampling import ClipTiming
 from vjax.progress import Progress
@@ -67,6 +68,7 @@ def _run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     unknown = [word for word in rest if word not in overrides]
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    keep_freed_memory()
     logging.getLogger("absl").setLevel(logging.ERROR)  # orbax and tfds warn about what is meant to be so
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()

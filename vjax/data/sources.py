@@ -33,7 +33,7 @@ def open_source(config: Mapping[str, Any], *, seed: int, held_out: str = "") -> 
     Raises:
       InputError: nothing, or nothing consistent, is found there.
     """
-    spec.check_names([config.get("name", "")], SOURCES, what="config.source.name")
+    spec.check_names([config.get("name", "")], SOURCES, what="config.source")
     return SOURCES[config["name"]](config, seed=seed, held_out=held_out)
 
 
@@ -65,7 +65,7 @@ def open_listed(config: Mapping[str, Any], *, seed: int, held_out: str) -> Sourc
 def check_listing(options: Mapping[str, Any]) -> None:
     """Raises an InputError unless the options are those of a listing."""
     name = options["name"]
-    spec.check_names([name], LISTINGS, what="config.source.name")
+    spec.check_names([name], LISTINGS, what="config.source")
     kwargs = {key: value for key, value in options.items() if key != "name"}
     spec.check_arguments(LISTINGS[name], kwargs, what=f"config.source {name!r}")
 

@@ -139,9 +139,9 @@ def _describe(about: Mapping[str, Any]) -> str:
 def _check_prepared_from(root: Path, prepared: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
     if asked["name"] == "videos":
         return
-    for key in ["name", *sorted((asked.keys() | prepared.keys()) - {"name", "root", "annotations"})]:
-        if asked.get(key) != prepared.get(key):
+    for key in ["name", *sorted(asked.keys() - {"name", "root", "annotations"})]:
+        if asked[key] != prepared.get(key):
             raise InputError(
                 f"{root}: was prepared from a source with {key}={prepared.get(key)!r}, and the config asks for "
-                f"{key}={asked.get(key)!r}; prepare it for that, or change config.source"
+                f"{key}={asked[key]!r}; prepare it for that, or change config.source"
             )

@@ -10,6 +10,7 @@ import numpy as np
 from vjax.data.video import Video
 from vjax.errors import InputError
 from vjax.ops import frames as ops
+from vjax.ops.augment import rand_augment
 from vjax.ops.sampling import ClipTiming, random_clip, spaced_clips
 
 
@@ -23,6 +24,8 @@ class TrainView:
       area: lowest and highest share of the largest crop that is cut out.
       stretch: how far the crop's aspect may be off, as a factor; 1 keeps it.
       flip: whether every other clip is mirrored left to right; false where mirroring would change the label.
+      rand_ops: operations of RandAugment; 0 leaves it out.
+      rand_magnitude: of these, 0 to 10.
     """
 
     timing: ClipTiming
@@ -30,12 +33,19 @@ class TrainView:
     area: tuple[float, float] = (0.5, 1.0)
     stretch: float = 1.15
     flip: bool = True
+    rand_ops: int = 0
+    rand_magnitude: float = 9.0
 
     def __post_init__(self):
         if not 0 < self.area[0] <= self.area[1] <= 1:
             raise InputError(f"augment.area is a lowest and a highest share in (0, 1], got {self.area}")
         if self.stretch < 1:
             raise InputError(f"augment.stretch is a factor of 1 or more, got {self.stretch}")
+        if self.rand_ops < 0 or not 0 <= self.rand_magnitude <= 10:
+            raise InputError(
+                "augment.rand_ops is 0 or more and augment.rand_magnitude from 0 to 10, got "
+                f"{self.rand_ops} and {self.rand_magnitude}"
+            )
 
     def __call__(self, video: Video, rng: np.random.Generator) -> np.ndarray:
         """Returns a clip `(t h w c)`, uint8."""
@@ -57,7 +67,8 @@ class TrainView:
             area=self.area,
             stretch=self.stretch,
         )
-        return ops.crop_resize(found, box=box, size=self.size, flip=flip)
+        clip = ops.crop_resize(found, box=box, size=self.size, flip=flip)
+        return rand_augment(box_rng, clip, num_ops=self.rand_ops, magnitude=self.rand_magnitude)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -58,12 +58,13 @@ def largest_box(*, height: int, width: int, aspect: float, position: float = 0.5
 def crop_resize(frames: np.ndarray, *, box: Box, size: tuple[int, int], flip: bool = False) -> np.ndarray:
     """Returns uint8 `(t h w c)` cut out of uint8 `(t h' w' c)` at one box of whole pixels, resized.
 
-    Shrinking averages over areas, as antialiasing does; enlarging is bilinear.
+    Bilinear; shrinking to half or less averages over areas, where bilinear would skip pixels.
     """
     height, width = size
     left, top, right, bottom = _whole(box, frames)
-    shrinks = height <= bottom - top and width <= right - left
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    halves = 2 * height <= bottom - top or 2 * width <= right - left
+    # Averaging takes twice the time of bilinear, and looks the same where little is left out.
+    interpolation = cv2.INTER_AREA if halves else cv2.INTER_LINEAR
     clip = np.empty((len(frames), height, width, frames.shape[-1]), np.uint8)
     for frame, out in zip(frames, clip, strict=True):
         cut = frame[top:bottom, left:right]

@@ -111,7 +111,13 @@ class Console:
 def describe(values: Mapping[str, float]) -> str:
     """Returns numbers in a line: `loss 0.512  clip@1 0.873  121 clips/s`."""
     short = {name.removeprefix("train/"): value for name, value in values.items()}
-    return "  ".join(_FORMATS.get(name, name + " {:.3f}").format(value) for name, value in short.items())
+    words = "  ".join(_FORMATS.get(name, name + " {:.3f}").format(value) for name, value in short.items())
+    if short.get("data_wait", 0.0) > _MUCH_WAITING:
+        words += " (reading is the bottleneck: `vjax prepare` the videos, or raise num_workers)"
+    return words
+
+
+_MUCH_WAITING = 0.3  # of a step: what faster reading could save
 
 
 _FORMATS = {

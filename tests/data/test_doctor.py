@@ -1,0 +1,138 @@
+"""The doctor finds what would spoil a training, and nothing in a healthy data set."""
+
+import json
+import shutil
+
+import pytest
+from made_videos import numbered_frames, write_video
+from processes import ROOT, command, error_line
+from video_files import write_folder
+
+from vjax.data import doctor
+from vjax.data.transforms import TrainView
+from vjax.errors import InputError
+from vjax.ops.sampling import ClipTiming
+
+VIEW = TrainView(ClipTiming(num_frames=4, fps=10.0), (16, 16))
+
+
+@pytest.fixture(autouse=True)
+def short_measurement(monkeypatch):
+    monkeypatch.setattr(doctor, "_MEASURE_S", 0.05)
+
+
+def examine(root, **kwargs):
+    return doctor.examine({"name": "videos", "root": str(root), **kwargs}, VIEW, batch_size=8)
+
+
+def healthy(root):
+    return write_folder(root, groups=[f"v{i:02d}" for i in range(10)])
+
+
+def test_a_healthy_data_set_has_no_problems(tmp_path):
+    found = examine(healthy(tmp_path / "v"))
+    assert found.problems == []
+    facts = found.facts
+    assert (facts["num_videos"], facts["num_train"], facts["num_test"]) == (20, 16, 4)
+    assert facts["classes"] == {"fall": {"train": 8, "test": 2}, "rise": {"train": 8, "test": 2}}
+    assert facts["seconds"] == {"min": 1.2, "median": 1.2, "max": 1.2}
+    assert facts["fps"]["median"] == 10.0
+    assert facts["sizes"] == {"32 x 24": 20}
+    assert facts["batch_bytes"] == 8 * 4 * 16 * 16 * 3
+    assert facts["clips_per_s_per_core"] > 1
+    assert found.page().endswith("found:\nnothing: train on it")
+
+
+def problem(found, words):
+    (line,) = [line for line in found.problems if words in line]
+    return line
+
+
+def test_files_that_cannot_be_read_are_listed_with_the_reason(tmp_path):
+    root = healthy(tmp_path / "v")
+    (root / "fall" / "bad.mp4").write_bytes(b"no video")
+    found = examine(root)
+    assert "1 video(s) cannot be read: " in problem(found, "cannot be read")
+    assert "bad.mp4: no video can be opened (InvalidDataError" in problem(found, "cannot be read")
+    assert [entry["name"] for entry in found.facts["unreadable"]] == ["fall/bad.mp4"]
+
+
+def test_videos_shorter_than_the_clip_are_listed(tmp_path):
+    root = healthy(tmp_path / "v")
+    write_video(root / "fall" / "short.mp4", numbered_frames(3), fps=10)
+    write_video(root / "fall" / "enough.mp4", numbered_frames(4), fps=10)
+    found = examine(root)
+    assert found.facts["short"] == ["fall/short.mp4"]
+    assert "1 video(s) are shorter than the clip (4 frames at 10 fps" in problem(found, "shorter")
+
+
+def test_the_same_content_in_two_splits_is_found_in_files_and_stores(tmp_path):
+    root = healthy(tmp_path / "v")
+    for number in range(4):  # of four copies of one video some fall on each side
+        shutil.copy(root / "fall" / "v00.mp4", root / "fall" / f"copy{number}.mp4")
+    command("vjax", "prepare", root, "--out", tmp_path / "store", "--workers", 0)
+    for place in (root, tmp_path / "store"):
+        found = examine(place)
+        assert len(found.facts["same_content"]) == 4
+        assert found.facts["same_content_across_splits"]
+        assert "have the same content on both sides of the split: fall/" in problem(found, "both sides")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "groups", "kind"),
+    [
+        ("v_{label}_{group}_c01.avi", [f"g{i:02d}" for i in range(8)], "recording gNN"),
+        ("{group}_{label}.mp4", ["ann", "bob", "cem", "dan", "eve", "fay"], "first word"),
+    ],
+)
+def test_groups_on_both_sides_of_a_split_are_guessed_from_names(tmp_path, pattern, groups, kind):
+    root = write_folder(tmp_path / "v", pattern=pattern, groups=groups)
+    rows = [f"{path.relative_to(root)},{path.parent.name}" for path in sorted(root.rglob("*.*"))]
+    half = len(rows) // 2  # all of one class train, but the first: torn in every group
+    splits = ["train" if i % half < half - 2 + (i >= half) else "test" for i in range(len(rows))]
+    lines = [f"{row},{split}" for row, split in zip(rows, splits, strict=True)]
+    (root / "m.csv").write_text("\n".join(["path,label,split", *lines]) + "\n")
+    found = examine(root / "m.csv")
+    assert f"group(s) by {kind}" in problem(found, "by ")
+    assert "keep them together with --config.source.group='" in problem(found, "by ")
+
+
+def test_groups_that_are_given_are_looked_at_first(tmp_path):
+    root = write_folder(tmp_path / "v", groups=["a", "b", "c"])
+    rows = [
+        f"{label}/{name}.mp4,{label},{split},{name}"
+        for label in ("fall", "rise")
+        for name, split in (("a", "train"), ("b", "test"), ("c", "train"))
+    ]
+    (root / "m.csv").write_text("\n".join(["path,label,split,group", *rows]) + "\n")
+    assert examine(root / "m.csv").problems == []
+    rows[0] = rows[0].replace("train", "test")
+    (root / "m.csv").write_text("\n".join(["path,label,split,group", *rows]) + "\n")
+    found = examine(root / "m.csv")
+    assert found.facts["groups_across_splits"] == ["a"]
+    assert "1 group(s) by the given group stand on both sides of the split: a. " in problem(found, "given group")
+
+
+def test_classes_without_videos_on_one_side_and_classes_out_of_balance_are_named(tmp_path):
+    root = write_folder(tmp_path / "v", labels=("many",), groups=[f"v{i}" for i in range(9)])
+    write_folder(tmp_path / "v", labels=("few",), groups=["v0"])
+    found = examine(root)
+    assert problem(found, "'few'") == "class 'few' has no readable video to test on: its accuracy will not be known"
+    assert problem(found, "1 to 9 videos").startswith("the classes have 1 to 9 videos: look at the accuracy of each")
+
+
+def test_the_command_prints_one_page_and_writes_json(tmp_path):
+    root = healthy(tmp_path / "v")
+    words = ("vjax", "doctor", root, "--config", f"{ROOT}/configs/quickstart.py", "--json", tmp_path / "d.json")
+    page = command(*words).stdout
+    assert len(page.splitlines()) < 60
+    facts = json.loads((tmp_path / "d.json").read_text())
+    assert facts["clip"] == "8 frames at stride 1, 32 x 32"
+    assert facts["problems"] == []
+
+
+def test_what_is_not_there_is_one_line(tmp_path):
+    line = error_line(command("vjax", "doctor", tmp_path / "nowhere", check=False))
+    assert "nowhere' does not exist; give a folder of class/video.ext, a manifest.csv, or what" in line
+    with pytest.raises(InputError, match=r"config.source 'videos' does not know 'rot'; did you mean 'root'"):
+        doctor.examine({"name": "videos", "rot": "x"}, VIEW, batch_size=1)
