@@ -75,14 +75,14 @@ def _other(root: str, read):
 
 
 def _torchcodec(path, indices):
-    from torchcodec.decoders import VideoDecoder
+    from torchcodec.decoders import VideoDecoder  # pyright: ignore
 
     decoder = VideoDecoder(str(path), dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode="approximate")
     return decoder.get_frames_at(indices=[int(i) for i in indices]).data.numpy()
 
 
 def _decord(path, indices):
-    from decord import VideoReader, cpu
+    from decord import VideoReader, cpu  # pyright: ignore
 
     return VideoReader(str(path), ctx=cpu(0), num_threads=1).get_batch([int(i) for i in indices]).asnumpy()
 
@@ -105,14 +105,15 @@ def _opencv(path, indices):
 
 def _tf_data(root: str):
     """The same records as TFRecord through tf.data; TFDS reads ArrayRecord without TensorFlow only."""
-    import tensorflow as tf
+    import tensorflow as tf  # pyright: ignore
     import tensorflow_datasets as tfds
 
     records = tfds.builder_from_directory(root).as_data_source(
-        "train", deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
+        "train",  # pyright: ignore
+        deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES,
     )
     path = f"{root}/train.tfrecord"
-    with tf.io.TFRecordWriter(path) as writer:
+    with tf.io.TFRecordWriter(path) as writer:  # pyright: ignore
         for index in range(len(records)):
             writer.write(records[index])
 

@@ -22,8 +22,8 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 from vjax.data import decode
 from vjax.data.files import name_classes
-from vjax.data.jpeg import encode_frame
 from vjax.data.listing import Listing, VideoFile
+from vjax.data.pictures import encode_frame
 from vjax.data.records import encode_record, video_features
 from vjax.data.splits import split_files
 from vjax.data.store import INDEX_FILE, PARTS_FOLDER, STORE_FILE, IndexRow, write_index
@@ -211,8 +211,8 @@ def run_beam(shards: Sequence[Shard], *, runner: str, arguments: Sequence[str] =
       arguments: for the runner, as on its command line.
     """
     try:
-        import apache_beam as beam
-        from apache_beam.options.pipeline_options import PipelineOptions
+        import apache_beam as beam  # pyright: ignore
+        from apache_beam.options.pipeline_options import PipelineOptions  # pyright: ignore
     except ImportError as error:
         raise InputError("--runner needs Apache Beam: pip install 'vjax[beam]'") from error
     options = PipelineOptions([*arguments], runner=runner)
@@ -303,7 +303,7 @@ def _finish(
     order = {name: number for number, name in enumerate(names)}
     write_index(out / INDEX_FILE, [*sorted(rows, key=lambda row: order[row.name]), *missing])
     template = tfds.core.ShardedFileTemplate(
-        data_dir=out,
+        data_dir=out,  # pyright: ignore
         dataset_name=_DATASET,
         filetype_suffix="array_record",
         template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",

@@ -12,8 +12,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.proto import tf_example_pb2
 
-from vjax.data import jpeg
+from vjax.data import pictures
 from vjax.data.decode import VideoError
+from vjax.data.video import Video
 
 RAW_BYTES = tfds.decode.DeserializeMethod.RAW_BYTES
 
@@ -53,17 +54,19 @@ class RecordReader:
       records: of a split, as raw bytes.
       position: of the video among them.
       name: of the video, for messages.
+      key: of the frames among the record's fields.
     """
 
     records: Sequence[bytes]
     position: int
     name: str
+    key: str = "frames"
 
     def __call__(self, indices: np.ndarray) -> np.ndarray:
         """Returns the frames `(t h w c)` at frame indices `(t)`."""
         try:  # ArrayRecord keeps checksums, and says RuntimeError where one does not fit
-            frames = parse_record(self.records[self.position])["frames"]
-            return jpeg.decode_frames([frames[int(index)] for index in indices])
+            frames = parse_record(self.records[self.position])[self.key]
+            return pictures.decode_frames([frames[int(index)] for index in indices])
         except (RuntimeError, ValueError, IndexError) as error:
             raise VideoError(f"{self.name}: its record is damaged ({error}); prepare the data set again") from error
 
@@ -71,3 +74,34 @@ class RecordReader:
 def read_raw(builder: Any, split: str) -> Sequence[bytes]:
     """Returns the records of a data set's split by position, as raw bytes."""
     return builder.as_data_source(split, deserialize_method=RAW_BYTES)
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordSplit:
+    """The videos of a TFDS split by position, where nothing but the records says what is in them.
+
+    Attributes:
+      records: of the split, as raw bytes.
+      split: its name, for the names of videos that have none.
+      frames: key of the frames.
+      label: key of the label.
+      fps: frames per second, where the records do not say it.
+    """
+
+    records: Sequence[bytes]
+    split: str
+    frames: str = "frames"
+    label: str = "label"
+    fps: float = 25.0
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, position: int, /) -> Video:
+        if not 0 <= position < len(self):
+            raise IndexError(f"{self.split} has {len(self)} videos; there is no position {position}")
+        fields = parse_record(self.records[position])
+        name = fields["name"][0].decode() if "name" in fields else f"{self.split}[{position}]"
+        fps = fields["fps"][0] if "fps" in fields else self.fps
+        reader = RecordReader(self.records, position, name, self.frames)
+        return Video(name, fields[self.label][0], len(fields[self.frames]), fps, reader)

@@ -5,6 +5,7 @@ from typing import Any
 
 from vjax import spec
 from vjax.data.datasets import hmdb51, kinetics, moving_shapes, something_something, ucf101, weizmann
+from vjax.data.datasets.tfds_videos import open_tfds
 from vjax.data.files import open_files
 from vjax.data.listing import Listing, list_videos
 from vjax.data.store import is_store, open_store
@@ -112,9 +113,12 @@ def open_moving_shapes(
     )
 
 
-def _open_made(config: Mapping[str, Any], *, seed: int, held_out: str) -> Source:
-    made = {"moving_shapes": open_moving_shapes}
-    return spec.create(config, made, what="config.source", seed=seed, held_out=held_out)
+def _open_records(config: Mapping[str, Any], *, seed: int, held_out: str) -> Source:
+    return spec.create(config, _RECORDS, what="config.source", seed=seed, held_out=held_out)
 
 
-SOURCES: dict[str, Callable[..., Source]] = {"moving_shapes": _open_made} | dict.fromkeys(LISTINGS, open_listed)
+# Data sets that are records already.
+_RECORDS: dict[str, Callable[..., Source]] = {"moving_shapes": open_moving_shapes, "tfds": open_tfds}
+SOURCES: dict[str, Callable[..., Source]] = dict.fromkeys(_RECORDS, _open_records) | dict.fromkeys(
+    LISTINGS, open_listed
+)

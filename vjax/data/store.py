@@ -110,13 +110,15 @@ def read_index(path: Path) -> list[IndexRow]:
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
         return [
             IndexRow(
-                **row
-                | {
-                    "num_frames": int(row["num_frames"]),
-                    "fps": float(row["fps"]),
-                    "height": int(row["height"]),
-                    "width": int(row["width"]),
-                }
+                name=row["name"],
+                label=row["label"],
+                split=row["split"],
+                group=row["group"],
+                num_frames=int(row["num_frames"]),
+                fps=float(row["fps"]),
+                height=int(row["height"]),
+                width=int(row["width"]),
+                reason=row["reason"],
             )
             for row in csv.DictReader(stream)
         ]

@@ -9,16 +9,15 @@ Written once as ArrayRecord through TFDS, frames as JPEG bytes; TensorFlow is no
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from vjax.data.jpeg import encode_frame
-from vjax.data.records import RecordReader, parse_record, read_raw, video_features
-from vjax.data.video import Video
+from vjax.data.pictures import encode_frame
+from vjax.data.records import RecordSplit, read_raw, video_features
 from vjax.errors import InputError
 
 _CYCLES = {  # what each motion changes, and which way
@@ -136,25 +135,9 @@ def prepare(options: Options, *, data_dir: str | Path) -> MovingShapes:
     return builder
 
 
-@dataclasses.dataclass(frozen=True)
-class MovingShapesSplit:
-    """The videos of a split by position."""
-
-    records: Sequence[bytes]
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, position: int, /) -> Video:
-        fields = parse_record(self.records[position])
-        name = fields["name"][0].decode()
-        reader = RecordReader(self.records, position, name)
-        return Video(name, fields["label"][0], fields["num_frames"][0], fields["fps"][0], reader)
-
-
-def open_split(builder: MovingShapes, split: str) -> MovingShapesSplit:
+def open_split(builder: MovingShapes, split: str) -> RecordSplit:
     """Returns a split of the data set."""
-    return MovingShapesSplit(read_raw(builder, split))
+    return RecordSplit(read_raw(builder, split), split)
 
 
 def draw_video(rng: np.random.Generator, *, motion: str, shape: str, size: int) -> np.ndarray:
