@@ -97,7 +97,6 @@ def train(config: Mapping[str, Any], workdir: str | Path, *, console: TextIO = s
     network = settings.create_network(len(source.class_names))
     optimizer, schedule = create_optimizer(settings.optimizer, num_steps=settings.num_steps)
     train_view, test_view = settings.train_view, settings.test_view
-    device_augment = settings.device_augment
     # All that the config describes could be made: only now does the run take the work directory.
     workdirs.keep_classes(workdir, source.class_names)
     workdirs.write_json(workdir / "config.json", resolved)
@@ -141,7 +140,6 @@ def train(config: Mapping[str, Any], workdir: str | Path, *, console: TextIO = s
             network=network,
             optimizer=optimizer,
             normalization=settings.channels,
-            augment=device_augment,
             label_smoothing=settings.label_smoothing,
             key=step_key,
         ),

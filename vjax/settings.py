@@ -13,7 +13,6 @@ from vjax.errors import InputError
 from vjax.evaluation.infer import Normalization
 from vjax.ops.frames import as_size
 from vjax.ops.sampling import ClipTiming
-from vjax.training.step import Augment
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +24,7 @@ class Settings:
       source: `dict(name=..., ...)`, where videos come from (data/sources.py).
       held_out: comma-separated groups of videos that make the test split; empty where the source splits.
       clip: `dict(num_frames, size, and one of stride, fps, duration_s)`.
-      augment: `dict(area, stretch, flip, rand_ops, rand_magnitude)` (data/transforms.py, TrainView), and what the
-        device does, `dict(jitter, erase)` (training/step.py, Augment).
+      augment: `dict(area, stretch, flip, rand_ops, rand_magnitude, jitter, erase)` (data/transforms.py, TrainView).
       normalization: `dict(mean, std)` of the channels, for frames in [0, 1].
       network: `dict(name=..., trunk=dict(name=..., ...), ...)` (models/).
       optimizer: `dict(name=..., learning_rate=..., ...)` (training/optim.py).
@@ -87,21 +85,8 @@ class Settings:
     @property
     def train_view(self) -> TrainView:
         """What training sees of a video."""
-        return TrainView(timing=self.timing, size=self.size, **self._augment(TrainView))
-
-    @property
-    def device_augment(self) -> Augment:
-        """What the device does to training clips."""
-        return Augment(**self._augment(Augment))
-
-    def _augment(self, part: type) -> dict[str, Any]:
-        """Returns the keys of `augment` that belong to the host's part, or to the device's."""
-        on_host, on_device = (
-            {field.name for field in dataclasses.fields(kind)} - {"timing", "size"} for kind in (TrainView, Augment)
-        )
-        spec.check_names(self.augment, on_host | on_device, what="config.augment")
-        own = on_host if part is TrainView else on_device
-        return {key: _as_tuple(value) for key, value in self.augment.items() if key in own}
+        augment = {key: _as_tuple(value) for key, value in self.augment.items()}
+        return spec.call(TrainView, augment, what="config.augment", timing=self.timing, size=self.size)
 
     @property
     def test_view(self) -> TestView:

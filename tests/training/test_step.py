@@ -11,7 +11,7 @@ from vjax import models
 from vjax.evaluation import metrics
 from vjax.evaluation.infer import Normalization
 from vjax.training.optim import create_optimizer
-from vjax.training.step import Augment, compile_step, init_state, train_step
+from vjax.training.step import compile_step, init_state, train_step
 
 CLIP_SHAPE = (4, 8, 8, 3)
 
@@ -25,7 +25,6 @@ def make(network="slow_fusion", *, dropout=0.0, norm="batch", optimizer=None, **
         network=built,
         optimizer=tx,
         normalization=Normalization(),
-        augment=Augment(),
         label_smoothing=0.0,
         key=jax.random.key(1),
     )

@@ -10,7 +10,7 @@ import numpy as np
 from vjax.data.video import Video
 from vjax.errors import InputError
 from vjax.ops import frames as ops
-from vjax.ops.augment import rand_augment
+from vjax.ops.augment import erase_box, jitter_colors, rand_augment
 from vjax.ops.sampling import ClipTiming, random_clip, spaced_clips
 
 
@@ -26,6 +26,8 @@ class TrainView:
       flip: whether every other clip is mirrored left to right; false where mirroring would change the label.
       rand_ops: operations of RandAugment; 0 leaves it out.
       rand_magnitude: of these, 0 to 10.
+      jitter: strength of colour jitter, 0 to 1.
+      erase: probability that the clip loses a box.
     """
 
     timing: ClipTiming
@@ -35,6 +37,8 @@ class TrainView:
     flip: bool = True
     rand_ops: int = 0
     rand_magnitude: float = 9.0
+    jitter: float = 0.0
+    erase: float = 0.0
 
     def __post_init__(self):
         if not 0 < self.area[0] <= self.area[1] <= 1:
@@ -46,6 +50,9 @@ class TrainView:
                 "augment.rand_ops is 0 or more and augment.rand_magnitude from 0 to 10, got "
                 f"{self.rand_ops} and {self.rand_magnitude}"
             )
+        for name, value in (("jitter", self.jitter), ("erase", self.erase)):
+            if not 0 <= value <= 1:
+                raise InputError(f"augment.{name} is from 0 to 1, got {value}")
 
     def __call__(self, video: Video, rng: np.random.Generator) -> np.ndarray:
         """Returns a clip `(t h w c)`, uint8."""
@@ -68,7 +75,10 @@ class TrainView:
             stretch=self.stretch,
         )
         clip = ops.crop_resize(found, box=box, size=self.size, flip=flip)
-        return rand_augment(box_rng, clip, num_ops=self.rand_ops, magnitude=self.rand_magnitude)
+        clip = rand_augment(box_rng, clip, num_ops=self.rand_ops, magnitude=self.rand_magnitude)
+        if self.jitter:
+            clip = jitter_colors(box_rng, clip, strength=self.jitter)
+        return erase_box(box_rng, clip, probability=self.erase)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,50 +1,52 @@
-"""Augmentation: the same draw for all frames of a clip.
+"""Augmentation on the host: the same draw for all frames of a clip.
 
-What moves pixels or reads a table runs on the host, where clips are bytes (`rand_augment`); what computes with
-every pixel runs on the device, inside the jitted step, where XLA fuses it with the conversion to float
-(`jitter_colors`, `erase_boxes`). The numbers that decided are in docs/benchmarks.md.
+It runs where clips are bytes, one thread a clip, with OpenCV. On a CPU the same colour jitter inside the jitted step
+took fifteen times as long; on an accelerator the host's share is small beside decoding (docs/benchmarks.md).
 """
 
 from collections.abc import Callable
 
 import cv2
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-_GRAY = (0.299, 0.587, 0.114)  # ITU-R BT.601
+_UNCOVERED = 128  # gray level of what has no pixels
 
 
-def jitter_colors(key: jax.Array, clips: jax.Array, *, strength: float) -> jax.Array:
-    """Returns float32 clips `(b t h w 3)` in [0, 255] with another brightness, contrast and saturation.
+def jitter_colors(rng: np.random.Generator, clip: np.ndarray, *, strength: float) -> np.ndarray:
+    """Returns a clip `(t h w 3)`, uint8, with another brightness, contrast and saturation.
 
-    Each is a factor in [1 - strength, 1 + strength] for a whole clip; contrast pulls towards the clip's mean gray,
-    saturation towards each pixel's gray. Values are clipped once, at the end.
+    Each is a factor in [1 - strength, 1 + strength]; contrast pulls towards the clip's mean gray, saturation towards
+    each pixel's gray. Values are clipped once, at the end. Three numbers are drawn.
     """
-    factors = jax.random.uniform(key, (3, len(clips), 1, 1, 1, 1), minval=1 - strength, maxval=1 + strength)
-    brightness, contrast, saturation = factors
-    clips = clips.astype(jnp.float32) * brightness
-    gray = (clips * jnp.asarray(_GRAY)).sum(-1, keepdims=True)
-    mean = gray.mean((1, 2, 3), keepdims=True)
-    return jnp.clip(mean + contrast * (gray - mean + saturation * (clips - gray)), 0, 255)
+    brightness, contrast, saturation = rng.uniform(1 - strength, 1 + strength, 3)
+    tall = np.ascontiguousarray(clip).reshape(-1, clip.shape[2], 3)
+    gray = cv2.cvtColor(tall, cv2.COLOR_RGB2GRAY)
+    shift = brightness * (1 - contrast) * cv2.mean(gray)[0]
+    weight = brightness * contrast
+    gray = cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB)
+    return cv2.addWeighted(tall, weight * saturation, gray, weight * (1 - saturation), shift).reshape(clip.shape)
 
 
-def erase_boxes(key: jax.Array, clips: jax.Array, *, probability: float) -> jax.Array:
-    """Returns float32 clips `(b t h w c)` of which some have one box, the same in all frames, set to the clip's mean.
+def erase_box(rng: np.random.Generator, clip: np.ndarray, *, probability: float) -> np.ndarray:
+    """Returns a clip `(t h w c)`, uint8, in which one box may be gray, the same in all frames.
 
-    The box covers 2 to 33 % of the frame, with an aspect from 0.3 to 3.3, and is cut off at the frame's border.
+    The box covers 2 to 33 % of the frame, with an aspect from 0.3 to 3.3, and is cut off at the frame's border. Five
+    numbers are drawn, whatever comes of them.
 
-    Source: Zhong et al. 2020, "Random erasing data augmentation". Deviations: the mean in place of random values;
-    the box's centre is uniform, so that it may be cut off, where the paper draws again.
+    Source: Zhong et al. 2020, "Random erasing data augmentation". Deviations: gray in place of random values; the
+    box's centre is uniform, so that it may be cut off, where the paper draws again.
     """
-    clips = clips.astype(jnp.float32)
-    b, _, h, w, _ = clips.shape
-    drawn = jax.random.uniform(key, (5, b, 1, 1))
-    area, aspect = 0.02 + 0.31 * drawn[0], 0.3 * (3.3 / 0.3) ** drawn[1]
-    half_h, half_w = jnp.sqrt(area * aspect) / 2, jnp.sqrt(area / aspect) / 2
-    y, x = (jnp.arange(h)[None, :, None] + 0.5) / h, (jnp.arange(w)[None, None, :] + 0.5) / w
-    inside = (jnp.abs(y - drawn[2]) < half_h) & (jnp.abs(x - drawn[3]) < half_w) & (drawn[4] < probability)
-    return jnp.where(inside[:, None, :, :, None], clips.mean((1, 2, 3), keepdims=True), clips)
+    chance, share, shape, y, x = rng.random(5)
+    if chance >= probability:
+        return clip
+    height, width = clip.shape[1:3]
+    area, aspect = 0.02 + 0.31 * share, 0.3 * (3.3 / 0.3) ** shape
+    half_h, half_w = np.sqrt(area * aspect) / 2, np.sqrt(area / aspect) / 2
+    rows = slice(max(0, round((y - half_h) * height)), max(0, round((y + half_h) * height)))
+    columns = slice(max(0, round((x - half_w) * width)), max(0, round((x + half_w) * width)))
+    clip = clip.copy()
+    clip[:, rows, columns] = _UNCOVERED
+    return clip
 
 
 def rand_augment(rng: np.random.Generator, clip: np.ndarray, *, num_ops: int, magnitude: float) -> np.ndarray:
@@ -74,7 +76,7 @@ def _warp(matrix: Callable[[float, int, int], list[list[float]]]) -> Callable[[n
         turn[:, 2] += centre - turn[:, :2] @ centre  # about the middle of the frame
         out = np.empty_like(clip)
         for frame, result in zip(clip, out, strict=True):
-            cv2.warpAffine(frame, turn, (width, height), dst=result, borderValue=(128, 128, 128))
+            cv2.warpAffine(frame, turn, (width, height), dst=result, borderValue=(_UNCOVERED,) * 3)
         return out
 
     return apply

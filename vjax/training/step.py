@@ -1,6 +1,5 @@
 """One train step: a plain function, and its compilation for a mesh."""
 
-import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -13,10 +12,8 @@ import optax
 from jax.sharding import Mesh
 
 from vjax import mesh as meshes
-from vjax.errors import InputError
 from vjax.evaluation import metrics
 from vjax.evaluation.infer import Normalization, answer, vote_loss
-from vjax.ops.augment import erase_boxes, jitter_colors
 from vjax.ops.frames import to_float
 
 
@@ -55,33 +52,6 @@ def init_state(
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Augment:
-    """What the device does to clips before they are normalised; nothing by default.
-
-    Attributes:
-      jitter: strength of colour jitter, 0 to 1.
-      erase: probability that a clip loses a box.
-    """
-
-    jitter: float = 0.0
-    erase: float = 0.0
-
-    def __post_init__(self):
-        for name, value in (("jitter", self.jitter), ("erase", self.erase)):
-            if not 0 <= value <= 1:
-                raise InputError(f"augment.{name} is from 0 to 1, got {value}")
-
-    def __call__(self, key: jax.Array, clips: jax.Array) -> jax.Array:
-        """Maps uint8 clips `(b t h w c)` to clips in [0, 255], uint8 or float32."""
-        jitter_key, erase_key = jax.random.split(key)
-        if self.jitter:
-            clips = jitter_colors(jitter_key, clips, strength=self.jitter)
-        if self.erase:
-            clips = erase_boxes(erase_key, clips, probability=self.erase)
-        return clips
-
-
 def train_step(
     state: TrainState,
     batch: Mapping[str, jax.Array],
@@ -89,7 +59,6 @@ def train_step(
     network: nn.Module,
     optimizer: optax.GradientTransformation,
     normalization: Normalization,
-    augment: Augment,
     label_smoothing: float,
     key: jax.Array,
 ) -> tuple[TrainState, dict[str, metrics.Sum]]:
@@ -101,13 +70,11 @@ def train_step(
       network: maps clips to votes.
       optimizer: turns gradients into updates.
       normalization: of the clips' channels.
-      augment: of the clips, before.
       label_smoothing: share of the target spread over all classes.
       key: of the run; the step's own key is folded from it.
     """
+    clips = to_float(batch["clips"], **normalization._asdict())
     dropout_key = jax.random.fold_in(key, state.step)
-    augmented = augment(jax.random.fold_in(dropout_key, 1), batch["clips"])
-    clips = to_float(augmented, **normalization._asdict())
 
     def mean_loss(params: Any) -> tuple[jax.Array, tuple[Any, Any]]:
         votes, updates = network.apply(
