@@ -85,7 +85,7 @@ def test_a_config_has_more_than_one_version(page):
         ("--config.inner.val=3", "config.inner does not know 'val'; did you mean 'value'"),
         ("--config.iner.value=3", "config does not know 'iner'; did you mean 'inner'"),
         ("--config.lr.value=3", "config.lr is a value, not a section"),
-        ("--config.lr", "a config's key is set by --config.KEY=VALUE"),
+        ("--config.lr", "a key of the config is set by --config.KEY=VALUE"),
         ("--config.steps=many", "config.steps takes a int such as 10, got 'many'"),
         ("--config.flip=1", "config.flip takes a bool such as True, got '1'"),
         ("--config.steps=True", "config.steps takes a int such as 10, got 'True'"),

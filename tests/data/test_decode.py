@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vjax.data import decode
 from vjax.data.decode import VideoError, VideoInfo, probe, read_frames, read_video
 
 NUM_FRAMES = 20
@@ -169,3 +170,60 @@ def test_codecs_depths_and_ranges_are_read(real_videos, name, count):
 def test_a_sound_file_has_no_video_stream(real_videos, name):
     with pytest.raises(VideoError, match="holds no video stream"):
         probe(real_videos / "odd" / name)
+
+
+def h264(path, **options):
+    """Twenty-five frames with B-frames and a keyframe every 12."""
+    options = {"g": "12", "bf": "2", "crf": "5", "sc_threshold": "0", **options}
+    return write(path, codec="libx264", pix_fmt="yuv420p", num_frames=25, options=options)
+
+
+@pytest.fixture(scope="module")
+def seekable(tmp_path_factory):
+    return h264(tmp_path_factory.mktemp("seek") / "x.mp4")
+
+
+@settings(deadline=None, max_examples=30)
+@given(indices=st.lists(st.integers(0, 24), min_size=1, max_size=5))
+def test_seeking_gives_the_frames_that_decoding_from_the_start_gives(seekable, indices):
+    seeks = probe(seekable).seeks
+    np.testing.assert_array_equal(read_frames(seekable, indices, seeks=seeks), read_video(seekable)[indices])
+
+
+def test_a_seek_leaves_out_the_frames_between(seekable, monkeypatch):
+    decoded = []
+    real = decode._decoded
+
+    def counted(*args):
+        for frame in real(*args):
+            decoded.append(frame.pts)
+            yield frame
+
+    monkeypatch.setattr(decode, "_decoded", counted)
+    seeks = probe(seekable).seeks
+    assert seeks.keyframes.tolist() == [0, 12, 24]
+    del decoded[:]
+    read_frames(seekable, [13], seeks=seeks)
+    assert len(decoded) < 6
+    del decoded[:]
+    read_frames(seekable, [13])
+    assert len(decoded) == 14
+
+
+@pytest.mark.parametrize("change", ["pts", "checksums"])
+def test_a_seek_that_does_not_arrive_is_given_up_for_the_start(seekable, change):
+    seeks = probe(seekable).seeks
+    wrong = {"pts": seeks.pts + 100, "checksums": tuple(c + 1 for c in seeks.checksums)}
+    wrong = dataclasses.replace(seeks, **{change: wrong[change]})
+    np.testing.assert_array_equal(read_frames(seekable, [20], seeks=wrong), read_video(seekable)[[20]])
+
+
+@pytest.mark.parametrize("name", ["x.avi", "one.mp4"])
+def test_where_seeking_is_not_proven_or_not_worth_it_there_is_no_table(tmp_path, name):
+    assert probe(h264(tmp_path / name, g="100")).seeks is None
+
+
+def test_every_few_frames_are_taken_where_that_is_asked(seekable):
+    taken = np.stack(list(decode.iterate_video(seekable, step=2.5)))
+    np.testing.assert_array_equal(taken, read_video(seekable)[[0, 3, 5, 8, 10, 13, 15, 18, 20, 23]])
+    assert decode.frame_rate(seekable) == 10.0

@@ -1,4 +1,6 @@
 import itertools
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -109,3 +111,32 @@ def test_in_evaluation_every_video_counts_exactly_once(count, batch_size, num_sh
 def test_a_batch_that_processes_cannot_share_evenly_is_refused():
     with pytest.raises(InputError, match="a batch of 4 cannot be split over 3 processes evenly"):
         train(shard=Shard(0, 3))
+
+
+def test_memory_stays_flat_over_many_clips():
+    """In a process of its own; the benchmark of the input pipeline does it over 10,000 clips of a store."""
+    code = """
+import itertools, resource
+import numpy as np
+from vjax.data import pipeline
+from vjax.data.transforms import TrainView
+from vjax.data.video import Video
+from vjax.ops.sampling import ClipTiming
+
+def read(indices):
+    return np.zeros((len(indices), 128, 160, 3), np.uint8)
+
+videos = [Video(str(i), 0, 300, 25.0, read) for i in range(100)]
+view = TrainView(ClipTiming(16, stride=4), (112, 112))
+batches = pipeline.train_batches(
+    videos, view, batch_size=16, seed=0, start_step=0, num_workers=0, shard=pipeline.Shard()
+)
+def most_mb(num_batches):
+    for _ in itertools.islice(batches, num_batches):
+        pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+early = most_mb(30)
+print(most_mb(120) - early)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 40  # a batch has 10 MB; 120 of them would be 1,200

@@ -199,3 +199,13 @@ def test_a_share_that_leaves_one_side_empty_is_refused(tmp_path, video, share):
 def test_a_source_without_its_root_is_told_so():
     with pytest.raises(InputError, match=r"config.source 'videos' needs a value for: root"):
         open_source({"name": "videos"}, seed=0)
+
+
+@pytest.mark.parametrize("name", ["../x.mp4", "a/../../x.mp4", "/etc/passwd"])
+def test_a_manifest_stays_in_its_folder_unless_it_is_allowed_to_leave(tmp_path, name):
+    manifest = tmp_path / "m" / "m.csv"
+    manifest.parent.mkdir()
+    manifest.write_text(f"path,label\na/b.mp4,run\n{name},run\n")
+    with pytest.raises(InputError, match=r"m.csv, line 3: '.*' lies outside of .*/m; move the manifest, or allow it"):
+        list_manifest(manifest)
+    assert len(list_manifest(manifest, outside_root=True)) == 2

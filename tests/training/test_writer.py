@@ -62,3 +62,9 @@ def test_a_terminal_gets_a_bar_and_evaluations_stay_on_lines_of_their_own():
 def test_numbers_are_described_in_their_units():
     values = {"train/learning_rate": 0.00123, "train/data_wait": 0.25, "test/video@1": 0.5}
     assert describe(values) == "lr 0.0012  25% waiting for data  test/video@1 0.500"
+
+
+def test_waiting_for_data_comes_with_what_to_do_about_it_only_where_it_matters():
+    advice = "(reading is the bottleneck: `vjax prepare` the videos, or raise num_workers)"
+    assert describe({"train/data_wait": 0.6}) == f"60% waiting for data {advice}"
+    assert advice not in describe({"train/data_wait": 0.1})
