@@ -121,6 +121,19 @@ def test_videos_that_cannot_be_read_are_left_out_and_listed(tmp_path):
     assert all(video.read(np.array([0])).shape == (1, 24, 32, 3) for video in [*source.train, *source.test])
 
 
+def test_a_manifest_may_name_a_video_twice(tmp_path):
+    root = write_folder(tmp_path / "v", groups=["a", "b"])
+    lines = ["fall/a.mp4,down,train", "rise/b.mp4,up,train", "fall/a.mp4,down,test", "rise/a.mp4,up,train"]
+    lines += ["rise/b.mp4,up,test", "fall/a.mp4,down,train"]
+    (root / "m.csv").write_text("\n".join(["path,label,split", *lines]) + "\n")
+    write_store(root / "m.csv", tmp_path / "store")
+    from_files, from_store = (open_source(options_of(place), seed=0) for place in (root / "m.csv", tmp_path / "store"))
+    for ours, theirs in ((from_store.train, from_files.train), (from_store.test, from_files.test)):
+        assert [(v.name, v.label) for v in ours] == [(v.name, v.label) for v in theirs]
+        for stored, filed in zip(ours, theirs, strict=True):
+            assert np.abs(stored.read(np.arange(12)).astype(int) - filed.read(np.arange(12))).mean() < 3
+
+
 def test_a_store_of_nothing_but_bad_videos_is_refused(tmp_path):
     for name in ("x", "y"):
         (_folder(tmp_path / "v" / "a") / f"{name}.mp4").write_bytes(b"no video")

@@ -141,7 +141,7 @@ def prepare(
         "split_given": all(file.split for file in listing.files),
     }
     missing = [IndexRow(bad.name, "", bad.split, "", 0, 0.0, 0, 0, bad.reason) for bad in listing.missing]
-    return _finish(out, shards, [file.name for file in files], about, missing)
+    return _finish(out, shards, [file.split for file in files], about, missing)
 
 
 def write_shard(shard: Shard) -> int:
@@ -256,7 +256,7 @@ def _claim(out: Path, plan: dict[str, Any]) -> None:
                 f"{out}: holds the beginning of a store of other videos or options; remove it, or give another --out"
             )
         return
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and any(path.name != PARTS_FOLDER for path in out.iterdir()):
         raise InputError(f"{out}: is not empty; give a new folder with --out")
     known.parent.mkdir(parents=True, exist_ok=True)
     _write_json(known, plan)
@@ -277,7 +277,7 @@ def _is_done(shard: Shard) -> bool:
 
 
 def _finish(
-    out: Path, shards: Sequence[Shard], names: Sequence[str], about: dict[str, Any], missing: Sequence[IndexRow]
+    out: Path, shards: Sequence[Shard], splits: Sequence[str], about: dict[str, Any], missing: Sequence[IndexRow]
 ) -> Prepared:
     """Gives the shards their final names and writes what makes the folder a data set."""
     rows, lengths, sizes = list[IndexRow](), dict[str, list[int]](), dict[str, int]()
@@ -293,15 +293,15 @@ def _finish(
             sizes[shard.split] = sizes.get(shard.split, 0) + part["num_bytes"]
     if not filled:
         raise InputError(f"{out}: not one of {len(rows)} videos could be read; the first: {rows[0].reason}")
-    for split, of_split in filled.items():
-        for number, shard in enumerate(of_split):
-            name = f"{_DATASET}-{split}.array_record-{number:05d}-of-{len(of_split):05d}"
+    for split, with_records in filled.items():
+        for number, shard in enumerate(with_records):
+            name = f"{_DATASET}-{split}.array_record-{number:05d}-of-{len(with_records):05d}"
             records = shard.part.with_suffix(".array_record")
             if records.exists():  # or an earlier run was cut off right here
                 os.replace(records, out / name)
     # In the order of the listing, whatever the split: then training does not depend on how the store was split.
-    order = {name: number for number, name in enumerate(names)}
-    write_index(out / INDEX_FILE, [*sorted(rows, key=lambda row: order[row.name]), *missing])
+    of_split = {split: iter([row for row in rows if row.split == split]) for split in ("train", "test")}
+    write_index(out / INDEX_FILE, [*(next(of_split[split]) for split in splits), *missing])
     template = tfds.core.ShardedFileTemplate(
         data_dir=out,  # pyright: ignore
         dataset_name=_DATASET,
