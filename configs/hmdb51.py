@@ -44,9 +44,9 @@ def get_config() -> ConfigDict:
 def tiny() -> ConfigDict:
     """Returns the same, small enough for a test."""
     config = get_config()
-    config.network.trunk = dict(name="small", widths=(4, 8, 8), norm="batch")
     config.update(
         clip=dict(num_frames=8, size=16),
+        network=dict(trunk=dict(name="small", widths=(4, 8, 8))),
         optimizer=dict(warmup_steps=1),
         test=dict(num_clips=2, batch_size=8),
         batch_size=8,

@@ -134,6 +134,19 @@ def test_a_manifest_may_name_a_video_twice(tmp_path):
             assert np.abs(stored.read(np.arange(12)).astype(int) - filed.read(np.arange(12))).mean() < 3
 
 
+def test_a_store_with_too_many_bad_videos_or_nothing_to_test_on_is_refused_as_its_files_would_be(tmp_path):
+    root = write_folder(tmp_path / "v", groups=["a", "b"])
+    (root / "bad.mp4").write_bytes(b"no video")
+    lines = [f"{label}/{name}.mp4,{label},train" for label in LABELS for name in "ab"]
+    (root / "m.csv").write_text("\n".join(["path,label,split", *lines, "bad.mp4,fall,test"]) + "\n")
+    write_store(root / "m.csv", tmp_path / "store")
+    for place in (root / "m.csv", tmp_path / "store"):
+        with pytest.raises(InputError, match=r"1 of 5 videos cannot be read, more than max_bad_share=0.1; the first"):
+            open_source(options_of(place), seed=0)
+        with pytest.raises(InputError, match="no readable video is left to test on"):
+            open_source(options_of(place, max_bad_share=0.5), seed=0)
+
+
 def test_a_store_of_nothing_but_bad_videos_is_refused(tmp_path):
     for name in ("x", "y"):
         (_folder(tmp_path / "v" / "a") / f"{name}.mp4").write_bytes(b"no video")

@@ -29,21 +29,36 @@ def open_files(
     files, split = split_files(listing.files, held_out=held_out, test_share=test_share, seed=seed)
     class_names = name_classes(files)
     found, bad_videos = probe_all(files)
-    if len(bad_videos) > max_bad_share * len(files):
-        raise InputError(
-            f"{root}: {len(bad_videos)} of {len(files)} videos cannot be read, more than max_bad_share="
-            f"{max_bad_share:g}; the first: {bad_videos[0].reason}"
-        )
     splits: dict[str, list[Video]] = {"train": [], "test": []}
     for file, info in found:
         read = FileReader(file.path, info.seeks)
         splits[file.split].append(Video(file.name, class_names.index(file.label), info.num_frames, info.fps, read))
-    for label, name in enumerate(class_names):
-        if not any(video.label == label for video in splits["train"]):
-            raise InputError(f"{root}: class {name!r} has no readable video to train on")
-    if not splits["test"]:
-        raise InputError(f"{root}: no readable video is left to test on")
+    check_readable(root, class_names, splits["train"], splits["test"], bad_videos, max_bad_share=max_bad_share)
     return Source(class_names, splits["train"], splits["test"], split, (*bad_videos, *listing.missing))
+
+
+def check_readable(
+    root: str,
+    class_names: Sequence[str],
+    train: Sequence[Video],
+    test: Sequence[Video],
+    bad_videos: Sequence[BadVideo],
+    *,
+    max_bad_share: float,
+) -> None:
+    """Raises an InputError where too many videos cannot be read, or too few are left to train or test on."""
+    num_videos = len(train) + len(test) + len(bad_videos)
+    if len(bad_videos) > max_bad_share * num_videos:
+        raise InputError(
+            f"{root}: {len(bad_videos)} of {num_videos} videos cannot be read, more than max_bad_share="
+            f"{max_bad_share:g}; the first: {bad_videos[0].reason}"
+        )
+    trained = {video.label for video in train}
+    for label, name in enumerate(class_names):
+        if label not in trained:
+            raise InputError(f"{root}: class {name!r} has no readable video to train on")
+    if not test:
+        raise InputError(f"{root}: no readable video is left to test on")
 
 
 def name_classes(files: Sequence[VideoFile]) -> tuple[str, ...]:

@@ -47,20 +47,19 @@ def open_listed(config: Mapping[str, Any], *, seed: int, held_out: str) -> Sourc
       max_bad_share: more unreadable videos than this share of all is an error; 0.1 if not given.
     """
     options = {key: value for key, value in config.items() if key not in ("test_share", "max_bad_share")}
-    test_share, max_bad_share = config.get("test_share", 0.2), config.get("max_bad_share", 0.1)
+    test_share = config.get("test_share", 0.2)
+    how = {
+        "seed": seed,
+        "held_out": held_out,
+        "test_share": test_share,
+        "max_bad_share": config.get("max_bad_share", 0.1),
+    }
     if not 0 < test_share < 1:
         raise InputError(f"config.source.test_share is a share between 0 and 1, got {test_share}")
     check_listing(options)
     if is_store(options["root"]):
-        return open_store(options["root"], options, seed=seed, held_out=held_out, test_share=test_share)
-    return open_files(
-        list_source(options),
-        root=options["root"],
-        seed=seed,
-        held_out=held_out,
-        test_share=test_share,
-        max_bad_share=max_bad_share,
-    )
+        return open_store(options["root"], options, **how)
+    return open_files(list_source(options), root=options["root"], **how)
 
 
 def check_listing(options: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from vjax.data.files import check_readable
 from vjax.data.listing import VideoFile, find_groups
 from vjax.data.records import RecordReader, read_raw
 from vjax.data.splits import split_files
@@ -30,7 +31,7 @@ class IndexRow:
 
     Attributes:
       name: path relative to the root of the original.
-      label: name of the class.
+      label: name of the class; empty for a video that annotations name and nobody has.
       split: "train" or "test": the TFDS split that holds the record.
       group: videos of one group stay on one side of a made split.
       num_frames: frames in the store; 0 where there is no record.
@@ -61,7 +62,15 @@ def is_store(root: str | Path) -> bool:
     return False
 
 
-def open_store(root: str | Path, source: Mapping[str, Any], *, seed: int, held_out: str, test_share: float) -> Source:
+def open_store(
+    root: str | Path,
+    source: Mapping[str, Any],
+    *,
+    seed: int,
+    held_out: str,
+    test_share: float,
+    max_bad_share: float = 1.0,
+) -> Source:
     """Returns a store's videos, split as the original would be.
 
     Args:
@@ -70,9 +79,10 @@ def open_store(root: str | Path, source: Mapping[str, Any], *, seed: int, held_o
       seed: draws the split where neither the original nor `held_out` gives it.
       held_out: comma-separated groups that make the test split.
       test_share: share of each class that a made split puts into test.
+      max_bad_share: more videos that could not be prepared than this share of all is an error.
 
     Raises:
-      InputError: the store was prepared from something else.
+      InputError: the store was prepared from something else, or not enough of it could be.
     """
     root = Path(root).expanduser()
     about = json.loads((root / STORE_FILE).read_text())
@@ -85,17 +95,20 @@ def open_store(root: str | Path, source: Mapping[str, Any], *, seed: int, held_o
     builder = tfds.builder_from_directory(root)
     records = {name: read_raw(builder, name) for name in builder.info.splits}
     found: dict[str, list[Video]] = {"train": [], "test": []}
-    bad_videos = []
+    bad_videos, missing = [], []
     positions = dict.fromkeys(records, 0)
     labels = {name: number for number, name in enumerate(class_names)}
     for row, file in zip(rows, files, strict=True):
         if row.reason:
-            bad_videos.append(BadVideo(row.name, file.split, row.reason))
+            kind = bad_videos if row.label else missing
+            kind.append(BadVideo(row.name, file.split, row.reason))
             continue
         read = RecordReader(records[row.split], positions[row.split], row.name)
         positions[row.split] += 1
         found[file.split].append(Video(row.name, labels[row.label], row.num_frames, row.fps, read))
-    return Source(class_names, found["train"], found["test"], f"{split}; {_describe(about)}", tuple(bad_videos))
+    train, test = found["train"], found["test"]
+    check_readable(str(root), class_names, train, test, bad_videos, max_bad_share=max_bad_share)
+    return Source(class_names, train, test, f"{split}; {_describe(about)}", (*bad_videos, *missing))
 
 
 def read_store_files(root: str | Path, group: str) -> tuple[list[VideoFile], list[IndexRow]]:
