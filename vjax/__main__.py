@@ -147,7 +147,8 @@ def _prepare(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     print(f"{done.num_videos:,} videos, {done.num_bytes / 1e6:,.0f} MB, in {args.out}; {done.num_bad} left out")
     if done.num_bad:
         print(f"{args.out}/index.csv says why, in its last column")
-    print(f"\ntrain on it: python train.py --config configs/folder.py --config.source.root={args.out}")
+    config = "folder" if source["name"] == "videos" else source["name"]
+    print(f"\ntrain on it: python train.py --config configs/{config}.py --config.source.root={args.out}")
 
 
 def _add_doctor(commands: Any) -> None:
