@@ -13,7 +13,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from vjax.models.conv import Conv, max_pool, space_time_conv
+from vjax.models import conv_forms, winograd
+from vjax.models.conv import Conv, on_cpu, space_time_conv
 
 # Every step of shrinking would compile anew.
 NO_SHRINKING = (Phase.explicit, Phase.reuse, Phase.generate)
@@ -145,8 +146,126 @@ def test_an_accelerator_is_given_one_3d_convolution(platform, channels):
 
 
 @pytest.mark.parametrize("channels", [3, 16])
-def test_a_cpu_is_given_2d_convolutions_alone(channels):
-    assert set(lowered_convolutions("cpu", channels)) == {4}
+def test_a_cpu_is_never_given_a_3d_convolution(channels):
+    assert 5 not in lowered_convolutions("cpu", channels)
+
+
+# One layer for each row of the table, as small as the row allows; x, kernel, strides and the forms it takes.
+LAYERS = {
+    "three wide": ((2, 8, 17, 32, 32), (3, 3, 3, 32, 64), (1, 1, 1), "convolve input_gradient kernel_gradient"),
+    "three wide in 2D": ((8, 3, 24, 25, 64), (1, 3, 3, 64, 64), (1, 1, 1), "convolve input_gradient kernel_gradient"),
+    "three deep": ((2, 9, 32, 32, 96), (3, 1, 1, 96, 64), (1, 1, 1), "convolve input_gradient kernel_gradient"),
+    "first layer": (
+        (2, 8, 16, 16, 3),
+        (3, 7, 7, 3, 16),
+        (1, 2, 2),
+        "stacked_taps input_gradient_by_phases kernel_gradient",
+    ),
+    "small": (
+        (4, 4, 8, 8, 16),
+        (3, 3, 3, 16, 32),
+        (1, 1, 1),
+        "products_of_rows input_gradient_by_turned_taps kernel_gradient",
+    ),
+    "few positions": (
+        (1, 2, 7, 7, 64),
+        (3, 3, 3, 64, 64),
+        (1, 1, 1),
+        "products_of_rows input_gradient_by_phases kernel_gradient",
+    ),
+    "strided": (
+        (2, 5, 9, 9, 32),
+        (3, 3, 3, 32, 48),
+        (2, 2, 2),
+        "products_of_rows input_gradient_by_phases kernel_gradient",
+    ),
+    "projection": (
+        (2, 5, 9, 9, 32),
+        (1, 1, 1, 32, 48),
+        (2, 2, 2),
+        "products_of_rows input_gradient_by_phases kernel_gradient",
+    ),
+}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_each_row_of_the_table_is_the_convolution_in_float64_to_float32s_last_digits(layer):
+    x_shape, kernel_shape, strides, forms = LAYERS[layer]
+    assert [
+        form.func.__name__ if hasattr(form, "func") else form.__name__
+        for form in on_cpu(x_shape, kernel_shape, strides)
+    ] == forms.split()
+    x, kernel = draw_arrays(0, x_shape, kernel_shape)
+    found = output_and_gradients(ours, x, kernel, strides, 0)
+    with jax.enable_x64(True):
+        (weights,) = draw_arrays(1, found[0].shape)
+        out, pull = jax.vjp(lambda x, kernel: reference(x, kernel, strides), x.astype(float), kernel.astype(float))
+        expected = [np.asarray(part) for part in (out, *pull(weights.astype(float)))]
+    for part, a, b in zip(("output", "input gradient", "kernel gradient"), found, expected, strict=True):
+        error = np.linalg.norm(np.asarray(a) - b) / np.linalg.norm(b)
+        assert error < 1e-6, f"the {part} is off by {error}"
+
+
+three_wide = {
+    "x_shape": st.tuples(*[st.integers(1, n) for n in (2, 6, 7, 7)], st.integers(1, 3)),
+    "axes": st.sampled_from([(1,), (2,), (3,), (1, 2), (1, 3), (2, 3), (1, 2, 3)]),
+    "features": st.integers(1, 3),
+    "seed": st.integers(0, 2**16),
+}
+
+
+@given(**three_wide)
+@settings(deadline=None, max_examples=15, phases=NO_SHRINKING)
+def test_winograds_forms_are_the_convolution_and_its_gradients_along_any_axes(x_shape, axes, features, seed):
+    kernel_shape = (*[3 if axis in axes else 1 for axis in (1, 2, 3)], x_shape[-1], features)
+    with jax.enable_x64(True):
+        x, kernel, grad = draw_arrays(seed, x_shape, kernel_shape, (*x_shape[:-1], features), dtype=np.float64)
+        out, pull = jax.vjp(lambda x, kernel: reference(x, kernel, (1, 1, 1)), x, kernel)
+        to_x, to_kernel = pull(grad)
+        np.testing.assert_allclose(winograd.convolve(x, kernel, axes=axes), out, atol=1e-11)
+        np.testing.assert_allclose(winograd.input_gradient(grad, kernel, axes=axes), to_x, atol=1e-11)
+        found = winograd.kernel_gradient(x, grad, kernel_shape=kernel_shape, strides=(1, 1, 1), axes=axes)
+        np.testing.assert_allclose(found, to_kernel, atol=1e-11)
+
+
+FORMS = {
+    "native": conv_forms.native,
+    "stacked_taps": conv_forms.stacked_taps,
+    "sum_of_taps": conv_forms.sum_of_taps,
+    "products_of_rows": conv_forms.products_of_rows,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@given(**convolutions)
+@settings(deadline=None, max_examples=8, phases=NO_SHRINKING)
+def test_every_form_is_the_convolution(form, x_shape, kernel_size, features, strides, seed):
+    with jax.enable_x64(True):
+        x, kernel = draw_arrays(seed, x_shape, (*kernel_size, x_shape[-1], features), dtype=np.float64)
+        found = FORMS[form](x, kernel, strides=strides)
+        np.testing.assert_allclose(found, reference(x, kernel, strides), atol=1e-11)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_half_precision_is_computed_in_float32_on_a_cpu(layer):
+    x_shape, kernel_shape, strides, _ = LAYERS[layer]
+    x, kernel = (jnp.asarray(array, jnp.bfloat16) for array in draw_arrays(0, x_shape, kernel_shape))
+    found = jax.jit(ours, static_argnums=2)(x, kernel, strides)
+    exact = jax.jit(ours, static_argnums=2)(x.astype(jnp.float32), kernel.astype(jnp.float32), strides)
+    assert found.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(found, exact.astype(jnp.bfloat16))
+
+
+def test_rematerialisation_changes_no_gradient():
+    x_shape, kernel_shape, strides, _ = LAYERS["three wide"]
+    x, kernel = draw_arrays(0, x_shape, kernel_shape)
+
+    def loss(x, kernel):
+        return jnp.sin(ours(x, kernel, strides)).sum()
+
+    plain = jax.jit(jax.grad(loss, (0, 1)))(x, kernel)
+    again = jax.jit(jax.grad(jax.checkpoint(loss), (0, 1)))(x, kernel)
+    chex.assert_trees_all_close(plain, again, rtol=1e-5, atol=1e-5)
 
 
 SHARDED = """
@@ -197,40 +316,3 @@ def test_the_layer_computes_in_its_dtype_and_keeps_its_kernel_in_float32():
     out, variables = jax.eval_shape(layer.init_with_output, jax.random.key(0), x)
     assert out.dtype == jnp.bfloat16
     assert variables["params"]["kernel"].dtype == jnp.float32
-
-
-windows = st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 3))
-
-
-def pool_inputs(window, outs, rest, seed):
-    """Values with ties in a clip whose sizes are `outs` windows and a rest, and the part that fills windows."""
-    kept = [size * out for size, out in zip(window, outs, strict=True)]
-    sizes = [size + min(extra, w - 1) for size, extra, w in zip(kept, rest, window, strict=True)]
-    x = np.random.default_rng(seed).integers(-3, 4, (2, *sizes, 2)).astype(np.float32)
-    return x, (slice(None), *map(slice, kept))
-
-
-@given(window=windows, outs=windows, rest=st.tuples(*[st.integers(0, 2)] * 3), seed=st.integers(0, 2**16))
-@settings(deadline=None, max_examples=12, phases=NO_SHRINKING)
-def test_max_pool_is_that_of_lax_on_whole_windows_and_drops_the_rest(window, outs, rest, seed):
-    x, whole = pool_inputs(window, outs, rest, seed)
-    expected = lax.reduce_window(x[whole], -np.inf, lax.max, (1, *window, 1), (1, *window, 1), "VALID")
-    dropped = np.full_like(x, np.inf)
-    dropped[whole] = x[whole]
-    chex.assert_shape(expected, (2, *outs, 2))
-    np.testing.assert_array_equal(max_pool(jnp.asarray(dropped), window), expected)
-
-
-@given(window=windows, outs=windows, rest=st.tuples(*[st.integers(0, 2)] * 3), seed=st.integers(0, 2**16))
-@settings(deadline=None, max_examples=12, phases=NO_SHRINKING)
-def test_the_gradient_of_max_pool_reaches_the_maxima_alone_and_all_of_it_does(window, outs, rest, seed):
-    x, whole = pool_inputs(window, outs, rest, seed)
-    (weights,) = draw_arrays(seed, (2, *outs, 2))
-    pooled, pull = jax.vjp(jax.jit(lambda x: max_pool(x, window)), x)
-    (grad,) = pull(weights)
-    assert np.isfinite(grad).all()
-    largest = np.full_like(x, np.inf)
-    largest[whole] = np.kron(pooled, np.ones((1, *window, 1)))
-    assert (np.asarray(grad)[x < largest] == 0).all()
-    arrived = lax.reduce_window(grad[whole], 0.0, lax.add, (1, *window, 1), (1, *window, 1), "VALID")
-    np.testing.assert_allclose(arrived, weights, rtol=1e-4, atol=1e-5)

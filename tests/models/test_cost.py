@@ -6,9 +6,10 @@ import pytest
 from random_variables import random_variables
 
 from vjax import models
-from vjax.models.conv import Conv, max_pool
+from vjax.models.conv import Conv
 from vjax.models.cost import count_parameters, multiply_adds
 from vjax.models.fusion import EarlyFusion, LateFusion, SlowFusion
+from vjax.models.pool import max_pool
 
 SMALL = {"name": "small", "widths": (8, 16)}
 each_rung = pytest.mark.parametrize("rung", models.LADDER)

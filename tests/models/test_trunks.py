@@ -1,7 +1,6 @@
 import functools
 
 import chex
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 from random_variables import random_variables
 
 from vjax.errors import InputError
+from vjax.models.norm import norm_layer
 from vjax.models.trunks import TRUNKS, BasicBlock, ResNet18, SmallTrunk
 
 WIDTHS = {"small": (8, 16), "resnet18": (8, 8, 16, 16)}
@@ -190,7 +190,7 @@ def test_every_parameter_of_resnet18_is_reached_by_the_gradient(temporal, norm):
 
 
 def test_a_residual_block_starts_as_the_identity():
-    block = BasicBlock(4, 1, temporal=True, norm=lambda **kwargs: nn.BatchNorm(use_running_average=True, **kwargs))
+    block = BasicBlock(4, 1, temporal=True, norm=norm_layer("batch", train=False, dtype=jnp.float32))
     x = np.abs(make_clips((2, 4, 6, 6, 4)))
     out, _ = jax.jit(block.init_with_output)(jax.random.key(0, impl="rbg"), x)  # rbg compiles faster
     np.testing.assert_array_equal(out, x)

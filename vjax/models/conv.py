@@ -1,19 +1,22 @@
-"""The space-time convolution and pooling that every network is built from.
+"""The space-time convolution that every network is built from.
 
-XLA's own 3D convolution takes 2 to 4 times PyTorch's time on CPU; written as a sum over temporal taps of 2D
-convolutions it does not (figures in docs/design.md). GPU and TPU keep the native form. The choice is made where
-the program is lowered, so one jitted function is right on every platform.
+GPU and TPU are given XLA's own convolution. On CPU that takes 2 to 100 times as long as it must (docs/benchmarks.md),
+so there each layer takes the forms that its shape asks for: `on_cpu` is the table. The platform is looked up where the
+program is lowered, so one jitted function is right everywhere.
 """
 
 import functools
-from typing import Any
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-Triple = tuple[int, int, int]
+from vjax.models import conv_forms, winograd
+from vjax.models.conv_forms import Triple
 
 
 def space_time_conv(x: jax.Array, kernel: jax.Array, *, strides: Triple = (1, 1, 1)) -> jax.Array:
@@ -21,17 +24,68 @@ def space_time_conv(x: jax.Array, kernel: jax.Array, *, strides: Triple = (1, 1,
 
     Each axis is padded with (k - 1) // 2 zeros before and k // 2 after, so a stride of 1 keeps the size.
     """
+    # Along an axis of size 1 all taps but one meet nothing but padding.
+    for axis, size in enumerate(x.shape[1:4]):
+        if size == 1:
+            kernel = lax.index_in_dim(kernel, conv_forms.pad_sizes(kernel.shape[axis])[0], axis)
     return _conv(x, kernel, strides)
+
+
+class Forms(NamedTuple):
+    """How a layer is computed.
+
+    Attributes:
+      convolve: of x and kernel.
+      input_gradient: of the output's gradient and the kernel.
+      kernel_gradient: of x and the output's gradient.
+    """
+
+    convolve: Callable[[jax.Array, jax.Array], jax.Array]
+    input_gradient: Callable[[jax.Array, jax.Array], jax.Array]
+    kernel_gradient: Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def on_cpu(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], strides: Triple) -> Forms:
+    """Returns the forms that are fastest for a layer; their times stand in docs/benchmarks.md, "Layers"."""
+    *sizes, channels, features = kernel_shape
+    num_outputs = x_shape[0] * math.prod(conv_forms.num_outputs(x_shape, strides))
+    multiply_adds = num_outputs * math.prod(kernel_shape)
+    axes = tuple(axis + 1 for axis, size in enumerate(sizes) if size == 3)
+    three_wide = bool(axes) and strides == (1, 1, 1) and all(size in (1, 3) for size in sizes)
+
+    # A third to two thirds of the products, and 1.3 to 2.5 times as fast. With fewer positions, making the kernels costs
+    # what that saves; in a smaller layer it saves less than compiling it takes.
+    if three_wide and min(channels, features) >= 16 and num_outputs >= 512 and multiply_adds >= 250_000_000:
+        return Forms(
+            functools.partial(winograd.convolve, axes=axes),
+            functools.partial(winograd.input_gradient, axes=axes),
+            functools.partial(
+                winograd.kernel_gradient, kernel_shape=kernel_shape, strides=strides, axes=[a for a in axes if a != 3]
+            ),
+        )
+
+    convolve = functools.partial(conv_forms.products_of_rows, strides=strides)
+    input_gradient = functools.partial(conv_forms.input_gradient_by_phases, x_shape=x_shape, strides=strides)
+    kernel_gradient = functools.partial(
+        winograd.kernel_gradient,
+        kernel_shape=kernel_shape,
+        strides=strides,
+        axes=[1] if sizes[0] == 3 and strides[0] == 1 else [],
+    )
+    # A first layer has too few channels for products of rows: 7 ms against 9, and 26 against 52 (3 to 64 channels).
+    if sizes[0] > 1 and sizes[0] * channels <= 16:
+        convolve = functools.partial(conv_forms.stacked_taps, strides=strides)
+    # Small kernels are quickly turned round: 5.5 ms against 8.5 (32 to 16 channels), 4.3 against 5.2 in 2D.
+    if three_wide and num_outputs >= 512:
+        input_gradient = conv_forms.input_gradient_by_turned_taps
+    return Forms(convolve, input_gradient, kernel_gradient)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _conv(x, kernel, strides):
-    return lax.platform_dependent(
-        x,
-        kernel,
-        cpu=functools.partial(_frame_by_frame, strides=strides),
-        default=functools.partial(_native, strides=strides),
-    )
+    forms = on_cpu(x.shape, kernel.shape, strides)
+    native = functools.partial(conv_forms.native, strides=strides)
+    return lax.platform_dependent(x, kernel, cpu=_in_float32(forms.convolve), default=native)
 
 
 # Differentiating through platform_dependent would keep the residuals of both branches; x and kernel are enough.
@@ -40,78 +94,29 @@ def _conv_forward(x, kernel, strides):
 
 
 def _conv_backward(strides, residuals, grad):
-    def gradients(form):
-        return lambda x, kernel, grad: jax.vjp(functools.partial(form, strides=strides), x, kernel)[1](grad)
+    x, kernel = residuals
+    forms = on_cpu(x.shape, kernel.shape, strides)
 
-    return lax.platform_dependent(*residuals, grad, cpu=gradients(_frame_by_frame), default=gradients(_native))
+    def by_forms(x, kernel, grad):
+        return _in_float32(forms.input_gradient)(grad, kernel), _in_float32(forms.kernel_gradient)(x, grad)
+
+    def native(x, kernel, grad):
+        return jax.vjp(functools.partial(conv_forms.native, strides=strides), x, kernel)[1](grad)
+
+    return lax.platform_dependent(x, kernel, grad, cpu=by_forms, default=native)
 
 
 _conv.defvjp(_conv_forward, _conv_backward)
 
 
-def _padding(kernel_size: int) -> tuple[int, int]:
-    return (kernel_size - 1) // 2, kernel_size // 2
+def _in_float32(form: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """Computes half-precision inputs in float32: CPUs multiply that faster, and sums of tiles need its digits."""
 
+    def computed(*arrays: jax.Array) -> jax.Array:
+        dtype = jnp.promote_types(arrays[0].dtype, jnp.float32)
+        return form(*[array.astype(dtype) for array in arrays]).astype(arrays[0].dtype)
 
-def _native(x, kernel, *, strides):
-    padding = [_padding(k) for k in kernel.shape[:3]]
-    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=("NDHWC", "DHWIO", "NDHWC"))
-
-
-def _frame_by_frame(x, kernel, *, strides):
-    """The convolution as 2D convolutions: with few channels in, one over all taps at once; else one for each tap."""
-    few = kernel.shape[0] > 1 and kernel.shape[0] * kernel.shape[3] <= _FEW_CHANNELS
-    return (_stacked_taps if few else _sum_of_taps)(x, kernel, strides=strides)
-
-
-# Below this many channels of all taps together a 2D convolution has too little to do for each pixel it reads.
-_FEW_CHANNELS = 16
-
-
-def _stacked_taps(x, kernel, *, strides):
-    """The frames that the taps meet lie side by side as channels of one 2D convolution."""
-    num_taps, height, width, channels, features = kernel.shape
-    padded = jnp.pad(x, ((0, 0), _padding(num_taps), (0, 0), (0, 0), (0, 0)))
-    num_out = (padded.shape[1] - num_taps) // strides[0] + 1
-    span = (num_out - 1) * strides[0] + 1
-    # A stack and a reshape: on CPU far faster than concatenating along the last axis.
-    stacked = jnp.stack([padded[:, tap : tap + span : strides[0]] for tap in range(num_taps)], axis=-2)
-    stacked = stacked.reshape(*stacked.shape[:-2], num_taps * channels)
-    flat_kernel = kernel.transpose(1, 2, 0, 3, 4).reshape(height, width, num_taps * channels, features)
-    return _conv2d(stacked, flat_kernel, strides[1:])
-
-
-def _sum_of_taps(x, kernel, *, strides):
-    """Each temporal tap is a 2D convolution over the frames it meets; temporal padding is never computed."""
-    num_taps, num_frames, stride = kernel.shape[0], x.shape[1], strides[0]
-    before, after = _padding(num_taps)
-    num_out = (num_frames + before + after - num_taps) // stride + 1
-    total = None
-    for tap in range(num_taps):
-        # Output frame o reads input frame o * stride + tap - before; keep the o for which that exists.
-        first = max(0, -((tap - before) // stride))
-        last = min(num_out - 1, (num_frames - 1 - tap + before) // stride)
-        if first > last:
-            continue
-        start, stop = first * stride + tap - before, last * stride + tap - before + 1
-        part = _conv2d(x[:, start:stop:stride], kernel[tap], strides[1:])
-        part = jnp.pad(part, ((0, 0), (first, num_out - 1 - last), (0, 0), (0, 0), (0, 0)))
-        total = part if total is None else total + part
-    return total
-
-
-def _conv2d(x, kernel, strides):
-    """2D convolution of every frame of `(b t h w c)` by itself."""
-    batch, num_frames = x.shape[:2]
-    padding = [_padding(k) for k in kernel.shape[:2]]
-    out = lax.conv_general_dilated(
-        x.reshape(batch * num_frames, *x.shape[2:]),
-        kernel,
-        strides,
-        padding,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
-    return out.reshape(batch, num_frames, *out.shape[1:])
+    return computed
 
 
 class Conv(nn.Module):
@@ -135,16 +140,3 @@ class Conv(nn.Module):
         shape = (*self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape)
         return space_time_conv(x.astype(self.dtype), kernel.astype(self.dtype), strides=self.strides)
-
-
-def max_pool(x: jax.Array, window: Triple) -> jax.Array:
-    """Returns the maxima over windows that do not overlap: `(b t h w c)` to `(b t//wt h//wh w//ww c)`.
-
-    Frames, rows and columns that do not fill a window are dropped.
-    """
-    batch, *sizes, channels = x.shape
-    outs = [size // w for size, w in zip(sizes, window, strict=True)]
-    kept = x[:, : outs[0] * window[0], : outs[1] * window[1], : outs[2] * window[2]]
-    # A reshape and a maximum: on CPU its gradient is far cheaper than that of lax.reduce_window.
-    windows = kept.reshape(batch, outs[0], window[0], outs[1], window[1], outs[2], window[2], channels)
-    return windows.max(axis=(2, 4, 6))

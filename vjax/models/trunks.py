@@ -5,8 +5,6 @@ kernel is one frame deep and time is left alone. Nothing else differs, so networ
 description can be compared.
 """
 
-import functools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,7 +13,10 @@ import jax
 import jax.numpy as jnp
 
 from vjax.errors import InputError
-from vjax.models.conv import Conv, Triple, max_pool
+from vjax.models.conv import Conv
+from vjax.models.conv_forms import Triple
+from vjax.models.norm import norm_layer
+from vjax.models.pool import max_pool
 
 
 class SmallTrunk(nn.Module):
@@ -42,9 +43,12 @@ class SmallTrunk(nn.Module):
         check_size(x, min_frames=smallest if self.temporal else 1, min_size=smallest, what="the small trunk")
         norm = norm_layer(self.norm, train=train, dtype=self.dtype)
         for width in self.widths:
-            for _ in range(self.depth):
-                x = nn.relu(norm()(Conv(width, _reach(3, temporal=self.temporal), dtype=self.dtype)(x)))
-            x = max_pool(x, _reach(2, temporal=self.temporal))
+            for index in range(self.depth):
+                x = norm()(Conv(width, _reach(3, temporal=self.temporal), dtype=self.dtype)(x))
+                if index == self.depth - 1:
+                    # Before the ReLU, where it is the same and the ReLU has an eighth to do.
+                    x = max_pool(x, _reach(2, temporal=self.temporal))
+                x = nn.relu(x)
         return x
 
 
@@ -106,34 +110,6 @@ class BasicBlock(nn.Module):
 
 
 TRUNKS = {"small": SmallTrunk, "resnet18": ResNet18}
-
-
-def norm_layer(kind: str, *, train: bool, dtype: Any) -> Callable[..., nn.Module]:
-    """Returns what makes a norm layer: `"batch"` over everything but channels, `"group"` within each clip.
-
-    A batch norm's statistics are those of the global batch: under a sharded jit the mean is over all devices.
-    """
-    if kind == "batch":
-        return functools.partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=dtype)
-    if kind == "group":
-        return functools.partial(GroupNorm, dtype=dtype)
-    raise InputError(f"a trunk's norm is 'batch' or 'group', got {kind!r}")
-
-
-class GroupNorm(nn.Module):
-    """Group norm over 8 groups of channels, or as many of them as divide the channels.
-
-    Source: Wu and He 2018, "Group normalization". Deviation: 8 groups, not 32, for trunks as narrow as 16 channels.
-    """
-
-    dtype: Any = jnp.float32
-    scale_init: nn.initializers.Initializer = nn.initializers.ones
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps `(b t h w c)` to the same shape."""
-        num_groups = math.gcd(8, x.shape[-1])
-        return nn.GroupNorm(num_groups, dtype=self.dtype, scale_init=self.scale_init)(x)
 
 
 def check_size(x: jax.Array, *, min_frames: int, min_size: int, what: str) -> None:

@@ -43,7 +43,8 @@ def init_state(
     network: nn.Module, optimizer: optax.GradientTransformation, *, key: jax.Array, clip_shape: tuple[int, ...]
 ) -> TrainState:
     """Returns the state before the first step, for clips of the shape `(t h w c)`."""
-    variables = network.init(key, jnp.zeros((1, *clip_shape)), train=False)
+    # Compiled, so that the votes, which nobody asks for, are not computed.
+    variables = jax.jit(lambda key: network.init(key, jnp.zeros((1, *clip_shape)), train=False))(key)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],
