@@ -90,7 +90,10 @@ def test_a_network_made_from_json_is_the_one_made_from_python():
             {"trunk": {"name": "small", "width": (4, 8)}},
             r"trunk 'small' does not know 'width'; did you mean 'widths'\? Allowed: depth, norm, widths$",
         ),
-        ({"trunk": {"name": "resnet18", "depth": 2}}, "trunk 'resnet18' does not know 'depth'.*Allowed: norm, widths$"),
+        (
+            {"trunk": {"name": "resnet18", "depth": 2}},
+            "trunk 'resnet18' does not know 'depth'.*Allowed: factored, norm, widths$",
+        ),
         ({"trunk": {"name": "small", "temporal": True}}, "trunk 'small' does not know 'temporal'"),
         ({"trunk": {"name": "small", "dtype": "bfloat16"}}, "trunk 'small' does not know 'dtype'"),
         ({"fuse": "pool"}, "network 'slow_fusion' does not know 'fuse'.*Allowed: dropout$"),

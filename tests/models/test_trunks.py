@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from random_variables import random_variables
 
 from vjax.errors import InputError
+from vjax.models.conv import Conv
 from vjax.models.norm import norm_layer
 from vjax.models.trunks import TRUNKS, BasicBlock, ResNet18, SmallTrunk
 
@@ -190,7 +191,7 @@ def test_every_parameter_of_resnet18_is_reached_by_the_gradient(temporal, norm):
 
 
 def test_a_residual_block_starts_as_the_identity():
-    block = BasicBlock(4, 1, temporal=True, norm=norm_layer("batch", train=False, dtype=jnp.float32))
+    block = BasicBlock(4, 1, temporal=True, conv=Conv, norm=norm_layer("batch", train=False, dtype=jnp.float32))
     x = np.abs(make_clips((2, 4, 6, 6, 4)))
     out, _ = jax.jit(block.init_with_output)(jax.random.key(0, impl="rbg"), x)  # rbg compiles faster
     np.testing.assert_array_equal(out, x)
@@ -243,3 +244,31 @@ def test_an_unknown_norm_is_refused_by_name(name):
 @pytest.mark.parametrize("width", [8, 12, 20, 5])
 def test_group_norm_takes_trunks_of_any_width(name, width):
     assert feature_shape(make(name, temporal=True, norm="group", widths=(width,) * 2), 1, 4, 8, 8)[-1] == width
+
+
+def test_each_stage_has_its_own_depth_where_a_depth_is_given_for_each():
+    trunk = SmallTrunk(temporal=True, widths=(8, 16), depth=(1, 3))
+    shapes = jax.eval_shape(functools.partial(trunk.init, train=False), jax.random.key(0), jnp.zeros((1, 4, 8, 8, 3)))
+    kernels = [leaf.shape[3:] for leaf in jax.tree.leaves(shapes["params"]) if leaf.ndim == 5]
+    assert kernels == [(3, 8), (8, 16), (16, 16), (16, 16)]
+
+
+def test_as_many_depths_as_widths_are_needed():
+    trunk = SmallTrunk(temporal=True, widths=(8, 16), depth=(1, 2, 3))
+    with pytest.raises(InputError, match=r"the small trunk has 2 widths but 3 depths: \(1, 2, 3\)"):
+        trunk.init(jax.random.key(0), jnp.zeros((1, 4, 8, 8, 3)), train=False)
+
+
+def test_a_factored_resnet_has_kernels_over_space_or_time_alone_and_about_the_parameters_of_the_whole_one():
+    def kernels(*, factored, temporal):
+        trunk = ResNet18(temporal=temporal, factored=factored)
+        clips = jnp.zeros((1, 8, 16, 16, 3))
+        shapes = jax.eval_shape(functools.partial(trunk.init, train=False), jax.random.key(0), clips)
+        return [leaf.shape for leaf in jax.tree.leaves(shapes["params"]) if leaf.ndim == 5]
+
+    factored, whole = kernels(factored=True, temporal=True), kernels(factored=False, temporal=True)
+    assert all(1 in (shape[0], shape[1]) for shape in factored)
+    assert len(factored) == 2 * 17 + 3
+    sizes = [sum(np.prod(shape) for shape in shapes) for shapes in (factored, whole)]
+    assert 0.99 < sizes[0] / sizes[1] <= 1
+    assert kernels(factored=True, temporal=False) == kernels(factored=False, temporal=False)

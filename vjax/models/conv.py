@@ -53,8 +53,8 @@ def on_cpu(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], strides: Tri
     axes = tuple(axis + 1 for axis, size in enumerate(sizes) if size == 3)
     three_wide = bool(axes) and strides == (1, 1, 1) and all(size in (1, 3) for size in sizes)
 
-    # A third to two thirds of the products, and 1.3 to 2.5 times as fast. With fewer positions, making the kernels costs
-    # what that saves; in a smaller layer it saves less than compiling it takes.
+    # A third to two thirds of the products, and 1.3 to 2.5 times as fast. With fewer positions, making the kernels
+    # costs what that saves; in a smaller layer it saves less than compiling it takes.
     if three_wide and min(channels, features) >= 16 and num_outputs >= 512 and multiply_adds >= 250_000_000:
         return Forms(
             functools.partial(winograd.convolve, axes=axes),

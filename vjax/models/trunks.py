@@ -5,6 +5,8 @@ kernel is one frame deep and time is left alone. Nothing else differs, so networ
 description can be compared.
 """
 
+import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,14 +27,14 @@ class SmallTrunk(nn.Module):
     Attributes:
       temporal: whether kernels (3) and pools (2) reach over time.
       widths: channels of each stage.
-      depth: convolutions in each stage.
+      depth: convolutions in a stage, one number for all or one for each.
       norm: "batch" or "group".
       dtype: of the computation; parameters and norm statistics stay float32.
     """
 
     temporal: bool
     widths: Sequence[int] = (16, 32, 64)
-    depth: int = 1
+    depth: int | Sequence[int] = 1
     norm: str = "batch"
     dtype: Any = jnp.float32
 
@@ -42,10 +44,13 @@ class SmallTrunk(nn.Module):
         smallest = 2 ** len(self.widths)
         check_size(x, min_frames=smallest if self.temporal else 1, min_size=smallest, what="the small trunk")
         norm = norm_layer(self.norm, train=train, dtype=self.dtype)
-        for width in self.widths:
-            for index in range(self.depth):
+        depths = [self.depth] * len(self.widths) if isinstance(self.depth, int) else self.depth
+        if len(depths) != len(self.widths):
+            raise InputError(f"the small trunk has {len(self.widths)} widths but {len(depths)} depths: {depths}")
+        for width, depth in zip(self.widths, depths, strict=True):
+            for index in range(depth):
                 x = norm()(Conv(width, _reach(3, temporal=self.temporal), dtype=self.dtype)(x))
-                if index == self.depth - 1:
+                if index == depth - 1:
                     # Before the ReLU, where it is the same and the ReLU has an eighth to do.
                     x = max_pool(x, _reach(2, temporal=self.temporal))
                 x = nn.relu(x)
@@ -53,19 +58,22 @@ class SmallTrunk(nn.Module):
 
 
 class ResNet18(nn.Module):
-    """ResNet-18: R3D-18 where temporal, the same network on single frames where not.
+    """ResNet-18: R3D-18 or R(2+1)D-18 where temporal, the same network on single frames where not.
 
-    Source: Tran et al. 2018, "A closer look at spatiotemporal convolutions for action recognition" (R3D; R2D and
-    f-R2D on frames): a stem of stride 1 x 2 x 2 without max pool, stages two to four halve time and space.
+    Source: Tran et al. 2018, "A closer look at spatiotemporal convolutions for action recognition" (R3D, R(2+1)D; R2D
+    and f-R2D on frames): a stem of stride 1 x 2 x 2 without max pool, stages two to four halve time and space.
 
     Attributes:
       temporal: whether kernels and the strides of stages two to four reach over time.
+      factored: whether a kernel over space and time is one over space and, after a norm and a ReLU, one over time:
+        R(2+1)D. Where not temporal there is nothing to factor.
       widths: channels of the four stages.
       norm: "batch" or "group".
       dtype: of the computation; parameters and norm statistics stay float32.
     """
 
     temporal: bool
+    factored: bool = False
     widths: Sequence[int] = (64, 128, 256, 512)
     norm: str = "batch"
     dtype: Any = jnp.float32
@@ -75,12 +83,14 @@ class ResNet18(nn.Module):
         """Maps `(b t h w c)` to `(b t' h' w' d)`: space over 16, time over 8 where temporal, rounded up."""
         check_size(x, min_frames=1, min_size=1, what="the resnet18 trunk")
         norm = norm_layer(self.norm, train=train, dtype=self.dtype)
-        stem_kernel = (3 if self.temporal else 1, 7, 7)
-        x = nn.relu(norm()(Conv(self.widths[0], stem_kernel, (1, 2, 2), dtype=self.dtype)(x)))
+        conv: Callable[..., nn.Module] = functools.partial(Conv, dtype=self.dtype)
+        if self.factored and self.temporal:
+            conv = functools.partial(FactoredConv, norm=norm, dtype=self.dtype)
+        x = nn.relu(norm()(conv(self.widths[0], (3 if self.temporal else 1, 7, 7), (1, 2, 2))(x)))
         for stage, width in enumerate(self.widths):
             for block in range(2):
                 stride = 2 if stage > 0 and block == 0 else 1
-                x = BasicBlock(width, stride, temporal=self.temporal, norm=norm, dtype=self.dtype)(x)
+                x = BasicBlock(width, stride, temporal=self.temporal, conv=conv, norm=norm, dtype=self.dtype)(x)
         return x
 
 
@@ -93,6 +103,7 @@ class BasicBlock(nn.Module):
     features: int
     stride: int
     temporal: bool
+    conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
     dtype: Any = jnp.float32
 
@@ -101,12 +112,34 @@ class BasicBlock(nn.Module):
         """Maps `(b t h w c)` to `(b t' h' w' features)`."""
         kernel = _reach(3, temporal=self.temporal)
         strides = _reach(self.stride, temporal=self.temporal)
-        y = nn.relu(self.norm()(Conv(self.features, kernel, strides, dtype=self.dtype)(x)))
+        y = nn.relu(self.norm()(self.conv(self.features, kernel, strides)(x)))
         # The last norm starts at zero, so that every block starts as the identity (Goyal et al. 2017).
-        y = self.norm(scale_init=nn.initializers.zeros)(Conv(self.features, kernel, dtype=self.dtype)(y))
+        y = self.norm(scale_init=nn.initializers.zeros)(self.conv(self.features, kernel, (1, 1, 1))(y))
         if self.stride != 1 or x.shape[-1] != self.features:
             x = self.norm()(Conv(self.features, (1, 1, 1), strides, dtype=self.dtype)(x))
         return nn.relu(x + y)
+
+
+class FactoredConv(nn.Module):
+    """A convolution over space, a norm, a ReLU and a convolution over time, with the parameters of one over both.
+
+    Source: Tran et al. 2018, R(2+1)D, section 3.5. Its stem follows the same rule.
+    """
+
+    features: int
+    kernel_size: Triple
+    strides: Triple
+    norm: Callable[..., nn.Module]
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `(b t h w c)` to `(b t' h' w' features)`."""
+        time, *space = self.kernel_size
+        area, channels = math.prod(space), x.shape[-1]
+        between = time * area * channels * self.features // (area * channels + time * self.features)
+        x = Conv(between, (1, *space), (1, *self.strides[1:]), dtype=self.dtype)(x)
+        return Conv(self.features, (time, 1, 1), (self.strides[0], 1, 1), dtype=self.dtype)(nn.relu(self.norm()(x)))
 
 
 TRUNKS = {"small": SmallTrunk, "resnet18": ResNet18}
