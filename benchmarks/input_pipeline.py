@@ -13,19 +13,19 @@ import argparse
 import importlib.util
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+from about import commit, machine, versions
 
 NUM_VIDEOS, NUM_COPIES, NUM_FRAMES, HEIGHT, WIDTH, FPS = 4, 32, 300, 240, 320, 30
 CLIP, STRIDE, SIZE, BATCH = 16, 4, (112, 112), 16
+PACKAGES = ("grain", "array-record", "simplejpeg", "opencv-python-headless", "av", "torchcodec", "decord", "tensorflow")
 
 
 # --- what is measured: each yields the number of clips it has just given -----------------------------------------
@@ -266,7 +266,7 @@ def _one(name: str, root: str, seconds: float, cores: int) -> dict[str, float] |
 
 def _report(runs: dict[tuple[str, int], list[dict[str, float]]], args: argparse.Namespace) -> None:
     rows = []
-    about = {"machine": _machine(), "versions": _versions(), "commit": _commit()}
+    about = {"machine": machine(), "versions": versions(PACKAGES), "commit": commit()}
     for (name, cores), found in runs.items():
         rates = [one["clips_per_s"] for one in found]
         row = {
@@ -296,39 +296,6 @@ def _watch_memory(store: str, args: argparse.Namespace) -> None:
         if total >= (len(marks) + 1) * args.clips / 5:
             marks.append(f"{_memory_mb():.0f}")
     print(f"\nmemory of the process over {total:,} clips from the store, in MB: {', '.join(marks)}")
-
-
-def _machine() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(":")[1] for line in lines if line.startswith("model name")), "?")
-    return f"{os.cpu_count()} cores of {model.strip()}, Python {platform.python_version()}"
-
-
-def _versions() -> str:
-    names = (
-        "grain",
-        "array-record",
-        "simplejpeg",
-        "opencv-python-headless",
-        "av",
-        "torchcodec",
-        "decord",
-        "tensorflow",
-    )
-    found = []
-    for name in names:
-        try:
-            found.append(f"{name} {metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            continue
-    return ", ".join(found)
-
-
-def _commit() -> str:
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=Path(__file__).parent
-    )
-    return done.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

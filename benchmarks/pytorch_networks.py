@@ -1,0 +1,170 @@
+"""vjax's networks in PyTorch, layer by layer and under the same names, for `step_time.py` to compare with.
+
+Modules keep flax's names (`Conv_0`, `BatchNorm_0`), so that `load` copies parameters by their path.
+"""
+
+# pyright: basic, reportMissingImports=false
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+def create(name: str, num_classes: int, trunk: dict, clip_shape: tuple[int, ...]) -> nn.Module:
+    """Returns a network of `vjax.models.LADDER` with a trunk of `vjax.models.trunks.TRUNKS`."""
+    options = dict(trunk)
+    built = TRUNKS[options.pop("name")](
+        3 * clip_shape[0] if name == "early_fusion" else 3, temporal=name == "slow_fusion", **options
+    )
+    return Network(name, built, num_classes, clip_shape)
+
+
+def load(network: nn.Module, arrays: dict[str, "torch.Tensor"]) -> None:
+    """Copies arrays named by their path in flax (`trunk/Conv_0/kernel`) into the network."""
+    renamed = {}
+    for path, array in arrays.items():
+        *module, leaf = path.split("/")
+        if leaf == "kernel":
+            # Convolutions: (kt kh kw c f) to (f c kt kh kw); linear layers: (d k) to (k d).
+            array = array.permute(4, 3, 0, 1, 2) if array.ndim == 5 else array.T
+        name = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}.get(leaf, leaf)
+        renamed[".".join([*module, name])] = array
+    missing, unexpected = network.load_state_dict(renamed, strict=False)
+    lost = [name for name in missing if not name.endswith("num_batches_tracked")]
+    if lost or unexpected:
+        raise ValueError(f"the two networks differ: {lost} only in PyTorch, {unexpected} only in vjax")
+
+
+class Small(nn.Module):
+    """The small trunk: convolution, norm, ReLU, and a max pool after each stage."""
+
+    def __init__(self, channels: int, *, temporal: bool, widths=(16, 32, 64), depth=1):
+        super().__init__()
+        self.pool = (2 if temporal else 1, 2, 2)
+        self.depths = [depth] * len(widths) if isinstance(depth, int) else depth
+        self.out_channels = widths[-1]
+        layers = [width for width, depth in zip(widths, self.depths, strict=True) for _ in range(depth)]
+        for index, width in enumerate(layers):
+            self.add_module(f"Conv_{index}", _conv(channels, width, (3 if temporal else 1, 3, 3)))
+            self.add_module(f"BatchNorm_{index}", _norm(width))
+            channels = width
+
+    def forward(self, x):
+        """Maps `(b c t h w)` to `(b d t' h' w')`."""
+        index = 0
+        for depth in self.depths:
+            for _ in range(depth):
+                x = functional.relu(getattr(self, f"BatchNorm_{index}")(getattr(self, f"Conv_{index}")(x)))
+                index += 1
+            x = functional.max_pool3d(x, self.pool)
+        return x
+
+
+class ResNet18(nn.Module):
+    """R3D-18, R(2+1)D-18 where factored, or the 2D network where not temporal."""
+
+    def __init__(self, channels: int, *, temporal: bool, factored: bool = False, widths=(64, 128, 256, 512)):
+        super().__init__()
+        conv, self.conv_name = (Factored, "FactoredConv") if factored and temporal else (_conv, "Conv")
+        self.add_module(f"{self.conv_name}_0", conv(channels, widths[0], (3 if temporal else 1, 7, 7), (1, 2, 2)))
+        self.BatchNorm_0 = _norm(widths[0])
+        self.out_channels, channels = widths[-1], widths[0]
+        for index in range(8):
+            width, stride = widths[index // 2], 2 if index in (2, 4, 6) else 1
+            self.add_module(f"BasicBlock_{index}", Block(channels, width, stride, conv, temporal=temporal))
+            channels = width
+
+    def forward(self, x):
+        """Maps `(b c t h w)` to `(b d t' h' w')`."""
+        x = functional.relu(self.BatchNorm_0(getattr(self, f"{self.conv_name}_0")(x)))
+        for index in range(8):
+            x = getattr(self, f"BasicBlock_{index}")(x)
+        return x
+
+
+class Block(nn.Module):
+    """Two convolutions and a shortcut."""
+
+    def __init__(self, channels: int, features: int, stride: int, conv, *, temporal: bool):
+        super().__init__()
+        kernel, strides = (3 if temporal else 1, 3, 3), (stride if temporal else 1, stride, stride)
+        self.names = [f"FactoredConv_{i}" if conv is Factored else f"Conv_{i}" for i in range(2)]
+        self.add_module(self.names[0], conv(channels, features, kernel, strides))
+        self.add_module(self.names[1], conv(features, features, kernel))
+        self.BatchNorm_0, self.BatchNorm_1 = _norm(features), _norm(features)
+        self.shortcut = ""
+        if stride != 1 or channels != features:
+            self.shortcut = "Conv_0" if conv is Factored else "Conv_2"
+            self.add_module(self.shortcut, _conv(channels, features, (1, 1, 1), strides))
+            self.BatchNorm_2 = _norm(features)
+
+    def forward(self, x):
+        """Maps `(b c t h w)` to `(b d t' h' w')`."""
+        y = functional.relu(self.BatchNorm_0(getattr(self, self.names[0])(x)))
+        y = self.BatchNorm_1(getattr(self, self.names[1])(y))
+        if self.shortcut:
+            x = self.BatchNorm_2(getattr(self, self.shortcut)(x))
+        return functional.relu(x + y)
+
+
+class Factored(nn.Module):
+    """A convolution over space, a norm, a ReLU and a convolution over time."""
+
+    def __init__(self, channels: int, features: int, kernel: tuple[int, int, int], strides=(1, 1, 1)):
+        super().__init__()
+        time, area = kernel[0], math.prod(kernel[1:])
+        between = time * area * channels * features // (area * channels + time * features)
+        self.Conv_0 = _conv(channels, between, (1, *kernel[1:]), (1, *strides[1:]))
+        self.BatchNorm_0 = _norm(between)
+        self.Conv_1 = _conv(between, features, (time, 1, 1), (strides[0], 1, 1))
+
+    def forward(self, x):
+        """Maps `(b c t h w)` to `(b d t' h' w')`."""
+        return self.Conv_1(functional.relu(self.BatchNorm_0(self.Conv_0(x))))
+
+
+TRUNKS = {"small": Small, "resnet18": ResNet18}
+
+
+class Network(nn.Module):
+    """The five ways of fusing time; clips `(b c t h w)` to votes `(b v k)`."""
+
+    def __init__(self, name: str, trunk: nn.Module, num_classes: int, clip_shape: tuple[int, ...]):
+        super().__init__()
+        self.name, self.trunk = name, trunk
+        features: Any = trunk.out_channels
+        if name == "late_concat":
+            with torch.no_grad():
+                shape = trunk.eval()(torch.zeros(1, 3, *clip_shape[:3])).shape
+            trunk.train()
+            self.hidden, self.LayerNorm_0 = nn.Linear(shape[1:].numel(), 256), nn.LayerNorm(256, eps=1e-6)
+            features = 256
+        self.head = nn.ModuleDict({"logits": nn.Linear(features, num_classes)})
+
+    def forward(self, x):
+        """Maps clips to votes."""
+        if self.name == "early_fusion":
+            # Channels in flax's order: time first, then colour.
+            b, c, t, h, w = x.shape
+            x = x.permute(0, 2, 1, 3, 4).reshape(b, t * c, 1, h, w)
+        y = self.trunk(x)
+        if self.name == "single_frame":
+            y = y.mean((3, 4)).transpose(1, 2)
+        elif self.name == "late_concat":
+            flat = y.permute(0, 2, 3, 4, 1).flatten(1)
+            y = functional.relu(self.LayerNorm_0(self.hidden(flat)))[:, None]
+        else:
+            y = y.mean((2, 3, 4))[:, None]
+        return self.head["logits"](y)
+
+
+def _conv(channels: int, features: int, kernel: tuple[int, int, int], strides=(1, 1, 1)) -> nn.Module:
+    time, height, width = ((size - 1) // 2 for size in kernel)
+    return nn.Conv3d(channels, features, kernel, strides, (time, height, width), bias=False)
+
+
+def _norm(channels: int) -> nn.Module:
+    return nn.BatchNorm3d(channels, eps=1e-5, momentum=0.1)

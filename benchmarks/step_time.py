@@ -1,0 +1,289 @@
+"""Seconds of a training step and of inference: vjax, the same network in PyTorch, and vjax over XLA's own forms.
+
+    python benchmarks/step_time.py [--quick] [--case NAME ...] [--layers] [--rounds 5] [--out FILE.jsonl]
+
+Needs PyTorch: `pip install torch` (its CPU build, or the one for the GPU at hand). All sides start from the same
+weights and the same batch; their votes, and the losses of three training steps, are compared before anything is
+timed. Then the sides take turns, and medians and their ratios are reported. On a GPU both sides compute in
+bfloat16, PyTorch with torch.compile, AMP and channels_last_3d. Nothing here ran on a GPU so far.
+
+`--quick` takes the networks at the quickstart's size; `--layers` takes single layers, forward and both gradients.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from about import commit, machine, versions
+
+PACKAGES = ("jax", "jaxlib", "flax", "torch")
+SIDES = ("vjax", "pytorch", "xla")
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A network, its clips and its batch."""
+
+    network: str
+    trunk: dict[str, Any]
+    clip_shape: tuple[int, ...]
+    batch_size: int
+    num_classes: int = 10
+
+
+_SMALL, _QUICK = {"name": "small", "widths": (16, 32, 64)}, (8, 32, 32, 3)
+_RESNET18, _FULL = {"name": "resnet18"}, (16, 112, 112, 3)
+# C3D's eight convolutions (Tran et al. 2015) with norms; pools after each stage, all of 2 in time too.
+_C3D = {"name": "small", "widths": (64, 128, 256, 512), "depth": (1, 1, 2, 2)}
+
+QUICK = {
+    f"{name}, quickstart": Case(name, _SMALL, _QUICK, 16)
+    for name in ("single_frame", "late_pool", "late_concat", "early_fusion", "slow_fusion")
+}
+CASES = QUICK | {
+    "small 3D CNN": Case("slow_fusion", _SMALL | {"widths": (32, 64, 128)}, (16, 64, 64, 3), 4),
+    "single_frame, resnet18": Case("single_frame", _RESNET18, _FULL, 1),
+    "late_pool, resnet18": Case("late_pool", _RESNET18, _FULL, 1),
+    "late_concat, resnet18": Case("late_concat", _RESNET18, _FULL, 1),
+    "early_fusion, resnet18": Case("early_fusion", _RESNET18, _FULL, 4),
+    "C3D": Case("slow_fusion", _C3D, _FULL, 1),
+    "R3D-18": Case("slow_fusion", _RESNET18, _FULL, 1),
+    "R(2+1)D-18": Case("slow_fusion", _RESNET18 | {"factored": True}, _FULL, 1),
+}
+
+# (clips, kernel, strides) of the networks above.
+LAYERS: dict[str, list[tuple[Any, Any, Any]]] = {
+    "slow_fusion, quickstart": [
+        ((16, 8, 32, 32, 3), (3, 3, 3, 3, 16), (1, 1, 1)),
+        ((16, 4, 16, 16, 16), (3, 3, 3, 16, 32), (1, 1, 1)),
+        ((16, 2, 8, 8, 32), (3, 3, 3, 32, 64), (1, 1, 1)),
+    ],
+    "single_frame, quickstart": [
+        ((128, 1, 32, 32, 3), (1, 3, 3, 3, 16), (1, 1, 1)),
+        ((128, 1, 16, 16, 16), (1, 3, 3, 16, 32), (1, 1, 1)),
+        ((128, 1, 8, 8, 32), (1, 3, 3, 32, 64), (1, 1, 1)),
+    ],
+    "small 3D CNN": [
+        ((4, 16, 64, 64, 3), (3, 3, 3, 3, 32), (1, 1, 1)),
+        ((4, 8, 32, 32, 32), (3, 3, 3, 32, 64), (1, 1, 1)),
+        ((4, 4, 16, 16, 64), (3, 3, 3, 64, 128), (1, 1, 1)),
+    ],
+    "C3D": [
+        ((1, 16, 112, 112, 3), (3, 3, 3, 3, 64), (1, 1, 1)),
+        ((1, 8, 56, 56, 64), (3, 3, 3, 64, 128), (1, 1, 1)),
+        ((1, 4, 28, 28, 128), (3, 3, 3, 128, 256), (1, 1, 1)),
+        ((1, 4, 28, 28, 256), (3, 3, 3, 256, 256), (1, 1, 1)),
+        ((1, 2, 14, 14, 256), (3, 3, 3, 256, 512), (1, 1, 1)),
+        ((1, 2, 14, 14, 512), (3, 3, 3, 512, 512), (1, 1, 1)),
+    ],
+    "R3D-18": [
+        ((1, 16, 112, 112, 3), (3, 7, 7, 3, 64), (1, 2, 2)),
+        ((1, 16, 56, 56, 64), (3, 3, 3, 64, 64), (1, 1, 1)),
+        ((1, 16, 56, 56, 64), (3, 3, 3, 64, 128), (2, 2, 2)),
+        ((1, 16, 56, 56, 64), (1, 1, 1, 64, 128), (2, 2, 2)),
+        ((1, 8, 28, 28, 128), (3, 3, 3, 128, 128), (1, 1, 1)),
+        ((1, 8, 28, 28, 128), (3, 3, 3, 128, 256), (2, 2, 2)),
+        ((1, 4, 14, 14, 256), (3, 3, 3, 256, 256), (1, 1, 1)),
+        ((1, 4, 14, 14, 256), (3, 3, 3, 256, 512), (2, 2, 2)),
+        ((1, 2, 7, 7, 512), (3, 3, 3, 512, 512), (1, 1, 1)),
+    ],
+    "R(2+1)D-18": [
+        ((1, 16, 112, 112, 3), (1, 7, 7, 3, 83), (1, 2, 2)),
+        ((1, 16, 56, 56, 83), (3, 1, 1, 83, 64), (1, 1, 1)),
+        ((1, 16, 56, 56, 64), (1, 3, 3, 64, 144), (1, 1, 1)),
+        ((1, 16, 56, 56, 144), (3, 1, 1, 144, 64), (1, 1, 1)),
+        ((1, 16, 56, 56, 64), (1, 3, 3, 64, 230), (1, 2, 2)),
+        ((1, 16, 28, 28, 230), (3, 1, 1, 230, 128), (2, 1, 1)),
+        ((1, 8, 28, 28, 128), (1, 3, 3, 128, 288), (1, 1, 1)),
+        ((1, 8, 28, 28, 288), (3, 1, 1, 288, 128), (1, 1, 1)),
+        ((1, 2, 7, 7, 512), (1, 3, 3, 512, 1152), (1, 1, 1)),
+        ((1, 2, 7, 7, 1152), (3, 1, 1, 1152, 512), (1, 1, 1)),
+    ],
+    "single_frame, resnet18": [
+        ((16, 1, 112, 112, 3), (1, 7, 7, 3, 64), (1, 2, 2)),
+        ((16, 1, 56, 56, 64), (1, 3, 3, 64, 64), (1, 1, 1)),
+        ((16, 1, 28, 28, 128), (1, 3, 3, 128, 128), (1, 1, 1)),
+        ((16, 1, 14, 14, 256), (1, 3, 3, 256, 512), (1, 2, 2)),
+        ((16, 1, 7, 7, 512), (1, 3, 3, 512, 512), (1, 1, 1)),
+    ],
+    "early_fusion, resnet18": [
+        ((4, 1, 112, 112, 48), (1, 7, 7, 48, 64), (1, 2, 2)),
+        ((4, 1, 56, 56, 64), (1, 3, 3, 64, 64), (1, 1, 1)),
+        ((4, 1, 7, 7, 512), (1, 3, 3, 512, 512), (1, 1, 1)),
+    ],
+}
+PARTS = ("forward", "input gradient", "kernel gradient")
+
+
+class Worker:
+    """A side's process."""
+
+    def __init__(self, side: str, *, half: bool):
+        self.side = side
+        command = [sys.executable, str(Path(__file__).with_name("step_worker.py")), side]
+        command += ["--threads", str(len(os.sched_getaffinity(0))), *(["--half"] if half else [])]
+        environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # both sides share a GPU's memory
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+
+    def ask(self, action: str, **kwargs: Any) -> Any:
+        """Returns what the process answers."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(json.dumps({"do": action} | kwargs), file=self._process.stdin, flush=True)
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.side} stopped at {action!r}; its last words stand above")
+        return json.loads(line)
+
+    def close(self) -> None:
+        """Ends the process."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def measure_case(name: str, sides: tuple[str, ...], *, rounds: int, half: bool, size: int) -> dict[str, Any]:
+    """Returns everything measured of a network."""
+    case = dataclasses.asdict(CASES[name])
+    workers = {side: Worker(side, half=half) for side in sides}
+    with tempfile.TemporaryDirectory() as folder:
+        weights = f"{folder}/weights.npz"
+        found = {side: worker.ask("load", case=case, weights=weights) for side, worker in workers.items()}
+    first = {side: worker.ask("first") for side, worker in workers.items()}
+    for side in sides[1:]:
+        _check_same(first[sides[0]], first[side], what=f"{name}: {sides[0]} and {side}", half=half)
+    row: dict[str, Any] = {"case": name} | case
+    memory = {side: [worker.ask("memory", reset=True)] for side, worker in workers.items()}
+    seconds: dict[tuple[str, str], list[float]] = {}
+    for _ in range(rounds):
+        for what in ("train", "infer"):
+            for side, worker in workers.items():
+                # XLA's own forms are slow, and their ratio is large: one turn in all.
+                if side != "xla" or (side, what) not in seconds:
+                    seconds.setdefault((side, what), []).extend(worker.ask(what, seconds=0.6))
+    peak = max(statistics.median(w.ask("peak", size=size) for _ in range(3)) for s, w in workers.items() if s != "xla")
+    for side, worker in workers.items():
+        memory[side].append(worker.ask("memory"))
+        worker.close()
+    adds = found["vjax"]["multiply_adds"] * case["batch_size"]
+    for side in sides:
+        step, infer = (statistics.median(seconds[side, what]) for what in ("train", "infer"))
+        row[side] = {
+            "step_ms": step * 1e3,
+            "infer_ms": infer * 1e3,
+            "infer_clips_per_s": case["batch_size"] / infer,
+            "peak_share_step": 6 * adds / step / peak,
+            "peak_share_infer": 2 * adds / infer / peak,
+            "memory_mb": memory[side][1],
+            "memory_with_compilation_mb": max(memory[side]),
+        } | {key: value for key, value in found[side].items() if key != "multiply_adds"}
+    row["multiply_adds"], row["matmul_gflops"] = found["vjax"]["multiply_adds"], peak / 1e9
+    return row
+
+
+def _check_same(one: dict[str, Any], other: dict[str, Any], *, what: str, half: bool) -> None:
+    """Raises where the sides do not compute the same: the votes, and what three steps make of the loss."""
+    for key, tolerance in (("votes", 0.1 if half else 1e-4), ("losses", 0.1 if half else 1e-3)):
+        a, b = np.asarray(one[key]), np.asarray(other[key])
+        error = np.abs(a - b).max() / np.abs(a).max()
+        if not error < tolerance:
+            raise SystemExit(f"{what} do not compute the same {key}: relative error {error:.2g}\n{a}\n{b}")
+
+
+def measure_layers(name: str, sides: tuple[str, ...], *, rounds: int, half: bool) -> list[dict[str, Any]]:
+    """Returns the seconds of every layer of a network."""
+    workers, rows = {side: Worker(side, half=half) for side in sides}, []
+    for x, kernel, strides in LAYERS[name]:
+        row: dict[str, Any] = {"case": name, "x": x, "kernel": kernel, "strides": strides}
+        for worker in workers.values():
+            worker.ask("layer_load", x=x, kernel=kernel, strides=strides)
+        for which, part in enumerate(PARTS):
+            found = {side: [] for side in sides}
+            for _ in range(rounds):
+                for side, worker in workers.items():
+                    found[side].append(worker.ask("layer", which=which, seconds=0.15))
+            row[part] = {side: statistics.median(times) * 1e3 for side, times in found.items()}
+        rows.append(row)
+    for worker in workers.values():
+        worker.close()
+    return rows
+
+
+CASE_HEAD = (
+    "| network | step ms | PyTorch / vjax | XLA / vjax | inference clips/s | PyTorch / vjax | XLA / vjax "
+    "| share of peak, step | memory MB | of PyTorch's | compile s |\n" + "| --- |" + " ---: |" * 10
+)
+
+
+def case_line(row: dict[str, Any]) -> str:
+    """Returns a network's line of the table."""
+    vjax, pytorch = row["vjax"], row["pytorch"]
+
+    def ratio(key: str, side: str) -> str:
+        return f"{row[side][key] / vjax[key]:.2f}" if side in row else "-"
+
+    return (
+        f"| {row['case']} | {vjax['step_ms']:.1f} | {ratio('step_ms', 'pytorch')} | {ratio('step_ms', 'xla')} "
+        f"| {vjax['infer_clips_per_s']:.1f} | {ratio('infer_ms', 'pytorch')} | {ratio('infer_ms', 'xla')} "
+        f"| {vjax['peak_share_step']:.0%} | {vjax['memory_mb']:.0f} | {vjax['memory_mb'] / pytorch['memory_mb']:.2f} "
+        f"| {vjax['compile_s']:.1f} |"
+    )
+
+
+LAYER_HEAD = "| network | clips | kernel | stride | " + " | ".join(PARTS) + " |\n" + "| --- |" * 4 + " ---: |" * 3
+
+
+def layer_line(row: dict[str, Any]) -> str:
+    """Returns a layer's line of the table: milliseconds of vjax, and PyTorch's and XLA's times by them."""
+    cells = []
+    for part in PARTS:
+        times = row[part]
+        others = ", ".join(f"{times[side] / times['vjax']:.2f}" for side in times if side != "vjax")
+        cells.append(f"{times['vjax']:.2f} ({others})")
+    shapes = (" ".join(map(str, row[key])) for key in ("x", "kernel", "strides"))
+    return f"| {row['case']} | {' | '.join(shapes)} | {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Runs the measurements and prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="the quickstart's networks alone, in two minutes")
+    parser.add_argument("--case", action="append", choices=CASES, help="a network, more than once for more")
+    parser.add_argument("--layers", action="store_true", help="single layers in place of networks")
+    parser.add_argument("--no-xla", action="store_true", help="without XLA's own forms, which take the longest")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", help="file that takes the measurements as JSON lines")
+    args = parser.parse_args()
+    on_gpu = shutil.which("nvidia-smi") is not None
+    # On a GPU vjax is XLA's own form.
+    sides = SIDES[:2] if args.no_xla or on_gpu else SIDES
+    names = args.case or list(QUICK if args.quick else CASES)
+    print(f"{machine()}; {versions(PACKAGES)}; commit {commit()}\n")
+    print(LAYER_HEAD if args.layers else CASE_HEAD, flush=True)
+    for name in names:
+        if args.layers:
+            rows = measure_layers(name, sides, rounds=args.rounds, half=on_gpu) if name in LAYERS else []
+        else:
+            size = 8192 if on_gpu else 3072
+            rows = [measure_case(name, sides, rounds=args.rounds, half=on_gpu, size=size)]
+        for row in rows:
+            print(layer_line(row) if args.layers else case_line(row), flush=True)
+            if args.out:
+                about = {"machine": machine(), "versions": versions(PACKAGES), "commit": commit()}
+                with Path(args.out).open("a") as stream:
+                    stream.write(json.dumps(row | about) + "\n")
+
+
+if __name__ == "__main__":
+    main()

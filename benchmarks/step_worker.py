@@ -1,0 +1,350 @@
+"""One side of `step_time.py`: a process that holds a network and takes its steps when told to.
+
+    python benchmarks/step_worker.py vjax|xla|pytorch --threads N [--half]
+
+Reads one JSON object a line from standard input, `{"do": METHOD OF Session, ...}`, and answers with one. "xla" is vjax
+with the forms of convolution and max pool that XLA has by itself. Each side is a process, so each keeps its own
+threads and memory; only one computes at a time.
+"""
+
+import argparse
+import dataclasses
+import functools
+import json
+import math
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 1e-4
+MEAN, STD = 0.45, 0.225
+
+
+class Jax:
+    """vjax, or vjax over XLA's own convolution."""
+
+    def __init__(self, *, native: bool, half: bool):
+        import flax.linen as nn
+        import jax
+
+        from vjax.models import conv, conv_forms, trunks
+
+        self.dtype = "bfloat16" if half else "float32"
+        self.jax = jax
+        if native:
+
+            def by_xla(x_shape: Any, kernel_shape: Any, strides: Any) -> Any:
+                convolve = functools.partial(conv_forms.native, strides=strides)
+
+                def input_gradient(grad: Any, kernel: Any) -> Any:
+                    x = jax.ShapeDtypeStruct(x_shape, grad.dtype)
+                    return jax.linear_transpose(lambda x: convolve(x, kernel), x)(grad)[0]
+
+                def kernel_gradient(x: Any, grad: Any) -> Any:
+                    kernel = jax.ShapeDtypeStruct(kernel_shape, x.dtype)
+                    return jax.linear_transpose(lambda kernel: convolve(x, kernel), kernel)(grad)[0]
+
+                return conv.Forms(convolve, input_gradient, kernel_gradient)
+
+            def pool_by_xla(x: Any, window: Any) -> Any:
+                return nn.max_pool(x, window, window)
+
+            conv.on_cpu, trunks.max_pool = by_xla, pool_by_xla
+
+    def load(self, case: dict[str, Any], weights: str) -> dict[str, Any]:
+        """Makes and compiles the case's network; writes its weights where there are none yet."""
+        import flax.traverse_util
+
+        from vjax import mesh as meshes
+        from vjax import models
+        from vjax.evaluation.infer import Normalization
+        from vjax.models.cost import multiply_adds
+        from vjax.training import optim
+        from vjax.training import step as steps
+
+        jax, jnp = self.jax, self.jax.numpy
+        shape = tuple(case["clip_shape"])
+        network = models.create(case["network"], case["num_classes"], trunk=case["trunk"], dtype=self.dtype)
+        optimizer, _ = optim.create_optimizer(
+            {"name": "sgd", "learning_rate": LEARNING_RATE, "momentum": MOMENTUM, "weight_decay": WEIGHT_DECAY},
+            num_steps=1_000_000,
+        )
+        state = steps.init_state(network, optimizer, key=jax.random.key(0), clip_shape=shape)
+        flatten = functools.partial(flax.traverse_util.flatten_dict, sep="/")
+        unflatten = functools.partial(flax.traverse_util.unflatten_dict, sep="/")
+        if not Path(weights).exists():
+            varied: Any = _vary({**flatten(state.params), **flatten(state.batch_stats)})
+            np.savez(weights, **varied)
+        arrays = dict(np.load(weights))
+        state = dataclasses.replace(
+            state,
+            params=unflatten({name: jnp.asarray(arrays[name]) for name in flatten(state.params)}),
+            batch_stats=unflatten({name: jnp.asarray(arrays[name]) for name in flatten(state.batch_stats)}),
+        )
+        normalization = Normalization((MEAN,) * 3, (STD,) * 3)
+        function = functools.partial(
+            steps.train_step,
+            network=network,
+            optimizer=optimizer,
+            normalization=normalization,
+            label_smoothing=0.0,
+            key=jax.random.key(0),
+        )
+        batch = make_batch(case)
+        mesh = meshes.make_mesh(jax.devices()[:1])
+        compiled = steps.compile_step(function, state, batch, mesh)
+        self.batch = meshes.put_batch(batch, mesh)
+
+        def votes(variables: Any, clips: Any) -> Any:
+            from vjax.ops.frames import to_float
+
+            return network.apply(variables, to_float(clips, **normalization._asdict()), train=False)
+
+        started = time.perf_counter()
+        self.votes = jax.jit(votes).lower(state.variables, self.batch["clips"]).compile()
+        infer_compile_s = time.perf_counter() - started
+        self.state, self.run = jax.device_put(state, meshes.replicated(mesh)), compiled.run
+        return {
+            "compile_s": compiled.compile_s,
+            "infer_compile_s": infer_compile_s,
+            "multiply_adds": multiply_adds(network, shape),
+        }
+
+    def infer(self) -> Any:
+        """Returns the votes on the batch."""
+        return np.asarray(self.votes(self.state.variables, self.batch["clips"]), np.float32)
+
+    def train(self) -> float:
+        """Takes a step; returns its loss."""
+        self.state, sums = self.run(self.state, self.batch)
+        total, count = sums["loss"]
+        return float(total) / float(count)
+
+    def matmul(self, size: int) -> None:
+        """Multiplies two square matrices."""
+        self.jax.block_until_ready(_matmul(self.jax, size, self.dtype))
+
+    def layer(self, x: np.ndarray, kernel: np.ndarray, strides: Any) -> Any:
+        """Returns three functions: the layer, its input's gradient, its kernel's gradient."""
+        from vjax.models.conv import space_time_conv
+
+        jax = self.jax
+        arrays = [jax.numpy.asarray(array, self.dtype) for array in (x, kernel)]
+        apply = functools.partial(space_time_conv, strides=tuple(strides))
+        grad = jax.numpy.ones_like(jax.eval_shape(apply, *arrays))
+        functions = [
+            jax.jit(lambda x, kernel, grad: apply(x, kernel)),
+            jax.jit(lambda x, kernel, grad: jax.vjp(lambda x: apply(x, kernel), x)[1](grad)),
+            jax.jit(lambda x, kernel, grad: jax.vjp(lambda kernel: apply(x, kernel), kernel)[1](grad)),
+        ]
+        return [lambda function=function: jax.block_until_ready(function(*arrays, grad)) for function in functions]
+
+
+class PyTorch:
+    """The same networks in PyTorch: channels_last_3d, and on a GPU torch.compile and AMP in bfloat16."""
+
+    def __init__(self, *, threads: int, half: bool):
+        import torch  # pyright: ignore[reportMissingImports]
+
+        torch.set_num_threads(threads)
+        self.torch, self.half = torch, half
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.backends.cudnn.benchmark = True
+
+    def load(self, case: dict[str, Any], weights: str) -> dict[str, Any]:
+        """Makes the case's network."""
+        import pytorch_networks
+
+        torch = self.torch
+        network = pytorch_networks.create(
+            case["network"], case["num_classes"], case["trunk"], tuple(case["clip_shape"])
+        )
+        pytorch_networks.load(network, {name: torch.from_numpy(array) for name, array in np.load(weights).items()})
+        network = network.to(self.device, memory_format=torch.channels_last_3d)
+        matrices = [p for p in network.parameters() if p.ndim > 1]
+        vectors = [p for p in network.parameters() if p.ndim <= 1]
+        groups = [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": vectors, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.SGD(groups, lr=LEARNING_RATE, momentum=MOMENTUM)
+        batch = make_batch(case)
+        self.clips = torch.from_numpy(batch["clips"]).to(self.device)
+        self.label = torch.from_numpy(batch["label"]).long().to(self.device)
+        self.network, self.call = network, torch.compile(network) if self.device.type == "cuda" else network
+        return {}
+
+    def _votes(self) -> Any:
+        x = (self.clips.permute(0, 4, 1, 2, 3).float() / 255 - MEAN) / STD
+        with self.torch.autocast(self.device.type, self.torch.bfloat16, enabled=self.half):
+            return self.call(x).float()
+
+    def infer(self) -> Any:
+        """Returns the votes on the batch."""
+        self.network.eval()
+        with self.torch.inference_mode():
+            return self._votes().cpu().numpy()
+
+    def train(self) -> float:
+        """Takes a step; returns its loss."""
+        self.network.train()
+        votes = self._votes()
+        labels = self.label.repeat_interleave(votes.shape[1])
+        loss = self.torch.nn.functional.cross_entropy(votes.flatten(0, 1), labels)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return float(loss.detach())
+
+    def matmul(self, size: int) -> None:
+        """Multiplies two square matrices."""
+        dtype = self.torch.bfloat16 if self.half else self.torch.float32
+        matrix = self.torch.ones(size, size, dtype=dtype, device=self.device)
+        (matrix @ matrix)[0, 0].item()
+
+    def layer(self, x: np.ndarray, kernel: np.ndarray, strides: Any) -> Any:
+        """Returns three functions: the layer, its input's gradient, its kernel's gradient."""
+        torch, grads = self.torch, self.torch.nn.grad
+        dtype = torch.bfloat16 if self.half else torch.float32
+        place: Any = {"device": self.device, "dtype": dtype, "memory_format": torch.channels_last_3d}
+        clips: Any = torch.from_numpy(x).permute(0, 4, 1, 2, 3).to(**place)
+        weight = torch.from_numpy(kernel).permute(4, 3, 0, 1, 2).to(**place)
+        pads = tuple((size - 1) // 2 for size in kernel.shape[:3])
+        options = {"stride": tuple(strides), "padding": pads}
+        grad = torch.ones_like(torch.nn.functional.conv3d(clips, weight, **options))
+
+        def synchronized(function: Any) -> Any:
+            def run() -> None:
+                function()
+                if self.device.type == "cuda":
+                    torch.cuda.synchronize()
+
+            return run
+
+        return [
+            synchronized(lambda: torch.nn.functional.conv3d(clips, weight, **options)),
+            synchronized(lambda: grads.conv3d_input(clips.shape, weight, grad, **options)),
+            synchronized(lambda: grads.conv3d_weight(clips, weight.shape, grad, **options)),
+        ]
+
+
+def make_batch(case: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Returns random clips and labels, the same in every process."""
+    rng = np.random.default_rng(0)
+    clips = rng.integers(0, 256, (case["batch_size"], *case["clip_shape"]), dtype=np.uint8)
+    return {"clips": clips, "label": rng.integers(0, case["num_classes"], case["batch_size"]).astype(np.int32)}
+
+
+def _vary(arrays: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Returns weights whose norms do something: fresh ones hide what stands behind a scale of zero."""
+    rng, varied = np.random.default_rng(0), {}
+    for name, array in arrays.items():
+        leaf = name.rpartition("/")[2]
+        low, high = {"scale": (0.5, 1.0), "var": (0.5, 1.0), "bias": (-0.1, 0.1), "mean": (-0.1, 0.1)}.get(leaf, (0, 0))
+        varied[name] = np.asarray(array) if leaf == "kernel" else rng.uniform(low, high, array.shape).astype(np.float32)
+    return varied
+
+
+@functools.cache
+def _square(jax: Any, size: int, dtype: str) -> Any:
+    return jax.numpy.ones((size, size), dtype), jax.jit(lambda matrix: matrix @ matrix)
+
+
+def _matmul(jax: Any, size: int, dtype: str) -> Any:
+    matrix, product = _square(jax, size, dtype)
+    return product(matrix)
+
+
+def timed(function: Any, seconds: float) -> list[float]:
+    """Returns the seconds of each call, for about as long as given and twice at least."""
+    found: list[float] = []
+    while len(found) < 2 or sum(found) < seconds:
+        started = time.perf_counter()
+        function()
+        found.append(time.perf_counter() - started)
+    return found
+
+
+class Session:
+    """Answers what `step_time.py` asks."""
+
+    def __init__(self, side: Jax | PyTorch):
+        self.side = side
+        self.functions: Any = []
+        self.resident_mb = _status_mb("VmRSS")
+
+    def load(self, case: dict[str, Any], weights: str) -> dict[str, Any]:
+        """Makes the network."""
+        return self.side.load(case, weights)
+
+    def first(self) -> dict[str, Any]:
+        """Returns votes, and the losses of three steps, to be compared."""
+        return {"votes": self.side.infer().tolist(), "losses": [self.side.train() for _ in range(3)]}
+
+    def train(self, seconds: float) -> list[float]:
+        """Returns the seconds of steps."""
+        return timed(self.side.train, seconds)
+
+    def infer(self, seconds: float) -> list[float]:
+        """Returns the seconds of inference."""
+        return timed(self.side.infer, seconds)
+
+    def peak(self, size: int) -> float:
+        """Returns the operations a second of a product of two matrices of that size."""
+        self.side.matmul(size)
+        return 2 * size**3 / min(timed(lambda: self.side.matmul(size), 1.5))
+
+    def layer_load(self, x: list[int], kernel: list[int], strides: list[int]) -> None:
+        """Makes a layer."""
+        rng = np.random.default_rng(0)
+        clips = rng.standard_normal(x, np.float32)
+        weights = rng.standard_normal(kernel, np.float32) / math.sqrt(math.prod(kernel[:4]))
+        self.functions = self.side.layer(clips, weights, strides)
+        for function in self.functions:
+            function()
+
+    def layer(self, which: int, seconds: float) -> float:
+        """Returns the seconds of a layer's forward (0), input gradient (1) or kernel gradient (2)."""
+        return statistics.median(timed(self.functions[which], seconds))
+
+    def memory(self, reset: bool = False) -> float:
+        """Returns the most megabytes the process held since the last reset, beyond those before the network."""
+        found = _status_mb("VmHWM") - self.resident_mb
+        if reset:
+            Path("/proc/self/clear_refs").write_text("5")
+        return found
+
+
+def _status_mb(key: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(key)).split()[1]) / 1024
+
+
+def main() -> None:
+    """Answers until standard input ends."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("side", choices=("vjax", "xla", "pytorch"))
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--half", action="store_true", help="bfloat16")
+    args = parser.parse_args()
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print goes to standard error
+    if args.side == "pytorch":
+        side: Jax | PyTorch = PyTorch(threads=args.threads, half=args.half)
+    else:
+        from vjax.memory import keep_freed_memory
+
+        keep_freed_memory()  # as vjax's commands do
+        side = Jax(native=args.side == "xla", half=args.half)
+        side.jax.devices()
+    session = Session(side)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        action = asked.pop("do")
+        print(json.dumps(getattr(session, action)(**asked)), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
