@@ -7,7 +7,8 @@ weights and the same batch; their votes, and the losses of three training steps,
 timed. Then the sides take turns, and medians and their ratios are reported. On a GPU both sides compute in
 bfloat16, PyTorch with torch.compile, AMP and channels_last_3d. Nothing here ran on a GPU so far.
 
-`--quick` takes the networks at the quickstart's size; `--layers` takes single layers, forward and both gradients.
+`--quick` takes the networks at the quickstart's size, in two minutes; `--layers` takes single layers, forward and
+both gradients.
 """
 
 import argparse
@@ -171,8 +172,8 @@ def measure_case(name: str, sides: tuple[str, ...], *, rounds: int, half: bool, 
             for side, worker in workers.items():
                 # XLA's own forms are slow, and their ratio is large: one turn in all.
                 if side != "xla" or (side, what) not in seconds:
-                    seconds.setdefault((side, what), []).extend(worker.ask(what, seconds=0.6))
-    peak = max(statistics.median(w.ask("peak", size=size) for _ in range(3)) for s, w in workers.items() if s != "xla")
+                    seconds.setdefault((side, what), []).extend(worker.ask(what, seconds=0.5))
+    peak = max(worker.ask("peak", size=size) for worker in workers.values())
     for side, worker in workers.items():
         memory[side].append(worker.ask("memory"))
         worker.close()
@@ -241,7 +242,7 @@ def case_line(row: dict[str, Any]) -> str:
     )
 
 
-LAYER_HEAD = "| network | clips | kernel | stride | " + " | ".join(PARTS) + " |\n" + "| --- |" * 4 + " ---: |" * 3
+LAYER_HEAD = "| network | clips | kernel | stride | " + " | ".join(PARTS) + " |\n|" + " --- |" * 4 + " ---: |" * 3
 
 
 def layer_line(row: dict[str, Any]) -> str:
@@ -258,25 +259,26 @@ def layer_line(row: dict[str, Any]) -> str:
 def main() -> None:
     """Runs the measurements and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="the quickstart's networks alone, in two minutes")
+    parser.add_argument("--quick", action="store_true", help="the quickstart's networks alone, without XLA's own forms")
     parser.add_argument("--case", action="append", choices=CASES, help="a network, more than once for more")
     parser.add_argument("--layers", action="store_true", help="single layers in place of networks")
     parser.add_argument("--no-xla", action="store_true", help="without XLA's own forms, which take the longest")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, help="turns of each side (default: 5, quick 3)")
     parser.add_argument("--out", help="file that takes the measurements as JSON lines")
     args = parser.parse_args()
     on_gpu = shutil.which("nvidia-smi") is not None
     # On a GPU vjax is XLA's own form.
-    sides = SIDES[:2] if args.no_xla or on_gpu else SIDES
+    sides = SIDES[:2] if args.no_xla or args.quick or on_gpu else SIDES
+    rounds = args.rounds or (3 if args.quick else 5)
     names = args.case or list(QUICK if args.quick else CASES)
     print(f"{machine()}; {versions(PACKAGES)}; commit {commit()}\n")
     print(LAYER_HEAD if args.layers else CASE_HEAD, flush=True)
     for name in names:
         if args.layers:
-            rows = measure_layers(name, sides, rounds=args.rounds, half=on_gpu) if name in LAYERS else []
+            rows = measure_layers(name, sides, rounds=rounds, half=on_gpu) if name in LAYERS else []
         else:
             size = 8192 if on_gpu else 3072
-            rows = [measure_case(name, sides, rounds=args.rounds, half=on_gpu, size=size)]
+            rows = [measure_case(name, sides, rounds=rounds, half=on_gpu, size=size)]
         for row in rows:
             print(layer_line(row) if args.layers else case_line(row), flush=True)
             if args.out:

@@ -97,7 +97,7 @@ class Jax:
         )
         batch = make_batch(case)
         mesh = meshes.make_mesh(jax.devices()[:1])
-        compiled = steps.compile_step(function, state, batch, mesh)
+        compiled: Any = steps.compile_step(function, state, batch, mesh)
         self.batch = meshes.put_batch(batch, mesh)
 
         def votes(variables: Any, clips: Any) -> Any:
@@ -109,7 +109,9 @@ class Jax:
         self.votes = jax.jit(votes).lower(state.variables, self.batch["clips"]).compile()
         infer_compile_s = time.perf_counter() - started
         self.state, self.run = jax.device_put(state, meshes.replicated(mesh)), compiled.run
+        plan = compiled.run.memory_analysis()
         return {
+            "planned_mb": (plan.argument_size_in_bytes + plan.temp_size_in_bytes) / 2**20,
             "compile_s": compiled.compile_s,
             "infer_compile_s": infer_compile_s,
             "multiply_adds": multiply_adds(network, shape),
@@ -161,7 +163,7 @@ class PyTorch:
         import pytorch_networks
 
         torch = self.torch
-        network = pytorch_networks.create(
+        network: Any = pytorch_networks.create(
             case["network"], case["num_classes"], case["trunk"], tuple(case["clip_shape"])
         )
         pytorch_networks.load(network, {name: torch.from_numpy(array) for name, array in np.load(weights).items()})
@@ -294,7 +296,7 @@ class Session:
     def peak(self, size: int) -> float:
         """Returns the operations a second of a product of two matrices of that size."""
         self.side.matmul(size)
-        return 2 * size**3 / min(timed(lambda: self.side.matmul(size), 1.5))
+        return 2 * size**3 / min(timed(lambda: self.side.matmul(size), 0.5))
 
     def layer_load(self, x: list[int], kernel: list[int], strides: list[int]) -> None:
         """Makes a layer."""
