@@ -1,6 +1,6 @@
 """Seconds of a training step and of inference: vjax, the same network in PyTorch, and vjax over XLA's own forms.
 
-    python benchmarks/step_time.py [--quick] [--case NAME ...] [--layers] [--rounds 5] [--out FILE.jsonl]
+    python benchmarks/step_time.py [--quick] [--case NAME ...] [--layers] [--rounds 9] [--out FILE.jsonl]
 
 Needs PyTorch: `pip install torch` (its CPU build, or the one for the GPU at hand). All sides start from the same
 weights and the same batch; their votes, and the losses of three training steps, are compared before anything is
@@ -172,7 +172,7 @@ def measure_case(name: str, sides: tuple[str, ...], *, rounds: int, half: bool, 
             for side, worker in workers.items():
                 # XLA's own forms are slow, and their ratio is large: one turn in all.
                 if side != "xla" or (side, what) not in seconds:
-                    seconds.setdefault((side, what), []).extend(worker.ask(what, seconds=0.5))
+                    seconds.setdefault((side, what), []).extend(worker.ask(what, seconds=0.3))
     peak = max(worker.ask("peak", size=size) for worker in workers.values())
     for side, worker in workers.items():
         memory[side].append(worker.ask("memory"))
@@ -263,13 +263,13 @@ def main() -> None:
     parser.add_argument("--case", action="append", choices=CASES, help="a network, more than once for more")
     parser.add_argument("--layers", action="store_true", help="single layers in place of networks")
     parser.add_argument("--no-xla", action="store_true", help="without XLA's own forms, which take the longest")
-    parser.add_argument("--rounds", type=int, help="turns of each side (default: 5, quick 3)")
+    parser.add_argument("--rounds", type=int, help="turns of each side (default: 9, quick 5)")
     parser.add_argument("--out", help="file that takes the measurements as JSON lines")
     args = parser.parse_args()
     on_gpu = shutil.which("nvidia-smi") is not None
     # On a GPU vjax is XLA's own form.
     sides = SIDES[:2] if args.no_xla or args.quick or on_gpu else SIDES
-    rounds = args.rounds or (3 if args.quick else 5)
+    rounds = args.rounds or (5 if args.quick else 9)
     names = args.case or list(QUICK if args.quick else CASES)
     print(f"{machine()}; {versions(PACKAGES)}; commit {commit()}\n")
     print(LAYER_HEAD if args.layers else CASE_HEAD, flush=True)

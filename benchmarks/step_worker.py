@@ -260,9 +260,9 @@ def _matmul(jax: Any, size: int, dtype: str) -> Any:
 
 
 def timed(function: Any, seconds: float) -> list[float]:
-    """Returns the seconds of each call, for about as long as given and twice at least."""
+    """Returns the seconds of each call, for about as long as given."""
     found: list[float] = []
-    while len(found) < 2 or sum(found) < seconds:
+    while not found or sum(found) < seconds:
         started = time.perf_counter()
         function()
         found.append(time.perf_counter() - started)

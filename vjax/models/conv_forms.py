@@ -4,7 +4,9 @@ Clips are `(b t h w c)`, kernels `(kt kh kw c f)`, strides `(st sh sw)`; each ax
 before and k // 2 after. Which form suits which layer is decided in conv.py.
 """
 
+import functools
 import itertools
+import operator
 from collections.abc import Callable
 
 import jax
@@ -41,7 +43,9 @@ def products_of_rows(x: jax.Array, kernel: jax.Array, *, strides: Triple) -> jax
 
     def products(frames: jax.Array, taps: jax.Array) -> jax.Array:
         rows = [_meets(frames, 2, tap, num_rows, strides[1]) for tap in range(height)]
-        return sum(row @ tap.reshape(-1, features) for row, tap in zip(rows, taps, strict=True))
+        return functools.reduce(
+            operator.add, [row @ tap.reshape(-1, features) for row, tap in zip(rows, taps, strict=True)]
+        )
 
     return _sum_over_time(_side_by_side(padded, 3, width, num_columns, strides[2]), kernel, strides[0], products)
 
@@ -122,7 +126,7 @@ def _sum_over_time(
     """The sum over temporal taps of what `convolve` makes of the frames that a tap meets, and of its `(kh kw c f)`."""
     num_taps, num_frames = len(kernel), x.shape[1]
     before, num_out = pad_sizes(num_taps)[0], (num_frames - 1) // stride + 1
-    total = None
+    parts = []
     for tap in range(num_taps):
         # Padding is never computed: output o meets input o * stride + tap - before, where there is one.
         first = max(0, -((tap - before) // stride))
@@ -130,9 +134,8 @@ def _sum_over_time(
         if first <= last:
             frames = _meets(x, 1, first * stride + tap - before, last - first + 1, stride)
             part = convolve(frames, kernel[tap])
-            part = jnp.pad(part, ((0, 0), (first, num_out - 1 - last), (0, 0), (0, 0), (0, 0)))
-            total = part if total is None else total + part
-    return total
+            parts.append(jnp.pad(part, ((0, 0), (first, num_out - 1 - last), (0, 0), (0, 0), (0, 0))))
+    return functools.reduce(operator.add, parts)
 
 
 def _conv_2d(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> jax.Array:

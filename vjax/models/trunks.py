@@ -6,7 +6,6 @@ description can be compared.
 """
 
 import functools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -135,10 +134,10 @@ class FactoredConv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `(b t h w c)` to `(b t' h' w' features)`."""
-        time, *space = self.kernel_size
-        area, channels = math.prod(space), x.shape[-1]
+        time, height, width = self.kernel_size
+        area, channels = height * width, x.shape[-1]
         between = time * area * channels * self.features // (area * channels + time * self.features)
-        x = Conv(between, (1, *space), (1, *self.strides[1:]), dtype=self.dtype)(x)
+        x = Conv(between, (1, height, width), (1, *self.strides[1:]), dtype=self.dtype)(x)
         return Conv(self.features, (time, 1, 1), (self.strides[0], 1, 1), dtype=self.dtype)(nn.relu(self.norm()(x)))
 
 
