@@ -37,6 +37,12 @@ def get_config() -> ConfigDict:
             evaluate_every=5000,
             checkpoint_every=500,
             num_workers=0,
+            data_timeout_s=600.0,
+            sharding="data",
+            accumulate=1,
+            ema_decay=0.0,
+            skip_bad=False,
+            profile=dict(start=0, num_steps=0),
         )
     )
 

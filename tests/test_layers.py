@@ -13,7 +13,7 @@ PACKAGE = Path(vjax.__file__).parent
 FLOORS = [
     {"errors"},
     {"spec"},
-    {"config", "ops", "mesh", "tables", "memory", "progress"},
+    {"config", "ops", "mesh", "tables", "memory", "processes", "progress"},
     {"models", "data"},
     {"evaluation"},
     {"training"},

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import tensorflow_datasets as tfds
 
 from vjax import run
@@ -31,13 +32,16 @@ from vjax.evaluation.predict import Prediction, predict, rank
 from vjax.memory import keep_freed_memory
 from vjax.ops import filters
 from vjax.ops.sampling import ClipTiming
+from vjax.processes import join_processes, stop_signal
 from vjax.progress import Progress
 from vjax.settings import Settings
 from vjax.tables import format_table
+from vjax.training.loop import Interrupted
 
 SOURCE_PREFIX = "--source."
 _METRICS = ("clip@1", "video@1", "video@5", "loss", "num_videos", "bad_videos")
 _TOP = 5  # classes shown of a ranking
+EXIT_REQUEUE = 75  # EX_TEMPFAIL of sysexits.h: try again
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,6 +62,10 @@ def train_main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("train.py", description="Trains and evaluates a video network.")
     _add_config(parser)
     parser.add_argument("--workdir", help="where the run is kept (default: runs/NAME OF THE CONFIG)")
+    group = parser.add_argument_group("several processes", "Under Slurm, Open MPI and on TPU pods none is needed.")
+    group.add_argument("--coordinator", metavar="HOST:PORT", help="address of process 0")
+    group.add_argument("--num_processes", type=int, help="of the run")
+    group.add_argument("--process_id", type=int, help="of this process, from 0")
     parser.set_defaults(command=_train)
     return _run(parser, argv)
 
@@ -77,6 +85,9 @@ def _run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except Interrupted as stopped:
+        print(stopped, file=sys.stderr)
+        return EXIT_REQUEUE
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from the newest checkpoint", file=sys.stderr)
         return 130
@@ -93,9 +104,13 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
 
 def _train(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     config = load_config(args.config, overrides)
+    join_processes(coordinator=args.coordinator, num_processes=args.num_processes, process_id=args.process_id)
     workdir = Path(args.workdir or Path("runs") / Path(args.config.partition(":")[0]).stem)
     was_finished = run.finished_result(workdir) is not None
-    result = run.train(config, workdir)
+    with stop_signal() as should_stop:
+        result = run.train(config, workdir, should_stop=should_stop)
+    if jax.process_index() > 0:
+        return
     if was_finished:
         print(f"{workdir} holds a finished run; choose another --workdir to train again", file=sys.stderr)
     _print_metrics(result)

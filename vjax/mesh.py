@@ -1,11 +1,15 @@
-"""Devices: one mesh over all of them, batches split along it, results back on the host."""
+"""Devices: one mesh over all of them, batches and states laid out on it, results back on the host."""
 
-from collections.abc import Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+T = TypeVar("T")
 
 
 def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
@@ -25,10 +29,87 @@ def split(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
+class Layout(NamedTuple):
+    """How a train state lies on the devices, and what a step does about it.
+
+    Attributes:
+      shardings: of a tree of arrays or shapes: a tree of `NamedSharding`.
+      gather: parameters as a step computes with them: whole on every device.
+      scatter: gradients as the optimizer takes them: laid out as the parameters are kept.
+    """
+
+    shardings: Callable[[Any], Any]
+    gather: Callable[[Any], Any]
+    scatter: Callable[[Any], Any]
+
+
+_SMALLEST_SPLIT = 1024  # numbers in an array; smaller ones are kept whole
+
+
+def data_parallel(mesh: Mesh) -> Layout:
+    """Returns the layout that keeps the whole state on every device."""
+    whole = replicated(mesh)
+    return Layout(lambda tree: jax.tree.map(lambda _: whole, tree), _as_it_is, _as_it_is)
+
+
+def fully_sharded(mesh: Mesh) -> Layout:
+    """Returns the layout (FSDP) that keeps a part of every large array on each device.
+
+    An array is cut along its largest axis that the devices divide; parameters are gathered when a step begins, and
+    gradients and optimizer state are never whole.
+
+    Source: Rajbhandari et al. 2020, "ZeRO: memory optimizations toward training trillion parameter models". Deviation:
+    a step holds the parameters it has gathered to its end.
+    """
+
+    def sharding(leaf: Any) -> NamedSharding:
+        axes = [axis for axis, size in enumerate(leaf.shape) if size % mesh.size == 0]
+        if not axes or math.prod(leaf.shape) < _SMALLEST_SPLIT:
+            return replicated(mesh)
+        largest = max(axes, key=lambda axis: leaf.shape[axis])
+        return NamedSharding(mesh, PartitionSpec(*[None] * largest, "data"))
+
+    def shardings(tree: Any) -> Any:
+        return jax.tree.map(sharding, tree)
+
+    def gather(params: Any) -> Any:
+        return jax.lax.with_sharding_constraint(params, replicated(mesh))
+
+    def scatter(gradient: Any) -> Any:
+        return jax.lax.with_sharding_constraint(gradient, shardings(gradient))
+
+    return Layout(shardings, gather, scatter)
+
+
+def _as_it_is(tree: Any) -> Any:
+    return tree
+
+
+LAYOUTS: dict[str, Callable[[Mesh], Layout]] = {"data": data_parallel, "fsdp": fully_sharded}
+
+
+def device_bytes(tree: Any) -> int:
+    """Returns the bytes that one device keeps of a tree of arrays."""
+    return sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(tree))
+
+
 def put_batch(batch: Any, mesh: Mesh) -> Any:
     """Returns this process's rows of a batch, a tree of arrays, as its part of global arrays."""
     sharding = split(mesh)
     return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(sharding, np.asarray(rows)), batch)
+
+
+def first_process_first(make: Callable[[], T], *, what: str) -> T:
+    """Returns what `make()` gives in every process; the first one has it before the others begin.
+
+    What it writes (a made data set, a work directory's files) is then there for them to read.
+    """
+    if jax.process_count() == 1:
+        return make()
+    first = jax.process_index() == 0
+    made = make() if first else None
+    multihost_utils.sync_global_devices(what)
+    return made if first else make()  # pyright: ignore[reportReturnType]
 
 
 def gather(batch: Any, mesh: Mesh) -> Any:

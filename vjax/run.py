@@ -6,6 +6,7 @@ A work directory holds `config.json` (resolved), `classes.json`, `preprocessing.
 
 import dataclasses
 import functools
+import itertools
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,18 +19,24 @@ from jax.sharding import Mesh
 from vjax import mesh as meshes
 from vjax import spec, workdirs
 from vjax.data import pipeline
+from vjax.data.encode import write_frames
 from vjax.data.sources import open_source
 from vjax.data.transforms import TestView
 from vjax.data.video import Source
 from vjax.errors import InputError
 from vjax.evaluation.evaluate import Evaluation, evaluate
 from vjax.evaluation.infer import ClipAnswers, Normalization, infer
+from vjax.mesh import LAYOUTS, Layout
+from vjax.ops.frames import tile_clips
 from vjax.settings import Settings
-from vjax.training.checkpoint import Checkpoints
+from vjax.training.checkpoint import Checkpoints, DamagedCheckpoint
 from vjax.training.loop import Intervals, run_loop
 from vjax.training.optim import create_optimizer
+from vjax.training.profile import Profiler
 from vjax.training.step import TrainState, init_state, train_step
 from vjax.training.writer import Console, JsonLines, TensorBoard
+
+_GIF_FPS = 8.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +78,13 @@ class Trained:
         )
 
 
-def train(config: Mapping[str, Any], workdir: str | Path, *, console: TextIO = sys.stderr) -> dict[str, Any]:
+def train(
+    config: Mapping[str, Any],
+    workdir: str | Path,
+    *,
+    console: TextIO = sys.stderr,
+    should_stop: Callable[[int], bool] = lambda step: False,
+) -> dict[str, Any]:
     """Trains, evaluates, and returns the contents of `result.json`.
 
     A work directory that holds a cut-off run of the same config is continued where its newest checkpoint stands;
@@ -81,9 +94,12 @@ def train(config: Mapping[str, Any], workdir: str | Path, *, console: TextIO = s
       config: every key of `Settings`, as plain data.
       workdir: where the run is kept.
       console: where progress is shown.
+      should_stop: asked after every step, which it is given, whether to save and stop.
 
     Raises:
-      InputError: the config, the data or the work directory does not fit; nothing that was there is lost.
+      InputError: the config, the data or the work directory does not fit, or training cannot go on; nothing that
+        was there is lost.
+      Interrupted: it was asked to stop.
     """
     workdir = Path(workdir).expanduser()
     settings = Settings.parse(config)
@@ -93,20 +109,26 @@ def train(config: Mapping[str, Any], workdir: str | Path, *, console: TextIO = s
         return finished
 
     mesh = meshes.make_mesh()
-    source = open_run_source(settings)
+    layout = LAYOUTS[settings.sharding](mesh)
+    source = meshes.first_process_first(lambda: open_run_source(settings), what="the data")
     network = settings.create_network(len(source.class_names))
     optimizer, schedule = create_optimizer(settings.optimizer, num_steps=settings.num_steps)
     train_view, test_view = settings.train_view, settings.test_view
     # All that the config describes could be made: only now does the run take the work directory.
-    workdirs.keep_classes(workdir, source.class_names)
-    workdirs.write_json(workdir / "config.json", resolved)
-    workdirs.write_json(workdir / "preprocessing.json", _preprocessing(settings))
-    workdirs.write_bad_videos(workdir / "bad_videos.csv", source.bad_videos)
+    writes = jax.process_index() == 0
+    workdirs.check_kept_classes(workdir, source.class_names)
+    if writes:
+        workdirs.write_json(workdir / "classes.json", list(source.class_names))
+        workdirs.write_json(workdir / "config.json", resolved)
+        workdirs.write_json(workdir / "preprocessing.json", _preprocessing(settings))
+        workdirs.write_bad_videos(workdir / "bad_videos.csv", source.bad_videos)
 
     init_key, step_key = jax.random.split(jax.random.key(settings.seed))
-    fresh = functools.partial(init_state, network, optimizer, key=init_key, clip_shape=test_view.shape[1:])
+    fresh = functools.partial(
+        init_state, network, optimizer, key=init_key, clip_shape=test_view.shape[1:], keep_ema=settings.ema_decay > 0
+    )
     checkpoints = Checkpoints(workdir / "checkpoints")
-    state = _restore_or_start(fresh, checkpoints, mesh)
+    state = _restore_or_start(fresh, checkpoints, layout, console)
     first = int(state.step)
 
     compiled_infer = _compile_infer(network, settings.channels, mesh)
@@ -127,11 +149,20 @@ def train(config: Mapping[str, Any], workdir: str | Path, *, console: TextIO = s
         num_workers=settings.num_workers,
         shard=pipeline.Shard(jax.process_index(), jax.process_count()),
     )
-    writers = [
-        JsonLines(workdir / "metrics.jsonl", start_step=first),
-        TensorBoard(workdir / "events", start_step=first),
-        Console(console, start_step=first, num_steps=settings.num_steps),
-    ]
+    if first == 0 and writes:
+        first_batch = next(batches)
+        write_frames(workdir / "first_batch.gif", tile_clips(first_batch["clips"]), fps=_GIF_FPS)
+        batches = itertools.chain([first_batch], batches)
+    writers = (
+        []
+        if not writes
+        else [
+            JsonLines(workdir / "metrics.jsonl", start_step=first),
+            TensorBoard(workdir / "events", start_step=first),
+            Console(console, start_step=first, num_steps=settings.num_steps),
+            Profiler(workdir / "profile", settings.profiled, start_step=first),
+        ]
+    )
     evaluation = run_loop(
         state,
         batches,
@@ -142,6 +173,10 @@ def train(config: Mapping[str, Any], workdir: str | Path, *, console: TextIO = s
             normalization=settings.channels,
             label_smoothing=settings.label_smoothing,
             key=step_key,
+            layout=layout,
+            accumulate=settings.accumulate,
+            ema_decay=settings.ema_decay,
+            skip_bad=settings.skip_bad,
         ),
         num_steps=settings.num_steps,
         intervals=Intervals(settings.log_every, settings.evaluate_every, settings.checkpoint_every),
@@ -150,12 +185,17 @@ def train(config: Mapping[str, Any], workdir: str | Path, *, console: TextIO = s
         writers=writers,
         schedule=schedule,
         mesh=mesh,
+        names=lambda positions: [source.train[int(position)].name for position in positions],
+        should_stop=should_stop,
+        skip_bad=settings.skip_bad,
+        data_timeout_s=settings.data_timeout_s,
     )
     for writer in writers:
         writer.close()
     checkpoints.close()
     result = describe_result(evaluation, source, test_view)
-    workdirs.write_json(workdir / "result.json", result)
+    if writes:
+        workdirs.write_json(workdir / "result.json", result)
     return result
 
 
@@ -181,13 +221,18 @@ def load(workdir: str | Path, *, checkpoint: str = "newest") -> Trained:
     network = settings.create_network(len(class_names))
     optimizer, _ = create_optimizer(settings.optimizer, num_steps=settings.num_steps)
     fresh = functools.partial(
-        init_state, network, optimizer, key=jax.random.key(0), clip_shape=settings.test_view.shape[1:]
+        init_state,
+        network,
+        optimizer,
+        key=jax.random.key(0),
+        clip_shape=settings.test_view.shape[1:],
+        keep_ema=settings.ema_decay > 0,
     )
     checkpoints = Checkpoints(workdir / "checkpoints")
     step = checkpoints.latest_step() if checkpoint == "newest" else checkpoints.best_step()
     if step is None:
         raise InputError(f"{workdir}: has no checkpoint yet; train on with the same config and work directory")
-    state = checkpoints.restore(step, _abstract(fresh, mesh))
+    state = checkpoints.restore(step, _abstract(fresh, meshes.data_parallel(mesh)))
     checkpoints.close()
     return Trained(workdir, settings, class_names, network, state, mesh)
 
@@ -236,18 +281,26 @@ def _compile_infer(
     return lambda state: functools.partial(jitted, state.variables)
 
 
-def _abstract(fresh: Callable[[], TrainState], mesh: Mesh) -> TrainState:
-    whole = meshes.replicated(mesh)
+def _abstract(fresh: Callable[[], TrainState], layout: Layout) -> TrainState:
+    shapes = jax.eval_shape(fresh)
     return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), jax.eval_shape(fresh)
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        shapes,
+        layout.shardings(shapes),
     )
 
 
-def _restore_or_start(fresh: Callable[[], TrainState], checkpoints: Checkpoints, mesh: Mesh) -> TrainState:
-    step = checkpoints.latest_step()
-    if step is None:
-        return jax.jit(fresh, out_shardings=meshes.replicated(mesh))()
-    return checkpoints.restore(step, _abstract(fresh, mesh))
+def _restore_or_start(
+    fresh: Callable[[], TrainState], checkpoints: Checkpoints, layout: Layout, console: TextIO
+) -> TrainState:
+    """Returns the newest state that can be read, or a fresh one where none was saved."""
+    for step in reversed(checkpoints.all_steps()):
+        try:
+            return checkpoints.restore(step, _abstract(fresh, layout))
+        except DamagedCheckpoint as error:
+            console.write(f"{error}; the one before it is taken\n")
+            checkpoints.set_aside(step)
+    return jax.jit(fresh, out_shardings=layout.shardings(jax.eval_shape(fresh)))()
 
 
 def _preprocessing(settings: Settings) -> dict[str, Any]:

@@ -11,8 +11,10 @@ from vjax import models, spec
 from vjax.data.transforms import TestView, TrainView
 from vjax.errors import InputError
 from vjax.evaluation.infer import Normalization
+from vjax.mesh import LAYOUTS
 from vjax.ops.frames import as_size
 from vjax.ops.sampling import ClipTiming
+from vjax.training.profile import ProfileWindow
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +38,12 @@ class Settings:
       evaluate_every: steps from one evaluation (and checkpoint) to the next.
       checkpoint_every: steps from one checkpoint to the next.
       num_workers: processes that read videos; 0 reads in threads.
+      data_timeout_s: how long training waits for a batch before it stops.
+      sharding: "data" keeps the whole state on every device, "fsdp" a part of it on each (mesh.py).
+      accumulate: parts of a batch that go through the network one after the other.
+      ema_decay: of the moving average of the parameters, which is then what is evaluated; 0 keeps none.
+      skip_bad: whether a step whose loss or gradient is not finite is left out; else it stops the run.
+      profile: `dict(start, num_steps)`, the steps of which a profile is written for TensorBoard.
     """
 
     seed: int
@@ -54,6 +62,12 @@ class Settings:
     evaluate_every: int
     checkpoint_every: int
     num_workers: int
+    data_timeout_s: float
+    sharding: str
+    accumulate: int
+    ema_decay: float
+    skip_bad: bool
+    profile: Mapping[str, int]
 
     @classmethod
     def parse(cls, config: Mapping[str, Any]) -> "Settings":
@@ -68,6 +82,16 @@ class Settings:
         for key, size in (("batch_size", settings.batch_size), ("test.batch_size", settings.test["batch_size"])):
             if size < 1 or size % num_devices:
                 raise InputError(f"config.{key} must be a multiple of the {num_devices} device(s), got {size}")
+        if settings.accumulate < 1 or settings.batch_size % (num_devices * settings.accumulate):
+            raise InputError(
+                f"config.accumulate must be 1 or more, and divide the {settings.batch_size // num_devices} rows of "
+                f"a batch that each device has; got {settings.accumulate}"
+            )
+        if not 0 <= settings.ema_decay < 1:
+            raise InputError(f"config.ema_decay must lie in [0, 1), got {settings.ema_decay}")
+        if settings.data_timeout_s <= 0:
+            raise InputError(f"config.data_timeout_s must be above 0, got {settings.data_timeout_s}")
+        spec.check_names([settings.sharding], LAYOUTS, what="config.sharding")
         return settings
 
     @property
@@ -93,6 +117,11 @@ class Settings:
         """What evaluation and prediction see of a video."""
         chosen = _without(self.test, "batch_size")
         return spec.call(TestView, chosen, what="config.test", timing=self.timing, size=self.size)
+
+    @property
+    def profiled(self) -> ProfileWindow:
+        """Which steps are profiled."""
+        return spec.call(ProfileWindow, self.profile, what="config.profile")
 
     @property
     def channels(self) -> Normalization:

@@ -29,13 +29,11 @@ def _differences(there: Any, here: Any, where: str = "config") -> list[str]:
     return [] if there == here else [f"{where} is {there!r} there and {here!r} here"]
 
 
-def keep_classes(workdir: Path, class_names: tuple[str, ...]) -> None:
-    """Writes the class list into a new work directory, or checks that it is the one already there."""
+def check_kept_classes(workdir: Path, class_names: tuple[str, ...]) -> None:
+    """Raises an InputError where a work directory holds a run on other classes."""
     path = workdir / "classes.json"
     if path.exists():
         check_classes(tuple(read_json(path)), class_names, where=str(workdir))
-    else:
-        write_json(path, list(class_names))
 
 
 def check_classes(there: tuple[str, ...], here: tuple[str, ...], *, where: str) -> None:

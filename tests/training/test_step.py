@@ -16,8 +16,8 @@ from vjax.training.step import compile_step, init_state, train_step
 CLIP_SHAPE = (4, 8, 8, 3)
 
 
-def make(network="slow_fusion", *, dropout=0.0, norm="batch", optimizer=None, **kwargs):
-    trunk = {"name": "small", "widths": (4, 8), "norm": norm}
+def make(network="slow_fusion", *, dropout=0.0, norm="batch", optimizer=None, layout=None, options=None, **kwargs):
+    trunk = {"name": "small", "widths": kwargs.pop("widths", (4, 8)), "norm": norm}
     built = models.create(network, 3, trunk=trunk, dropout=dropout, **kwargs)
     tx, _ = create_optimizer(optimizer or {"name": "sgd", "learning_rate": 0.1}, num_steps=100)
     step = functools.partial(
@@ -27,8 +27,11 @@ def make(network="slow_fusion", *, dropout=0.0, norm="batch", optimizer=None, **
         normalization=Normalization(),
         label_smoothing=0.0,
         key=jax.random.key(1),
+        layout=layout or meshes.data_parallel(meshes.make_mesh(jax.devices()[:1])),
+        **(options or {}),
     )
-    return init_state(built, tx, key=jax.random.key(0), clip_shape=CLIP_SHAPE), step
+    keep_ema = "ema_decay" in (options or {})
+    return init_state(built, tx, key=jax.random.key(0), clip_shape=CLIP_SHAPE, keep_ema=keep_ema), step
 
 
 def make_batch(size=8, seed=0):
@@ -76,7 +79,7 @@ def test_dropout_differs_from_step_to_step_and_not_from_run_to_run():
 def test_the_sums_weigh_every_clip_once():
     state, step = make("single_frame")
     _, sums = step(state, make_batch(5))
-    assert {name: float(part.weight) for name, part in sums.items()} == {"loss": 5.0, "clip@1": 5.0}
+    assert {name: float(sums[name].weight) for name in ("loss", "clip@1")} == {"loss": 5.0, "clip@1": 5.0}
     assert 0 <= metrics.means(sums)["clip@1"] <= 1
 
 
@@ -129,3 +132,93 @@ def test_a_step_is_traced_once_for_all_batches():
         state, _ = jitted(state, make_batch(seed=seed))
     with pytest.raises(AssertionError):
         jitted(state, make_batch(4))
+
+
+@pytest.mark.parametrize("accumulate", [2, 4])
+def test_a_batch_in_parts_gives_the_update_of_the_whole(accumulate):
+    """With a norm that looks at one clip at a time; batch norm sees the rows of a part."""
+    state, whole = make(norm="group")
+    _, parts = make(norm="group", options={"accumulate": accumulate})
+    once, once_sums = jax.jit(whole)(state, make_batch(8))
+    again, again_sums = jax.jit(parts)(state, make_batch(8))
+    chex.assert_trees_all_close(once, again, rtol=1e-4, atol=1e-6)
+    chex.assert_trees_all_close(once_sums, again_sums, rtol=1e-4)
+
+
+def test_a_part_takes_as_many_rows_from_every_device():
+    mesh = meshes.make_mesh()
+    layout = meshes.data_parallel(mesh)
+    state, step = make(norm="group", layout=layout, options={"accumulate": 2})
+    state = jax.device_put(state, meshes.replicated(mesh))
+    batch = meshes.put_batch(make_batch(16), mesh)
+    compiled = compile_step(step, state, batch, mesh)
+    text = compiled.run.as_text()
+    assert "all-gather" not in text, "rows of clips would travel between devices"
+    assert "all-to-all" not in text
+
+
+def test_the_average_of_the_parameters_is_what_answers():
+    state, step = make(options={"ema_decay": 0.9})
+    means, params = [state.ema], []
+    for seed in range(3):
+        state, _ = step(state, make_batch(seed=seed))
+        means.append(state.ema)
+        params.append(state.params)
+    for number, decay in enumerate([1 / 10, 2 / 11, 3 / 12]):
+        expected = jax.tree.map(lambda mean, new: decay * mean + (1 - decay) * new, means[number], params[number])  # noqa: B023
+        chex.assert_trees_all_close(means[number + 1], expected, rtol=1e-5)
+    chex.assert_trees_all_equal(state.variables["params"], state.ema)
+    assert not any(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a == b).all()), state.ema, state.params)))
+
+
+def test_without_an_average_the_parameters_answer():
+    state, _ = make()
+    assert state.variables["params"] is state.params
+    assert not jax.tree.leaves(state.ema)
+
+
+def broken(state):
+    """The state with a number in it that spoils every loss."""
+    return state.replace(params=jax.tree.map(lambda leaf: leaf.at[(0,) * leaf.ndim].set(jnp.nan), state.params))
+
+
+def test_a_step_whose_loss_is_not_finite_is_counted():
+    state, step = make()
+    _, sums = step(state, make_batch())
+    assert float(sums["bad"].total) == 0
+    _, sums = step(broken(state), make_batch())
+    assert float(sums["bad"].total) == 1
+    assert not np.isfinite(metrics.means(sums)["loss"])
+
+
+def test_a_bad_step_that_is_skipped_changes_the_step_alone_and_weighs_nothing():
+    state, step = make(options={"skip_bad": True, "ema_decay": 0.9})
+    state = broken(state)
+    after, sums = jax.jit(step)(state, make_batch())
+    assert int(after.step) == int(state.step) + 1
+    chex.assert_trees_all_equal(after.replace(step=state.step), state)
+    assert float(sums["loss"].total) == float(sums["loss"].weight) == 0
+    assert float(sums["bad"].total) == 1
+
+
+def test_a_good_step_is_the_same_whether_bad_ones_are_skipped_or_not():
+    state, step = make()
+    _, skipping = make(options={"skip_bad": True})
+    chex.assert_trees_all_equal(jax.jit(step)(state, make_batch())[0], jax.jit(skipping)(state, make_batch())[0])
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_fully_sharded_run_takes_the_same_steps_and_keeps_less_on_a_device(optimizer):
+    mesh, after, kept = meshes.make_mesh(), {}, {}
+    for name, make_layout in meshes.LAYOUTS.items():
+        layout = make_layout(mesh)
+        state, step = make(layout=layout, optimizer={"name": optimizer, "learning_rate": 0.01}, widths=(16, 32))
+        state = jax.device_put(state, layout.shardings(state))
+        kept[name] = meshes.device_bytes(state)
+        compiled = compile_step(step, state, meshes.put_batch(make_batch(16), mesh), mesh)
+        for seed in range(3):
+            state, _ = compiled.run(state, meshes.put_batch(make_batch(16, seed), mesh))
+        assert meshes.device_bytes(state) == kept[name], "a step must leave the state where it was"
+        after[name] = jax.device_get(state)
+    chex.assert_trees_all_close(after["data"], after["fsdp"], rtol=1e-3, atol=1e-5)
+    assert kept["fsdp"] < 0.25 * kept["data"]

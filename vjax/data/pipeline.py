@@ -40,7 +40,7 @@ def train_batches(
     num_workers: int,
     shard: Shard,
 ) -> Iterator[Batch]:
-    """Yields batches without end: `clips (b t h w c)` uint8 and `label (b)` int32.
+    """Yields batches without end: `clips (b t h w c)` uint8, `label (b)` and `position (b)` int32.
 
     Every epoch is shuffled anew and batches run across its end. A clip's random numbers come from the seed and
     its position in the run alone: any step can be started at, and the batches from there on are the same.
@@ -88,7 +88,7 @@ class _TrainElement:
 
     def __call__(self, position: int, rng: np.random.Generator) -> Element:
         video = self.videos[position]
-        return {"clips": self.view(video, rng), "label": np.int32(video.label)}
+        return {"clips": self.view(video, rng), "label": np.int32(video.label), "position": np.int32(position)}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -95,3 +95,14 @@ def _whole(box: Box, frames: np.ndarray) -> tuple[int, int, int, int]:
     height, width = frames.shape[1:3]
     left, top = min(round(box[0]), width - 1), min(round(box[1]), height - 1)
     return left, top, min(max(round(box[2]), left + 1), width), min(max(round(box[3]), top + 1), height)
+
+
+def tile_clips(clips: np.ndarray, *, most: int = 16) -> np.ndarray:
+    """Returns the first clips of `(b t h w c)` side by side, `(t rows*h columns*w c)`; empty places are black."""
+    chosen = clips[:most]
+    columns = math.ceil(math.sqrt(len(chosen)))
+    rows = math.ceil(len(chosen) / columns)
+    filled = np.zeros((rows * columns, *clips.shape[1:]), clips.dtype)
+    filled[: len(chosen)] = chosen
+    grid = filled.reshape(rows, columns, *clips.shape[1:]).transpose(2, 0, 3, 1, 4, 5)
+    return grid.reshape(clips.shape[1], rows * clips.shape[2], columns * clips.shape[3], clips.shape[4])

@@ -1,16 +1,23 @@
 """Checkpoints of a run: written in the background, the newest few and the best kept, none ever half written."""
 
+import json
+import time
 from pathlib import Path
 from typing import Any
 
 import flax.traverse_util
 import jax
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from vjax.errors import InputError
 
 BEST_BY = "video@1"
+
+
+class DamagedCheckpoint(InputError):
+    """A checkpoint that was whole when it was written, and cannot be read any more."""
 
 
 class Checkpoints:
@@ -23,6 +30,9 @@ class Checkpoints:
 
     def __init__(self, directory: str | Path, *, num_newest: int = 2):
         """Opens the folder; it is made with the first save."""
+        self._directory = Path(directory).absolute()
+        for step_folder in _with_unreadable_metrics(self._directory):  # Orbax reads them all, and stops at such a one
+            _rename(step_folder)
         newest = preservation_policy.LatestN(num_newest)
         best = preservation_policy.BestN(
             get_metric_fn=lambda found: found[BEST_BY], n=1, keep_checkpoints_without_metrics=False
@@ -33,7 +43,7 @@ class Checkpoints:
             cleanup_tmp_directories=True,
         )
         self._manager = ocp.CheckpointManager(
-            Path(directory).absolute(), options=options, item_handlers=ocp.StandardCheckpointHandler()
+            self._directory, options=options, item_handlers=ocp.StandardCheckpointHandler()
         )
 
     def save(self, step: int, state: Any, *, metrics: dict[str, float] | None) -> None:
@@ -48,6 +58,10 @@ class Checkpoints:
         """Returns the step of the checkpoint with the highest video@1; the newest if none was evaluated."""
         return self._manager.best_step()
 
+    def all_steps(self) -> list[int]:
+        """Returns the steps of all checkpoints, the oldest first."""
+        return sorted(self._manager.all_steps())
+
     def restore(self, step: int, like: Any) -> Any:
         """Returns the state of a step.
 
@@ -56,12 +70,32 @@ class Checkpoints:
           like: a state of the same structure and shapes, of arrays or `ShapeDtypeStruct`s with shardings.
 
         Raises:
+          DamagedCheckpoint: files of it are missing or cut off.
           InputError: the checkpoint holds another network, or one with another number of classes.
         """
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        found = self._manager.item_metadata(step)
-        _check_params(found["params"], like.params, where=f"checkpoint {self._manager.directory / str(step)}")
-        return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        where = f"checkpoint {self._directory / str(step)}"
+        try:
+            found = self._manager.item_metadata(step)
+            if found is None:
+                raise FileNotFoundError("its metadata are gone")
+            _check_params(found["params"], like.params, where=where)
+            return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        except InputError:
+            raise
+        except Exception as error:
+            # Orbax raises bare Exceptions, ValueErrors and OSErrors for files that are cut off or gone.
+            if type(error) is Exception or isinstance(error, (ValueError, OSError)):
+                raise DamagedCheckpoint(f"{where} is damaged ({str(error).splitlines()[0][:200]})") from error
+            raise
+
+    def set_aside(self, step: int) -> None:
+        """Renames the folder of a damaged checkpoint, so that its step can be saved again."""
+        if jax.process_index() == 0:
+            _rename(self._directory / str(step))
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices(f"checkpoint {step} is set aside")
+        self._manager.reload()
 
     def wait(self) -> None:
         """Waits until everything saved is on disk."""
@@ -70,6 +104,20 @@ class Checkpoints:
     def close(self) -> None:
         """Waits, then lets go of the folder."""
         self._manager.close()
+
+
+def _with_unreadable_metrics(directory: Path) -> list[Path]:
+    damaged = []
+    for path in directory.glob("*/metrics/metrics"):
+        try:
+            json.loads(path.read_text())
+        except json.JSONDecodeError:
+            damaged.append(path.parents[1])
+    return damaged
+
+
+def _rename(step_folder: Path) -> None:
+    step_folder.rename(step_folder.with_name(f"damaged_{step_folder.name}_{time.time_ns()}"))
 
 
 def _check_params(found: Any, wanted: Any, *, where: str) -> None:

@@ -2,9 +2,10 @@
 
 import collections
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -12,9 +13,12 @@ import optax
 from jax.sharding import Mesh
 
 from vjax import mesh as meshes
+from vjax.errors import InputError
 from vjax.evaluation import metrics
 from vjax.evaluation.evaluate import Evaluation
 from vjax.training.checkpoint import Checkpoints
+from vjax.training.device import device_rates
+from vjax.training.feed import Feed
 from vjax.training.step import TrainState, compile_step
 from vjax.training.writer import Writer, write_all
 
@@ -36,6 +40,14 @@ class Intervals:
     checkpoint: int
 
 
+class Interrupted(Exception):
+    """The run was asked to stop, and has saved its state; the same command goes on."""
+
+    def __init__(self, step: int):
+        super().__init__(f"stopped after step {step}, which is saved; the same command goes on from there")
+        self.step = step
+
+
 def run_loop(
     state: TrainState,
     batches: Iterator[Any],
@@ -48,6 +60,10 @@ def run_loop(
     writers: Sequence[Writer],
     schedule: optax.Schedule,
     mesh: Mesh,
+    names: Callable[[np.ndarray], Sequence[str]],
+    should_stop: Callable[[int], bool],
+    skip_bad: bool,
+    data_timeout_s: float,
 ) -> Evaluation:
     """Returns the evaluation of the state after `num_steps` steps in all, counting those behind the given state.
 
@@ -62,83 +78,154 @@ def run_loop(
       writers: where numbers go.
       schedule: the learning rate by step, to be logged.
       mesh: of the devices.
+      names: positions in the training split to the videos' names.
+      should_stop: asked after every step, which it is given, whether to save and stop.
+      skip_bad: whether a loss or a gradient that is not finite is left to the step function, which skips it.
+      data_timeout_s: how long a batch may take.
+
+    Raises:
+      Interrupted: it was asked to stop.
+      InputError: a loss or a gradient was not finite, or no batch came.
     """
     first = int(state.step)
     if first >= num_steps:
         return evaluate(state)
-    feed = _Feed(batches, mesh)
+    feed = Feed(batches, mesh, timeout_s=data_timeout_s)
+    try:
+        return _take_steps(
+            state,
+            feed,
+            step_function,
+            steps=range(first + 1, num_steps + 1),
+            intervals=intervals,
+            evaluate=evaluate,
+            checkpoints=checkpoints,
+            writers=writers,
+            schedule=schedule,
+            mesh=mesh,
+            check=functools.partial(_check, checkpoints=checkpoints, names=names, skip_bad=skip_bad),
+            should_stop=should_stop,
+        )
+    finally:
+        feed.close()
+
+
+def _take_steps(
+    state: TrainState,
+    feed: Feed,
+    step_function: Callable[..., Any],
+    *,
+    steps: range,
+    intervals: Intervals,
+    evaluate: Callable[[TrainState], Evaluation],
+    checkpoints: Checkpoints,
+    writers: Sequence[Writer],
+    schedule: optax.Schedule,
+    mesh: Mesh,
+    check: Callable[..., None],
+    should_stop: Callable[[int], bool],
+) -> Evaluation:
     batch = feed.next()
-    compiled = compile_step(step_function, state, batch, mesh)
-    costs = {"train/compile_s": compiled.compile_s, "train/step_flops": compiled.flops}
-    write_all(writers, first, {name: value for name, value in costs.items() if value is not None})
-    pending: collections.deque[Any] = collections.deque()
-    sums, clock = [], _Clock(feed)
-    for step in range(first + 1, num_steps + 1):
-        clock.count(len(batch["label"]))
-        state, step_sums = compiled.run(state, batch)
+    compiled = compile_step(step_function, state, batch.rows, mesh)
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    facts = {
+        "train/compile_s": compiled.compile_s,
+        "train/step_flops": compiled.flops,
+        "train/state_mb": size / 1e6,
+        "train/state_mb_per_device": meshes.device_bytes(state) / 1e6,
+    }
+    write_all(writers, steps[0] - 1, {name: value for name, value in facts.items() if value is not None})
+    in_flight: collections.deque[_Taken] = collections.deque()
+    sums, clock = [], _Clock(feed, compiled.flops)
+
+    def check_all(most_left: int) -> None:
+        while len(in_flight) > most_left:
+            check(in_flight.popleft())
+
+    for step in steps:
+        state, step_sums = compiled.run(state, batch.rows)
+        clock.count(len(batch.rows["label"]))
         sums.append(step_sums)
-        pending.append(step_sums)
-        if len(pending) > _STEPS_IN_FLIGHT:
-            jax.block_until_ready(pending.popleft())
+        in_flight.append(_Taken(step, step_sums, batch.position))
+        check_all(most_left=_STEPS_IN_FLIGHT)
         for writer in writers:
             writer.advance(step)
-        last = step == num_steps
+        last = step == steps[-1]
         if step % intervals.log == 0 or last:
-            write_all(
-                writers,
-                step,
-                _summarise(sums) | {"train/learning_rate": float(np.asarray(schedule(step - 1)))} | clock.lap(),
-            )
+            check_all(most_left=0)
+            rate = float(np.asarray(schedule(step - 1)))
+            write_all(writers, step, _summarise(sums) | {"train/learning_rate": rate} | clock.lap())
             sums = []
+        stopping = should_stop(step) and not last
         evaluation = None
-        if step % intervals.evaluate == 0 or last:
+        if (step % intervals.evaluate == 0 or last) and not stopping:
+            check_all(most_left=0)
             evaluation = evaluate(state)
             write_all(writers, step, {f"test/{name}": value for name, value in evaluation.metrics.items()})
-        if evaluation is not None or step % intervals.checkpoint == 0:
+        if evaluation is not None or step % intervals.checkpoint == 0 or stopping:
+            # A state is only saved once it is known to be good.
+            check_all(most_left=0)
             checkpoints.save(step, state, metrics=evaluation.metrics if evaluation else None)
             clock.skip()
+        if last or stopping:
+            checkpoints.wait()
+        if stopping:
+            raise Interrupted(step)
         if last:
             assert evaluation is not None
-            checkpoints.wait()
             return evaluation
         batch = feed.next()
     raise AssertionError("a run has a last step")
 
 
-class _Feed:
-    """Puts batches on the devices, and knows how long the loop waited for them."""
+class _Taken(NamedTuple):
+    """A step that was sent to the devices."""
 
-    def __init__(self, batches: Iterator[Any], mesh: Mesh):
-        self._batches, self._mesh = batches, mesh
-        self.waited_s = 0.0
+    step: int
+    sums: Mapping[str, metrics.Sum]
+    position: np.ndarray
 
-    def next(self) -> Any:
-        started = time.perf_counter()
-        host_batch = next(self._batches)
-        self.waited_s += time.perf_counter() - started
-        return meshes.put_batch(host_batch, self._mesh)
+
+def _check(
+    taken: _Taken, *, checkpoints: Checkpoints, names: Callable[[np.ndarray], Sequence[str]], skip_bad: bool
+) -> None:
+    """Waits for a step, and stops the run where its loss or its gradient is not finite."""
+    bad = float(jax.block_until_ready(taken.sums["bad"]).total) > 0
+    if bad and not skip_bad:
+        kept = checkpoints.latest_step()
+        saved = "there is no checkpoint yet" if kept is None else f"the newest checkpoint, of step {kept}, is good"
+        loss = metrics.means({"loss": taken.sums["loss"]})["loss"]
+        raise InputError(
+            f"step {taken.step}: the loss ({loss:g}) or its gradient is not finite; {saved}. The batch's videos: "
+            f"{', '.join(names(taken.position))}. Lower the learning rate, clip gradients (optimizer.clip_norm), look "
+            "at these videos, or leave such steps out with --config.skip_bad=True"
+        )
 
 
 class _Clock:
     """Clips per second and the share of time spent waiting for data, since the last look."""
 
-    def __init__(self, feed: _Feed):
-        self._feed = feed
+    def __init__(self, feed: Feed, flops: float | None):
+        self._feed, self._flops = feed, flops
         self.skip()
 
     def skip(self) -> None:
         """Starts anew, leaving out what went by since the last look."""
-        self._at, self._waited_s, self._num_clips = time.perf_counter(), self._feed.waited_s, 0
+        self._at, self._waited_s = time.perf_counter(), self._feed.waited_s
+        self._num_clips = self._num_steps = 0
 
     def count(self, num_clips: int) -> None:
-        """Adds the clips of a step."""
+        """Adds a step of so many clips."""
         self._num_clips += num_clips
+        self._num_steps += 1
 
     def lap(self) -> dict[str, float]:
         """Returns the numbers since the last look."""
         seconds = time.perf_counter() - self._at
         waited_s = self._feed.waited_s - self._waited_s
         rates = {"train/clips_per_s": self._num_clips / seconds, "train/data_wait": waited_s / seconds}
+        if self._flops:
+            rates |= device_rates(self._flops * self._num_steps / seconds)
         self.skip()
         return rates
 

@@ -1,0 +1,86 @@
+"""The processes of one run: how they find each other, and how they are asked to stop."""
+
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import jax
+from jax.experimental import multihost_utils
+
+from vjax.errors import InputError
+
+_HEARTBEAT_S = 30  # a peer that is silent for so long is dead
+
+# What tells a process how many there are; JAX reads the rest from the same scheduler.
+_COUNTS = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
+_TPU_HOSTS = "TPU_WORKER_HOSTNAMES"
+
+
+class StopAsked(Protocol):
+    """Whether a run was asked to stop."""
+
+    def __call__(self, step: int, /) -> bool:
+        """Returns the answer after a step; the same in every process."""
+        ...
+
+
+def join_processes(*, coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+    """Joins this process with the others of its run, given here or known to the scheduler that started it.
+
+    Slurm, Open MPI and multi-host TPUs are recognised by their environment. A process of its own joins nothing.
+
+    Args:
+      coordinator: `HOST:PORT` of process 0, reachable from all.
+      num_processes: of the run.
+      process_id: of this one, from 0.
+
+    Raises:
+      InputError: only some of the three are given, or they contradict each other.
+    """
+    given = {"--coordinator": coordinator, "--num_processes": num_processes, "--process_id": process_id}
+    missing = [name for name, value in given.items() if value is None]
+    if coordinator is not None and num_processes is not None and process_id is not None:
+        if not 0 <= process_id < num_processes:
+            raise InputError(f"--process_id must lie in [0, --num_processes={num_processes}), got {process_id}")
+        if not coordinator.rpartition(":")[2].isdigit() or ":" not in coordinator:
+            raise InputError(f"--coordinator is HOST:PORT of process 0, got {coordinator!r}")
+        _initialize(
+            coordinator_address=coordinator,
+            num_processes=num_processes,
+            process_id=process_id,
+            cluster_detection_method="deactivate",
+        )
+    elif len(missing) < len(given):
+        raise InputError(f"--coordinator, --num_processes and --process_id go together; missing: {', '.join(missing)}")
+    elif in_cluster(os.environ):
+        _initialize()
+
+
+def in_cluster(environment: Mapping[str, str]) -> bool:
+    """Returns whether a scheduler has started this process as one of several."""
+    several = [name for name in _COUNTS if environment.get(name, "1").isdigit() and int(environment.get(name, "1")) > 1]
+    started = "SLURM_PROCID" in environment or "OMPI_COMM_WORLD_RANK" in environment
+    return (bool(several) and started) or "," in environment.get(_TPU_HOSTS, "")
+
+
+def _initialize(**kwargs: Any) -> None:
+    jax.distributed.initialize(heartbeat_timeout_seconds=_HEARTBEAT_S, shutdown_timeout_seconds=60, **kwargs)
+
+
+@contextmanager
+def stop_signal() -> Iterator[StopAsked]:
+    """Gives what says whether SIGTERM has come: schedulers send it some time before they kill.
+
+    With several processes it is JAX's own notice, which makes all of them stop after the same step.
+    """
+    if jax.process_count() > 1:
+        yield multihost_utils.reached_preemption_sync_point
+        return
+    asked: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
+    try:
+        yield lambda step, /: bool(asked)
+    finally:
+        signal.signal(signal.SIGTERM, before)
