@@ -5,6 +5,7 @@ and an exit code of 2.
 """
 
 import argparse
+import errno
 import functools
 import inspect
 import json
@@ -41,6 +42,16 @@ from vjax.training.loop import Interrupted
 SOURCE_PREFIX = "--source."
 _METRICS = ("clip@1", "video@1", "video@5", "loss", "num_videos", "bad_videos")
 _TOP = 5  # classes shown of a ranking
+_STORAGE_ERRORS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EIO,
+    errno.ESTALE,
+    errno.ENOTDIR,
+)
 EXIT_REQUEUE = 75  # EX_TEMPFAIL of sysexits.h: try again
 
 
@@ -77,7 +88,8 @@ def _run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     keep_freed_memory()
-    logging.getLogger("absl").setLevel(logging.ERROR)  # orbax and tfds warn about what is meant to be so
+    for name in ("absl", "asyncio"):  # Orbax and TFDS warn of what is meant to be so, and log what they also raise
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     try:
@@ -85,15 +97,20 @@ def _run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader of a pipe has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        if error.errno not in _STORAGE_ERRORS:
+            raise
+        print(f"error: {error}; once that is mended, the same command goes on", file=sys.stderr)
+        return 2
     except Interrupted as stopped:
         print(stopped, file=sys.stderr)
         return EXIT_REQUEUE
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from the newest checkpoint", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of a pipe has left, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:

@@ -54,15 +54,10 @@ def train_batches(
       num_workers: processes that read; 0 reads in threads of this process.
       shard: this process's part.
     """
-    dataset = (
-        grain.MapDataset.range(len(videos))
-        .seed(seed)
-        .shuffle()
-        .repeat()
-        .random_map(_TrainElement(videos, view))  # before the slice, or processes would draw the same numbers
-    )
-    dataset = dataset[shard.index :: shard.count].batch(shard.local(batch_size))
-    return iter(_read(dataset[start_step:], num_workers))
+    dataset = grain.MapDataset.range(len(videos)).seed(seed).shuffle().repeat().random_map(_TrainElement(videos, view))
+    # Of every global batch a process has neighbouring rows, as its devices do.
+    dataset = dataset.batch(shard.local(batch_size), drop_remainder=True)[shard.index :: shard.count]
+    return _with_workers_named(iter(_read(dataset[start_step:], num_workers)))
 
 
 def test_batches(
@@ -74,7 +69,7 @@ def test_batches(
     """
     num_rows = -(-len(videos) // batch_size) * batch_size
     dataset = grain.MapDataset.range(num_rows).map(_TestElement(videos, view))
-    dataset = dataset[shard.index :: shard.count].batch(shard.local(batch_size))
+    dataset = dataset.batch(shard.local(batch_size))[shard.index :: shard.count]
     return iter(_read(dataset, num_workers))
 
 
@@ -109,6 +104,18 @@ class _TestElement:
             "mask": np.bool_(real),
             "position": np.int32(position),
         }
+
+
+def _with_workers_named(batches: Iterator[Batch]) -> Iterator[Batch]:
+    try:
+        yield from batches
+    except RuntimeError as error:
+        if "Worker process was terminated" not in str(error):
+            raise
+        raise InputError(
+            f"a process that reads videos has died ({str(error).splitlines()[0]}): killed from outside, or for want of "
+            "memory. The same command goes on from the newest checkpoint; --config.num_workers=0 reads without workers"
+        ) from error
 
 
 def _read(dataset: Any, num_workers: int) -> Any:

@@ -2,6 +2,8 @@
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ class Checkpoints:
     def __init__(self, directory: str | Path, *, num_newest: int = 2):
         """Opens the folder; it is made with the first save."""
         self._directory = Path(directory).absolute()
+        self._inode: int | None = None
         for step_folder in _with_unreadable_metrics(self._directory):  # Orbax reads them all, and stops at such a one
             _rename(step_folder)
         newest = preservation_policy.LatestN(num_newest)
@@ -47,8 +50,17 @@ class Checkpoints:
         )
 
     def save(self, step: int, state: Any, *, metrics: dict[str, float] | None) -> None:
-        """Starts to write a checkpoint; returns before it is written."""
-        self._manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics, force=True)
+        """Starts to write a checkpoint; returns before it is written.
+
+        Raises:
+          InputError: this one, or the one before it, cannot be written.
+        """
+        found = self._directory.stat().st_ino if self._directory.is_dir() else None
+        if self._inode is not None and found != self._inode:
+            raise InputError(f"{self._directory} was removed while the run went on; what it held is lost")
+        with self._said_clearly():
+            self._manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics, force=True)
+        self._inode = self._directory.stat().st_ino
 
     def latest_step(self) -> int | None:
         """Returns the step of the newest checkpoint, None where there is none."""
@@ -84,9 +96,8 @@ class Checkpoints:
         except InputError:
             raise
         except Exception as error:
-            # Orbax raises bare Exceptions, ValueErrors and OSErrors for files that are cut off or gone.
-            if type(error) is Exception or isinstance(error, (ValueError, OSError)):
-                raise DamagedCheckpoint(f"{where} is damaged ({str(error).splitlines()[0][:200]})") from error
+            if _is_of_files(error):
+                raise DamagedCheckpoint(f"{where} is damaged ({_first_words(error)})") from error
             raise
 
     def set_aside(self, step: int) -> None:
@@ -98,12 +109,36 @@ class Checkpoints:
         self._manager.reload()
 
     def wait(self) -> None:
-        """Waits until everything saved is on disk."""
-        self._manager.wait_until_finished()
+        """Waits until everything saved is on disk; raises an InputError where it cannot be written."""
+        with self._said_clearly():
+            self._manager.wait_until_finished()
+
+    @contextmanager
+    def _said_clearly(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            if not _is_of_files(error):
+                raise
+            whole = [int(path.name) for path in self._directory.glob("[0-9]*") if path.name.isdigit()]
+            kept = f"the checkpoint of step {max(whole)} is whole" if whole else "there is no other one"
+            raise InputError(
+                f"a checkpoint cannot be written to {self._directory} ({_first_words(error)}); {kept}. Once "
+                "that is mended, the same command goes on"
+            ) from error
 
     def close(self) -> None:
         """Waits, then lets go of the folder."""
         self._manager.close()
+
+
+def _is_of_files(error: Exception) -> bool:
+    """Whether Orbax speaks of files: then it raises ValueErrors, OSErrors and bare Exceptions."""
+    return type(error) is Exception or isinstance(error, (ValueError, OSError))
+
+
+def _first_words(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:300]
 
 
 def _with_unreadable_metrics(directory: Path) -> list[Path]:

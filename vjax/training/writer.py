@@ -111,6 +111,7 @@ class Console:
 def describe(values: Mapping[str, float]) -> str:
     """Returns numbers in a line: `loss 0.512  clip@1 0.873  121 clips/s`."""
     short = {name.removeprefix("train/"): value for name, value in values.items()}
+    short = {name: value for name, value in short.items() if name not in _FILES_ONLY and (name != "bad" or value)}
     words = "  ".join(_FORMATS.get(name, name + " {:.3f}").format(value) for name, value in short.items())
     if short.get("data_wait", 0.0) > _MUCH_WAITING:
         words += " (reading is the bottleneck: `vjax prepare` the videos, or raise num_workers)"
@@ -120,7 +121,12 @@ def describe(values: Mapping[str, float]) -> str:
 _MUCH_WAITING = 0.3  # of a step: what faster reading could save
 
 
+_FILES_ONLY = ("grad_norm", "param_norm", "tflops_per_s", "device_memory_mb", "state_mb")
+
 _FORMATS = {
+    "bad": "{:.0%} of the steps left out",
+    "peak_share": "{:.0%} of the device's peak",
+    "state_mb_per_device": "a state of {:.1f} MB on each device",
     "clips_per_s": "{:.0f} clips/s",
     "compile_s": "compiled in {:.1f} s",
     "data_wait": "{:.0%} waiting for data",
