@@ -101,7 +101,10 @@ def bad_commands(root, workdir, tmp_path):
             "label 'wlak' stands in the test split",
         ),
         "typo in a flag": ([*train, CONFIG, "--config.num_step=3"], "config does not know 'num_step'; did you mean"),
-        "wrong type": ([*train, CONFIG, "--config.num_steps=many"], "config.num_steps takes a int such as 2000"),
+        "wrong type": (
+            [*train, CONFIG, "--config.length=many"],
+            "config.length takes a int such as 2000, or a length such as '30 epochs'",
+        ),
         "typo in get_config": (
             [*train, typo, f"--config.source.root={root}"],
             "does not know 'bach_size'; did you mean",

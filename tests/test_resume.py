@@ -1,13 +1,17 @@
 """A run that is cut off loses nothing."""
 
+import contextlib
 import json
 import os
+import random
+import re
 import signal
 import subprocess
 import time
 
 import jax
 import numpy as np
+import pytest
 from processes import CONFIG, arguments, command
 from video_files import write_folder
 
@@ -19,7 +23,7 @@ def test_a_run_killed_in_the_middle_ends_with_the_parameters_of_an_uninterrupted
     words = [
         f"{CONFIG}:tiny",
         f"--config.source.root={root}",
-        "--config.num_steps=16",
+        "--config.length=16",
         "--config.network.dropout=0.5",
     ]
     command("train.py", "--config", *words, "--workdir", tmp_path / "whole")
@@ -40,6 +44,55 @@ def test_a_run_killed_in_the_middle_ends_with_the_parameters_of_an_uninterrupted
     assert results[0] == results[1]
     steps = [json.loads(line)["step"] for line in (cut / "metrics.jsonl").read_text().splitlines()]
     assert steps == sorted(steps)
+
+
+@pytest.mark.slow
+def test_fifty_kills_at_random_moments_leave_the_run_as_if_there_were_none(tmp_path):
+    """A checkpoint a step, so that many of the kills fall into the writing of one."""
+    root = write_folder(tmp_path / "videos")
+    words = [
+        f"{CONFIG}:tiny",
+        f"--config.source.root={root}",
+        "--config.length=400",
+        "--config.network.dropout=0.5",
+        "--config.checkpoint_every=1",
+        "--config.evaluate_every=1000",
+    ]
+    command("train.py", "--config", *words, "--workdir", tmp_path / "whole")
+    cut, rng, kills, reached = tmp_path / "cut", random.Random(0), 0, []
+    while kills < 50:
+        start = arguments("train.py", "--config", *words, "--workdir", cut)
+        process = subprocess.Popen(**start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # At any time from the first import to some steps past the compilation.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            assert process.wait(timeout=rng.uniform(0.5, 12)) == 0
+            break
+        process.kill()
+        process.wait()
+        kills += 1
+        saved = [int(path.name) for path in (cut / "checkpoints").glob("*") if path.name.isdigit()]
+        reached.append(max(saved, default=0))
+        assert reached == sorted(reached), "a kill has cost a checkpoint that was whole"
+    assert kills == 50, f"the run was finished after {kills} kills"
+    assert reached[-1] > 20, "the kills came before there was anything to lose"
+    command("train.py", "--config", *words, "--workdir", cut)
+    whole, again = vjax.load(tmp_path / "whole"), vjax.load(cut)
+    assert int(again.state.step) == 400
+    jax.tree.map(np.testing.assert_array_equal, whole.state, again.state)
+
+
+def test_a_run_asked_to_stop_saves_its_state_and_asks_to_be_started_again(tmp_path):
+    root = write_folder(tmp_path / "videos")
+    words = [f"{CONFIG}:tiny", f"--config.source.root={root}", "--config.checkpoint_every=1000"]
+    start = arguments("train.py", "--config", *words, "--config.length=100000", "--workdir", tmp_path / "run")
+    process = subprocess.Popen(**start, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    wait_for_step(tmp_path / "run" / "metrics.jsonl", 3, process)
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 75
+    (step,) = re.findall(r"stopped after step (\d+), which is saved; the same command goes on", said)
+    assert (tmp_path / "run" / "checkpoints" / step).is_dir()
+    assert int(step) < 1000
 
 
 def wait_for_step(path, step, process, *, timeout_s=120):

@@ -36,8 +36,8 @@ def test_a_run_leaves_all_that_is_needed_to_use_it(finished):
     _, workdir, result = finished
     names = {path.name for path in workdir.iterdir()}
     assert names == {
-        "bad_videos.csv", "checkpoints", "classes.json", "config.json", "events", "metrics.jsonl",
-        "preprocessing.json", "result.json",
+        "bad_videos.csv", "checkpoints", "classes.json", "config.json", "events", "first_batch.gif",
+        "metrics.jsonl", "preprocessing.json", "result.json",
     }  # fmt: skip
     assert json.loads((workdir / "classes.json").read_text()) == ["fall", "rise"]
     assert json.loads((workdir / "preprocessing.json").read_text())["size"] == [16, 16]
@@ -108,8 +108,8 @@ def test_the_test_split_can_be_seen_with_more_clips_and_crops(finished):
 def test_a_work_directory_of_another_config_is_refused_and_kept(finished):
     root, workdir, _ = finished
     before = {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
-    with pytest.raises(vjax.InputError, match=r"another config \(config.num_steps is 4 there and 9 here; .*--workdir"):
-        vjax.train(folder_config(root, num_steps=9), workdir)
+    with pytest.raises(vjax.InputError, match=r"another config \(config.length is 4 there and 9 here; .*--workdir"):
+        vjax.train(folder_config(root, length=9), workdir)
     assert {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()} == before
 
 
@@ -164,7 +164,8 @@ def test_a_run_without_a_checkpoint_cannot_be_loaded(finished, tmp_path):
     ("changes", "message"),
     [
         ({"batchsize": 8}, "the config does not know 'batchsize'; did you mean 'batch_size'"),
-        ({"num_steps": 0}, "config.num_steps must be 1 or more, got 0"),
+        ({"length": 0}, "config.length must be 1 step or more, got 0"),
+        ({"log_every": "1 day"}, "config.log_every is a number of steps, or a text such as '900 steps'"),
         ({"batch_size": 12}, r"config.batch_size must be a multiple of the 8 device\(s\), got 12"),
         ({"test": {"num_clips": 2}}, "config.test needs a value for: batch_size"),
         ({"source": {"name": "video", "root": "x"}}, "config.source does not know 'video'; did you mean 'videos'"),

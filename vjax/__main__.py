@@ -116,7 +116,7 @@ def _run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", required=True, help="a config file; FILE:tiny for its smallest version")
     parser.set_defaults(overridden=PREFIX)
-    parser.epilog = "Any key of the config is set by --config.KEY=VALUE, for example --config.num_steps=1000."
+    parser.epilog = "Any key of the config is set by --config.KEY=VALUE, for example --config.length=1000."
 
 
 def _train(args: argparse.Namespace, overrides: Sequence[str]) -> None:

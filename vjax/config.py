@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from vjax import spec
 from vjax.errors import InputError
+from vjax.ops.length import is_length
 
 PREFIX = "--config."
 
@@ -92,7 +93,9 @@ def _parse(text: str, *, like: Any, what: str) -> Any:
         like is None or (value is None and not isinstance(like, dict)) or isinstance(value, type(like)) or both_numbers
     )
     sequence_for_number = isinstance(value, tuple) and isinstance(like, int)  # a size may become (h, w)
+    length_for_number = isinstance(value, str) and type(like) is int and is_length(value)
     is_bool = isinstance(value, bool), isinstance(like, bool)
-    if not (fits or sequence_for_number) or (both_numbers and is_bool[0] != is_bool[1]):
-        raise InputError(f"{what} takes a {type(like).__name__} such as {like!r}, got {text!r}")
+    if not (fits or sequence_for_number or length_for_number) or (both_numbers and is_bool[0] != is_bool[1]):
+        or_length = ", or a length such as '30 epochs'" if type(like) is int else ""
+        raise InputError(f"{what} takes a {type(like).__name__} such as {like!r}{or_length}, got {text!r}")
     return value

@@ -15,8 +15,8 @@ from vjax.errors import InputError
 
 _HEARTBEAT_S = 30  # a peer that is silent for so long is dead
 
-# What tells a process how many there are; JAX reads the rest from the same scheduler.
-_COUNTS = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
+# What tells a process how many there are, and which one it is; JAX reads them from the same places.
+_RANKS = {"SLURM_NTASKS": "SLURM_PROCID", "OMPI_COMM_WORLD_SIZE": "OMPI_COMM_WORLD_RANK"}
 _TPU_HOSTS = "TPU_WORKER_HOSTNAMES"
 
 
@@ -62,9 +62,8 @@ def join_processes(*, coordinator: str | None, num_processes: int | None, proces
 
 def in_cluster(environment: Mapping[str, str]) -> bool:
     """Returns whether a scheduler has started this process as one of several."""
-    several = [name for name in _COUNTS if environment.get(name, "1").isdigit() and int(environment.get(name, "1")) > 1]
-    started = "SLURM_PROCID" in environment or "OMPI_COMM_WORLD_RANK" in environment
-    return (bool(several) and started) or "," in environment.get(_TPU_HOSTS, "")
+    counts = [environment[count] for count, rank in _RANKS.items() if count in environment and rank in environment]
+    return any(count.isdecimal() and int(count) > 1 for count in counts) or "," in environment.get(_TPU_HOSTS, "")
 
 
 def _initialize(**kwargs: Any) -> None:

@@ -112,7 +112,9 @@ def train(
     layout = LAYOUTS[settings.sharding](mesh)
     source = meshes.first_process_first(lambda: open_run_source(settings), what="the data")
     network = settings.create_network(len(source.class_names))
-    optimizer, schedule = create_optimizer(settings.optimizer, num_steps=settings.num_steps)
+    num_examples = len(source.train)
+    num_steps = settings.steps("length", num_examples=num_examples)
+    optimizer, schedule = create_optimizer(settings.optimizer_in_steps(num_examples=num_examples), num_steps=num_steps)
     train_view, test_view = settings.train_view, settings.test_view
     # All that the config describes could be made: only now does the run take the work directory.
     writes = jax.process_index() == 0
@@ -159,7 +161,7 @@ def train(
         else [
             JsonLines(workdir / "metrics.jsonl", start_step=first),
             TensorBoard(workdir / "events", start_step=first),
-            Console(console, start_step=first, num_steps=settings.num_steps),
+            Console(console, start_step=first, num_steps=num_steps),
             Profiler(workdir / "profile", settings.profiled, start_step=first),
         ]
     )
@@ -178,8 +180,12 @@ def train(
             ema_decay=settings.ema_decay,
             skip_bad=settings.skip_bad,
         ),
-        num_steps=settings.num_steps,
-        intervals=Intervals(settings.log_every, settings.evaluate_every, settings.checkpoint_every),
+        num_steps=num_steps,
+        intervals=Intervals(
+            log=settings.steps("log_every", num_examples=num_examples),
+            evaluate=settings.steps("evaluate_every", num_examples=num_examples),
+            checkpoint=settings.steps("checkpoint_every", num_examples=num_examples),
+        ),
         evaluate=lambda current: run_evaluation(compiled_infer(current)),
         checkpoints=checkpoints,
         writers=writers,
@@ -219,7 +225,8 @@ def load(workdir: str | Path, *, checkpoint: str = "newest") -> Trained:
     class_names = tuple(workdirs.read_json(workdir / "classes.json"))
     mesh = meshes.make_mesh()
     network = settings.create_network(len(class_names))
-    optimizer, _ = create_optimizer(settings.optimizer, num_steps=settings.num_steps)
+    # The state's structure is the same for every length, and nothing here takes a step.
+    optimizer, _ = create_optimizer({**settings.optimizer, "warmup": 0}, num_steps=1)
     fresh = functools.partial(
         init_state,
         network,

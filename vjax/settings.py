@@ -13,6 +13,7 @@ from vjax.errors import InputError
 from vjax.evaluation.infer import Normalization
 from vjax.mesh import LAYOUTS
 from vjax.ops.frames import as_size
+from vjax.ops.length import Length, to_steps
 from vjax.ops.sampling import ClipTiming
 from vjax.training.profile import ProfileWindow
 
@@ -32,11 +33,12 @@ class Settings:
       optimizer: `dict(name=..., learning_rate=..., ...)` (training/optim.py).
       label_smoothing: share of the target spread over all classes.
       batch_size: clips in a step, over all devices.
-      num_steps: of the whole run.
+      length: of the whole run. This one and the three below are numbers of steps, or texts such as "30 epochs" and
+        "100000 examples" (ops/length.py).
       test: `dict(num_clips, num_crops, batch_size)`; videos at a time, over all devices.
-      log_every: steps from one line of numbers to the next.
-      evaluate_every: steps from one evaluation (and checkpoint) to the next.
-      checkpoint_every: steps from one checkpoint to the next.
+      log_every: from one line of numbers to the next.
+      evaluate_every: from one evaluation (and checkpoint) to the next.
+      checkpoint_every: from one checkpoint to the next.
       num_workers: processes that read videos; 0 reads in threads.
       data_timeout_s: how long training waits for a batch before it stops.
       sharding: "data" keeps the whole state on every device, "fsdp" a part of it on each (mesh.py).
@@ -56,11 +58,11 @@ class Settings:
     optimizer: Mapping[str, Any]
     label_smoothing: float
     batch_size: int
-    num_steps: int
+    length: Length
     test: Mapping[str, Any]
-    log_every: int
-    evaluate_every: int
-    checkpoint_every: int
+    log_every: Length
+    evaluate_every: Length
+    checkpoint_every: Length
     num_workers: int
     data_timeout_s: float
     sharding: str
@@ -73,9 +75,11 @@ class Settings:
     def parse(cls, config: Mapping[str, Any]) -> "Settings":
         """Returns the settings a plain config describes; raises an InputError that names what is off."""
         settings = spec.call(cls, config, what="the config")
-        for key in ("batch_size", "num_steps", "log_every", "evaluate_every", "checkpoint_every"):
-            if getattr(settings, key) < 1:
-                raise InputError(f"config.{key} must be 1 or more, got {getattr(settings, key)}")
+        if settings.batch_size < 1:
+            raise InputError(f"config.batch_size must be 1 or more, got {settings.batch_size}")
+        settings.steps("length", num_examples=1)
+        for key in ("log_every", "evaluate_every", "checkpoint_every"):
+            settings.steps(key, num_examples=1)
         if "batch_size" not in settings.test:
             raise InputError("config.test needs a value for: batch_size")
         num_devices = jax.device_count()
@@ -93,6 +97,22 @@ class Settings:
             raise InputError(f"config.data_timeout_s must be above 0, got {settings.data_timeout_s}")
         spec.check_names([settings.sharding], LAYOUTS, what="config.sharding")
         return settings
+
+    def steps(self, key: str, *, num_examples: int) -> int:
+        """Returns a length of the config in steps, 1 or more, given how many examples an epoch has."""
+        what, length = f"config.{key}", getattr(self, key)
+        found = to_steps(length, batch_size=self.batch_size, num_examples=num_examples, what=what)
+        if found < 1:
+            raise InputError(f"{what} must be 1 step or more, got {length!r}")
+        return found
+
+    def optimizer_in_steps(self, *, num_examples: int) -> dict[str, Any]:
+        """Returns the optimizer's section with its warm-up in steps."""
+        warmup = self.optimizer.get("warmup", 0)
+        in_steps = to_steps(
+            warmup, batch_size=self.batch_size, num_examples=num_examples, what="config.optimizer.warmup"
+        )
+        return {**self.optimizer, "warmup": in_steps}
 
     @property
     def timing(self) -> ClipTiming:

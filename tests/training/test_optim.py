@@ -28,14 +28,14 @@ def test_kernels_are_what_has_more_than_one_axis():
 
 
 def test_the_rate_warms_up_linearly_peaks_and_ends_at_zero():
-    schedule = warmup_cosine(0.4, warmup_steps=4, num_steps=20)
+    schedule = warmup_cosine(0.4, warmup=4, num_steps=20)
     np.testing.assert_allclose([schedule(i) for i in range(5)], [0, 0.1, 0.2, 0.3, 0.4], rtol=1e-5)
     np.testing.assert_allclose(schedule(12), 0.2, rtol=1e-5)
     np.testing.assert_allclose(schedule(20), 0, atol=1e-7)
 
 
 def test_without_warm_up_the_first_step_has_the_full_rate():
-    assert float(np.asarray(warmup_cosine(0.4, warmup_steps=0, num_steps=20)(0))) == pytest.approx(0.4)
+    assert float(np.asarray(warmup_cosine(0.4, warmup=0, num_steps=20)(0))) == pytest.approx(0.4)
 
 
 def test_sgd_has_momentum():
@@ -65,7 +65,7 @@ def test_gradients_are_clipped_to_their_global_norm():
         ({"name": "adam", "learning_rate": 1.0}, "config.optimizer does not know 'adam'.*did you mean 'adamw'"),
         ({"name": "sgd", "learning_rate": 1.0, "momentun": 0.9}, "does not know 'momentun'.*did you mean 'momentum'"),
         ({"name": "sgd"}, "config.optimizer 'sgd' needs a value for: learning_rate"),
-        ({"name": "sgd", "learning_rate": 1.0, "warmup_steps": 10}, r"warmup_steps must lie in \[0, num_steps=10\)"),
+        ({"name": "sgd", "learning_rate": 1.0, "warmup": 10}, r"warmup must lie in \[0, num_steps=10\)"),
     ],
 )
 def test_a_config_that_does_not_fit_is_explained(config, message):

@@ -106,6 +106,9 @@ def run_loop(
             check=functools.partial(_check, checkpoints=checkpoints, names=names, skip_bad=skip_bad),
             should_stop=should_stop,
         )
+    except InputError:
+        checkpoints.wait()  # what is still being written is good
+        raise
     finally:
         feed.close()
 
@@ -192,6 +195,7 @@ def _check(
     """Waits for a step, and stops the run where its loss or its gradient is not finite."""
     bad = float(jax.block_until_ready(taken.sums["bad"]).total) > 0
     if bad and not skip_bad:
+        checkpoints.wait()
         kept = checkpoints.latest_step()
         saved = "there is no checkpoint yet" if kept is None else f"the newest checkpoint, of step {kept}, is good"
         loss = metrics.means({"loss": taken.sums["loss"]})["loss"]

@@ -27,11 +27,11 @@ def sgd(
     learning_rate: float,
     momentum: float = 0.9,
     weight_decay: float = 1e-4,
-    warmup_steps: int = 0,
+    warmup: int = 0,
     clip_norm: float = 0.0,
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """Returns SGD with momentum; weight decay is added to the gradient, as is usual with SGD."""
-    schedule = warmup_cosine(learning_rate, warmup_steps=warmup_steps, num_steps=num_steps)
+    schedule = warmup_cosine(learning_rate, warmup=warmup, num_steps=num_steps)
     decay = optax.add_decayed_weights(weight_decay, mask=is_kernel)
     return optax.chain(_clip(clip_norm), decay, optax.sgd(schedule, momentum)), schedule
 
@@ -43,7 +43,7 @@ def adamw(
     b1: float = 0.9,
     b2: float = 0.999,
     weight_decay: float = 0.05,
-    warmup_steps: int = 0,
+    warmup: int = 0,
     clip_norm: float = 1.0,
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """Returns AdamW.
@@ -51,7 +51,7 @@ def adamw(
     Source: Loshchilov and Hutter 2019, "Decoupled weight decay regularization". Deviation: the decay is scaled by
     the learning rate, as in optax and PyTorch.
     """
-    schedule = warmup_cosine(learning_rate, warmup_steps=warmup_steps, num_steps=num_steps)
+    schedule = warmup_cosine(learning_rate, warmup=warmup, num_steps=num_steps)
     step = optax.adamw(schedule, b1=b1, b2=b2, weight_decay=weight_decay, mask=is_kernel)
     return optax.chain(_clip(clip_norm), step), schedule
 
@@ -62,14 +62,14 @@ OPTIMIZERS: dict[str, Callable[..., tuple[optax.GradientTransformation, optax.Sc
 }
 
 
-def warmup_cosine(learning_rate: float, *, warmup_steps: int, num_steps: int) -> optax.Schedule:
+def warmup_cosine(learning_rate: float, *, warmup: int, num_steps: int) -> optax.Schedule:
     """Returns a schedule: linear from 0 over the warm-up, then half a cosine down to 0 at `num_steps`."""
-    if not 0 <= warmup_steps < num_steps:
-        raise InputError(f"optimizer.warmup_steps must lie in [0, num_steps={num_steps}), got {warmup_steps}")
+    if not 0 <= warmup < num_steps:
+        raise InputError(f"optimizer.warmup must lie in [0, num_steps={num_steps}), got {warmup}")
     return optax.warmup_cosine_decay_schedule(
-        init_value=0.0 if warmup_steps else learning_rate,
+        init_value=0.0 if warmup else learning_rate,
         peak_value=learning_rate,
-        warmup_steps=warmup_steps,
+        warmup_steps=warmup,
         decay_steps=num_steps,
     )
 

@@ -1,0 +1,136 @@
+"""Several processes of one run."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+
+import chex
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from processes import CONFIG, arguments, command, error_line
+from video_files import write_folder
+
+import vjax
+from vjax.processes import in_cluster
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, False),
+        ({"SLURM_NTASKS": "4", "SLURM_PROCID": "0"}, True),
+        ({"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}, False),
+        ({"SLURM_NTASKS": "4"}, False),  # a shell of salloc, not a task of srun
+        ({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1"}, True),
+        ({"TPU_WORKER_HOSTNAMES": "a,b"}, True),
+        ({"TPU_WORKER_HOSTNAMES": "localhost"}, False),
+    ],
+)
+def test_a_process_knows_from_its_environment_whether_it_is_one_of_several(environment, expected):
+    assert in_cluster(environment) is expected
+
+
+@given(st.text(max_size=4).filter(lambda text: not text.isdecimal()))
+def test_a_count_that_is_no_number_is_not_taken_for_one(count):
+    assert in_cluster({"SLURM_NTASKS": count, "SLURM_PROCID": "0"}) is False
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--coordinator=localhost:1"], "go together; missing: --num_processes, --process_id"),
+        (["--coordinator=localhost:1", "--num_processes=2", "--process_id=2"], r"\[0, --num_processes=2\), got 2"),
+        (["--coordinator=localhost", "--num_processes=2", "--process_id=0"], "HOST:PORT of process 0, got 'localhost'"),
+    ],
+)
+def test_flags_that_do_not_fit_together_are_explained(tmp_path, words, message):
+    done = command("train.py", "--config", f"{CONFIG}:tiny", *words, "--workdir", tmp_path / "run", check=False)
+    assert re.search(message, error_line(done))
+
+
+def start(words, workdir, *, num_processes, devices):
+    """Starts every process of a run."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    started = []
+    for index in range(num_processes):
+        flags = [f"--coordinator=localhost:{port}", f"--num_processes={num_processes}", f"--process_id={index}"]
+        call = arguments("train.py", "--config", *words, *(flags if num_processes > 1 else []), "--workdir", workdir)
+        call["env"] = call["env"] | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+        started.append(subprocess.Popen(**call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+    return started
+
+
+def end(processes, *, timeout_s=240):
+    """Returns exit codes and what each said."""
+    said = [process.communicate(timeout=timeout_s) for process in processes]
+    return [process.returncode for process in processes], ["".join(pair) for pair in said]
+
+
+@pytest.mark.slow
+def test_two_processes_of_two_devices_train_as_one_of_four_and_any_number_resumes(tmp_path):
+    words = [f"{CONFIG}:tiny", f"--config.source.root={write_folder(tmp_path / 'videos')}", "--config.length=6"]
+    words += ["--config.network.dropout=0.5", "--config.sharding=fsdp"]
+    for name, num_processes, devices in (("one", 1, 4), ("two", 2, 2)):
+        codes, said = end(start(words, tmp_path / name, num_processes=num_processes, devices=devices))
+        assert set(codes) == {0}, said
+    states = [vjax.load(tmp_path / name).state for name in ("one", "two")]
+    chex.assert_trees_all_close(*states, rtol=1e-4, atol=1e-5)
+    assert "video@1" in said[0]
+    assert "video@1" not in said[1], "one process alone writes tables"
+
+    # The second half again, on one process of one device.
+    (tmp_path / "two" / "result.json").unlink()
+    for step in (tmp_path / "two" / "checkpoints").iterdir():
+        if int(step.name) > 4:
+            for path in sorted(step.rglob("*"), reverse=True):
+                path.unlink() if path.is_file() else path.rmdir()
+            step.rmdir()
+    codes, said = end(start(words, tmp_path / "two", num_processes=1, devices=1))
+    assert codes == [0], said
+    assert "step 5/6" in said[0]
+    assert "step 4/6  clip@1" not in said[0]
+    chex.assert_trees_all_close(states[0], vjax.load(tmp_path / "two").state, rtol=1e-4, atol=1e-5)
+
+
+def long_run(tmp_path):
+    words = [f"{CONFIG}:tiny", f"--config.source.root={write_folder(tmp_path / 'videos')}"]
+    words += ["--config.length=100000", "--config.checkpoint_every=5", "--config.evaluate_every=100000"]
+    processes = start(words, tmp_path / "run", num_processes=2, devices=1)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "checkpoints" / "10").is_dir():
+        assert time.monotonic() < deadline
+        assert all(process.poll() is None for process in processes), end(processes)
+        time.sleep(0.05)
+    return processes
+
+
+@pytest.mark.slow
+def test_a_process_whose_peer_dies_stops_with_a_clear_line(tmp_path):
+    processes = long_run(tmp_path)
+    os.kill(processes[1].pid, signal.SIGKILL)
+    codes, said = end(processes, timeout_s=120)
+    assert codes == [75, -9], said
+    assert "another process of this run has died" in said[0]
+    assert "Traceback" not in said[0]
+
+
+@pytest.mark.slow
+def test_sigterm_to_one_process_saves_and_stops_all_after_the_same_step(tmp_path):
+    processes = long_run(tmp_path)
+    os.kill(processes[1].pid, signal.SIGTERM)
+    codes, said = end(processes, timeout_s=120)
+    assert codes == [75, 75], said
+    steps = [re.findall(r"stopped after step (\d+), which is saved", text) for text in said]
+    assert steps[0] == steps[1]
+    (step,) = steps[0]
+    assert (tmp_path / "run" / "checkpoints" / step).is_dir()
+    state = vjax.load(tmp_path / "run").state
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
