@@ -96,7 +96,7 @@ def train(config: Mapping[str, Any], workdir: str | Path, *, console: TextIO = s
     source = open_run_source(settings)
     network = settings.create_network(len(source.class_names))
     optimizer, schedule = create_optimizer(settings.optimizer, num_steps=settings.num_steps)
-    train_view, test_view = settings.train_view, settings.test_view
+    train_view, test_view, mixing = settings.train_view, settings.test_view, settings.mixing
     # All that the config describes could be made: only now does the run take the work directory.
     workdirs.keep_classes(workdir, source.class_names)
     workdirs.write_json(workdir / "config.json", resolved)
@@ -126,6 +126,7 @@ def train(config: Mapping[str, Any], workdir: str | Path, *, console: TextIO = s
         start_step=first,
         num_workers=settings.num_workers,
         shard=pipeline.Shard(jax.process_index(), jax.process_count()),
+        mix=mixing,
     )
     writers = [
         JsonLines(workdir / "metrics.jsonl", start_step=first),

@@ -67,7 +67,8 @@ def train_step(
 
     Args:
       state: before the step.
-      batch: `clips (b t h w c)` uint8 and `label (b)`.
+      batch: `clips (b t h w c)` uint8 and `label (b)`; where clips are mixed, also `other_label (b)` and `share (b)`,
+        the share of `label`. `clip@1` then counts the label with the larger share.
       network: maps clips to votes.
       optimizer: turns gradients into updates.
       normalization: of the clips' channels.
@@ -77,7 +78,7 @@ def train_step(
     clips = to_float(batch["clips"], **normalization._asdict())
     dropout_key = jax.random.fold_in(key, state.step)
 
-    def mean_loss(params: Any) -> tuple[jax.Array, tuple[Any, Any]]:
+    def mean_loss(params: Any) -> tuple[jax.Array, tuple[Any, ...]]:
         votes, updates = network.apply(
             {"params": params, "batch_stats": state.batch_stats},
             clips,
@@ -85,12 +86,13 @@ def train_step(
             rngs={"dropout": dropout_key},
             mutable=["batch_stats"],
         )
-        losses = vote_loss(votes, batch["label"], label_smoothing=label_smoothing)
-        return losses.mean(), (losses, (votes, updates))
+        target = soft_target(batch, num_classes=votes.shape[-1])
+        losses = vote_loss(votes, target, label_smoothing=label_smoothing)
+        return losses.mean(), (losses, target, (votes, updates))
 
-    gradient, (losses, (votes, updates)) = jax.grad(mean_loss, has_aux=True)(state.params)
+    gradient, (losses, target, (votes, updates)) = jax.grad(mean_loss, has_aux=True)(state.params)
     changes, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-    right = answer(votes).probs.argmax(-1) == batch["label"]
+    right = answer(votes).probs.argmax(-1) == target.argmax(-1)
     sums = {"loss": metrics.masked_sum(losses), "clip@1": metrics.masked_sum(right)}
     after = TrainState(
         step=state.step + 1,
@@ -99,6 +101,15 @@ def train_step(
         opt_state=opt_state,
     )
     return after, sums
+
+
+def soft_target(batch: Mapping[str, jax.Array], *, num_classes: int) -> jax.Array:
+    """Returns the share of each class in each clip of a batch, `(b k)`: one class's, or two where clips are mixed."""
+    target = jax.nn.one_hot(batch["label"], num_classes)
+    if "share" not in batch:
+        return target
+    share = batch["share"][:, None]
+    return share * target + (1 - share) * jax.nn.one_hot(batch["other_label"], num_classes)
 
 
 class CompiledStep(NamedTuple):
