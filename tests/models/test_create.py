@@ -88,11 +88,11 @@ def test_a_network_made_from_json_is_the_one_made_from_python():
         ({"trunk": {"widths": (4, 8)}}, "trunk needs a name; choose one of: resnet18, small$"),
         (
             {"trunk": {"name": "small", "width": (4, 8)}},
-            r"trunk 'small' does not know 'width'; did you mean 'widths'\? Allowed: depth, norm, widths$",
+            r"trunk 'small' does not know 'width'; did you mean 'widths'\? Allowed: depth, norm, remat, widths$",
         ),
         (
             {"trunk": {"name": "resnet18", "depth": 2}},
-            "trunk 'resnet18' does not know 'depth'.*Allowed: drop_path, factored, norm, widths$",
+            "trunk 'resnet18' does not know 'depth'.*Allowed: drop_path, factored, norm, remat, widths$",
         ),
         ({"trunk": {"name": "small", "temporal": True}}, "trunk 'small' does not know 'temporal'"),
         ({"trunk": {"name": "small", "dtype": "bfloat16"}}, "trunk 'small' does not know 'dtype'"),

@@ -257,6 +257,81 @@ def test_frames_that_a_2d_network_looks_at_by_themselves_are_dropped_by_themselv
     assert len(np.unique(first.round(4), axis=0)) > 1, "frames that are the same draw by themselves"
 
 
+REMATERIALISED = {
+    "small": functools.partial(SmallTrunk, temporal=False, widths=(8, 16), depth=(1, 2)),
+    "resnet18": functools.partial(ResNet18, temporal=False, widths=(4,), drop_path=0.5),
+    "factored resnet18": functools.partial(ResNet18, temporal=True, widths=(4, 8), factored=True),
+}
+each_rematerialised = pytest.mark.parametrize("trunk", REMATERIALISED.values(), ids=REMATERIALISED)
+KEYS = {"params": jax.random.key(0, impl="rbg"), "dropout": jax.random.key(1)}  # rbg compiles faster
+
+
+def gradient_of(trunk, clips):
+    """The gradient of some loss by a trunk's parameters, and its batch statistics after that step."""
+
+    def loss(params, rest):
+        features, changed = trunk.apply(
+            {**rest, "params": params}, clips, train=True, mutable=["batch_stats"], rngs={"dropout": KEYS["dropout"]}
+        )
+        return jnp.sum(features * jnp.cos(jnp.arange(features.size).reshape(features.shape))), changed
+
+    return jax.grad(loss, has_aux=True)
+
+
+@pytest.mark.parametrize("name", ["small", "resnet18"])
+def test_rematerialisation_changes_neither_parameters_nor_gradients_nor_statistics(name):
+    trunk, clips = REMATERIALISED[name], make_clips((2, 4, 8, 8, 3))
+    variables = random_variables(trunk(), (4, 8, 8, 3))
+    rest = {name: tree for name, tree in variables.items() if name != "params"}
+    plain, again = (
+        jax.jit(gradient_of(trunk(remat=remat), clips), compiler_options=UNOPTIMISED)(variables["params"], rest)
+        for remat in (False, True)
+    )
+    chex.assert_trees_all_close(plain, again, rtol=1e-4, atol=1e-4)
+    assert all(np.any(before != after) for before, after in zip(*map(jax.tree.leaves, (rest, again[1])), strict=True))
+
+
+@each_rematerialised
+@pytest.mark.parametrize("train", [False, True])
+def test_variables_have_the_same_names_and_shapes_with_and_without_rematerialisation(trunk, train):
+    clips = jnp.zeros((1, 4, 16, 16, 3))
+    plain, again = (
+        jax.eval_shape(functools.partial(trunk(remat=remat).init, train=train), KEYS, clips) for remat in (False, True)
+    )
+    chex.assert_trees_all_equal_shapes_and_dtypes(plain, again)
+
+
+def test_parameters_start_at_the_same_values_with_and_without_rematerialisation():
+    plain, again = (
+        jax.jit(lambda keys, trunk: trunk.init(keys, jnp.zeros((1, 4, 8, 8, 3)), train=True), static_argnums=1)(
+            KEYS, SmallTrunk(temporal=True, widths=(4, 8), remat=remat)
+        )
+        for remat in (False, True)
+    )
+    chex.assert_trees_all_equal(plain, again)
+
+
+@each_rematerialised
+def test_rematerialisation_keeps_less_of_the_forward_pass(trunk):
+    clips = jax.ShapeDtypeStruct((8, 4, 16, 16, 3), jnp.float32)
+
+    def kept(*, remat):
+        variables = random_variables(trunk(), (4, 16, 16, 3))
+
+        def forward(clips):
+            def features(params):
+                keys = {"dropout": KEYS["dropout"]}
+                return trunk(remat=remat).apply(
+                    {**variables, "params": params}, clips, train=True, rngs=keys, mutable=["batch_stats"]
+                )[0]
+
+            return jax.vjp(features, variables["params"])[1]
+
+        return sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(jax.eval_shape(forward, clips)))
+
+    assert kept(remat=True) < 0.6 * kept(remat=False)
+
+
 @each_reach
 def test_depth_is_the_number_of_convolutions_in_a_stage(temporal):
     kernels = {}

@@ -28,6 +28,7 @@ class SmallTrunk(nn.Module):
       widths: channels of each stage.
       depth: convolutions in a stage, one number for all or one for each.
       norm: "batch" or "group".
+      remat: whether the backward pass computes what is inside a stage again, in place of keeping it.
       dtype: of the computation; parameters and norm statistics stay float32.
     """
 
@@ -35,6 +36,7 @@ class SmallTrunk(nn.Module):
     widths: Sequence[int] = (16, 32, 64)
     depth: int | Sequence[int] = 1
     norm: str = "batch"
+    remat: bool = False
     dtype: Any = jnp.float32
 
     def __post_init__(self):
@@ -58,13 +60,18 @@ class SmallTrunk(nn.Module):
         smallest = 2 ** len(self.widths)
         check_size(x, min_frames=smallest if self.temporal else 1, min_size=smallest, what="the small trunk")
         norm = norm_layer(self.norm, train=train, dtype=self.dtype)
+        run = nn.remat(SmallTrunk._stage, static_argnums=(2, 3, 4)) if self.remat and train else SmallTrunk._stage
         for width, depth in zip(self.widths, self.depths, strict=True):
-            for index in range(depth):
-                x = norm()(Conv(width, _reach(3, temporal=self.temporal), dtype=self.dtype)(x))
-                if index == depth - 1:
-                    # Before the ReLU, where it is the same and the ReLU has an eighth to do.
-                    x = max_pool(x, _reach(2, temporal=self.temporal))
-                x = nn.relu(x)
+            x = run(self, x, width, depth, norm)
+        return x
+
+    def _stage(self, x: jax.Array, width: int, depth: int, norm: Callable[..., nn.Module]) -> jax.Array:
+        for index in range(depth):
+            x = norm()(Conv(width, _reach(3, temporal=self.temporal), dtype=self.dtype)(x))
+            if index == depth - 1:
+                # Before the ReLU, where it is the same and the ReLU has an eighth to do.
+                x = max_pool(x, _reach(2, temporal=self.temporal))
+            x = nn.relu(x)
         return x
 
 
@@ -86,6 +93,7 @@ class ResNet18(nn.Module):
       drop_path: probability, in [0, 1), that training leaves out the residual branch of the last block; for block l of
         L it is l / L of that. Each row of the input draws for itself, with the key "dropout": a clip, or a frame where
         a 2D network hands over every frame as a clip of its own.
+      remat: whether the backward pass computes what is inside a stage, two blocks, again, in place of keeping it.
       dtype: of the computation; parameters and norm statistics stay float32.
     """
 
@@ -94,6 +102,7 @@ class ResNet18(nn.Module):
     widths: Sequence[int] = (64, 128, 256, 512)
     norm: str = "batch"
     drop_path: float = 0.0
+    remat: bool = False
     dtype: Any = jnp.float32
 
     def __post_init__(self):
@@ -110,14 +119,27 @@ class ResNet18(nn.Module):
         if self.factored and self.temporal:
             conv = functools.partial(FactoredConv, norm=norm, dtype=self.dtype)
         x = nn.relu(norm()(conv(self.widths[0], (3 if self.temporal else 1, 7, 7), (1, 2, 2))(x)))
-        for block in range(2 * len(self.widths)):
+        run = nn.remat(ResNet18._stage, static_argnums=(2, 3, 4, 5)) if self.remat and train else ResNet18._stage
+        for stage in range(len(self.widths)):
+            x = run(self, x, stage, conv, norm, self.drop_path if train else 0.0)
+        return x
+
+    def _stage(
+        self,
+        x: jax.Array,
+        stage: int,
+        conv: Callable[..., nn.Module],
+        norm: Callable[..., nn.Module],
+        drop_path: float,
+    ) -> jax.Array:
+        for block in (2 * stage, 2 * stage + 1):
             x = BasicBlock(
-                self.widths[block // 2],
-                stride=2 if block > 0 and block % 2 == 0 else 1,
+                self.widths[stage],
+                stride=2 if stage > 0 and block % 2 == 0 else 1,
                 temporal=self.temporal,
                 conv=conv,
                 norm=norm,
-                drop_path=self.drop_path * (block + 1) / (2 * len(self.widths)) if train else 0.0,
+                drop_path=drop_path * (block + 1) / (2 * len(self.widths)),
                 dtype=self.dtype,
             )(x)
         return x
