@@ -17,6 +17,7 @@ import numpy as np
 
 from vjax.ops.augment import erase_box, jitter_colors, rand_augment
 from vjax.ops.frames import to_float
+from vjax.ops.mix import cutmix, mixup
 
 BATCH, SHAPE = 16, (16, 112, 112, 3)
 NORMAL = {"mean": (0.45, 0.45, 0.45), "std": (0.225, 0.225, 0.225)}
@@ -71,6 +72,8 @@ def main() -> None:
             device(lambda x: device_erase(key, x)),
         ),
         "RandAugment, 2 operations": (host(lambda clip: rand_augment(rng, clip, num_ops=2, magnitude=9)), None),
+        "mixup": (lambda: mixup(rng, clips, alpha=1.0), None),
+        "cutmix, the box random": (lambda: cutmix(rng, clips, alpha=1.0), None),
     }
     times: dict[tuple[str, int], list[float]] = {}
     for number in range(rounds + 1):

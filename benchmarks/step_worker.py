@@ -69,6 +69,7 @@ class Jax:
 
         jax, jnp = self.jax, self.jax.numpy
         shape = tuple(case["clip_shape"])
+        mesh = meshes.make_mesh(jax.devices()[:1])
         network = models.create(case["network"], case["num_classes"], trunk=case["trunk"], dtype=self.dtype)
         optimizer, _ = optim.create_optimizer(
             {"name": "sgd", "learning_rate": LEARNING_RATE, "momentum": MOMENTUM, "weight_decay": WEIGHT_DECAY},
@@ -94,9 +95,10 @@ class Jax:
             normalization=normalization,
             label_smoothing=0.0,
             key=jax.random.key(0),
+            layout=meshes.data_parallel(mesh),
         )
         batch = make_batch(case)
-        mesh = meshes.make_mesh(jax.devices()[:1])
+        state = jax.device_put(state, meshes.replicated(mesh))
         compiled: Any = steps.compile_step(function, state, batch, mesh)
         self.batch = meshes.put_batch(batch, mesh)
 
@@ -108,7 +110,7 @@ class Jax:
         started = time.perf_counter()
         self.votes = jax.jit(votes).lower(state.variables, self.batch["clips"]).compile()
         infer_compile_s = time.perf_counter() - started
-        self.state, self.run = jax.device_put(state, meshes.replicated(mesh)), compiled.run
+        self.state, self.run = state, compiled.run
         plan = compiled.run.memory_analysis()
         return {
             "planned_mb": (plan.argument_size_in_bytes + plan.temp_size_in_bytes) / 2**20,

@@ -21,6 +21,7 @@ def get_config() -> ConfigDict:
             augment=dict(
                 area=(0.5, 1.0), stretch=1.15, flip=True, rand_ops=0, rand_magnitude=9.0, jitter=0.0, erase=0.0
             ),
+            mix=dict(mixup=0.0, cutmix=0.0),
             normalization=dict(mean=(0.45, 0.45, 0.45), std=(0.225, 0.225, 0.225)),
             network=dict(
                 name="slow_fusion",

@@ -25,6 +25,8 @@ def test_a_run_killed_in_the_middle_ends_with_the_parameters_of_an_uninterrupted
         f"--config.source.root={root}",
         "--config.length=16",
         "--config.network.dropout=0.5",
+        "--config.mix.mixup=0.8",
+        "--config.mix.cutmix=1.0",
     ]
     command("train.py", "--config", *words, "--workdir", tmp_path / "whole")
 

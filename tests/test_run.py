@@ -175,6 +175,8 @@ def test_a_run_without_a_checkpoint_cannot_be_loaded(finished, tmp_path):
         ({"network": {"trunk": {"name": "small"}}}, "config.network needs a name; choose one of: single_frame"),
         ({"network": {"name": "slow"}}, "network does not know 'slow'"),
         ({"augment": {"flipp": True}}, "config.augment does not know 'flipp'; did you mean 'flip'"),
+        ({"mix": {"mixupp": 1.0}}, "config.mix does not know 'mixupp'; did you mean 'mixup'"),
+        ({"mix": {"mixup": -1.0}}, "mix.mixup is the alpha of .* got -1.0"),
         ({"test": {"batch_size": 8, "crops": 1}}, "config.test does not know 'crops'; did you mean 'num_crops'"),
         ({"optimizer": {"name": "sgd"}}, "config.optimizer 'sgd' needs a value for: learning_rate"),
     ],

@@ -115,7 +115,7 @@ def train(
     num_examples = len(source.train)
     num_steps = settings.steps("length", num_examples=num_examples)
     optimizer, schedule = create_optimizer(settings.optimizer_in_steps(num_examples=num_examples), num_steps=num_steps)
-    train_view, test_view = settings.train_view, settings.test_view
+    train_view, test_view, mixing = settings.train_view, settings.test_view, settings.mixing
     # All that the config describes could be made: only now does the run take the work directory.
     writes = jax.process_index() == 0
     workdirs.check_kept_classes(workdir, source.class_names)
@@ -150,6 +150,7 @@ def train(
         start_step=first,
         num_workers=settings.num_workers,
         shard=pipeline.Shard(jax.process_index(), jax.process_count()),
+        mix=mixing,
     )
     if first == 0 and writes:
         first_batch = next(batches)

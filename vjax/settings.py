@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 
 from vjax import models, spec
-from vjax.data.transforms import TestView, TrainView
+from vjax.data.transforms import Mix, TestView, TrainView
 from vjax.errors import InputError
 from vjax.evaluation.infer import Normalization
 from vjax.mesh import LAYOUTS
@@ -28,6 +28,7 @@ class Settings:
       held_out: comma-separated groups of videos that make the test split; empty where the source splits.
       clip: `dict(num_frames, size, and one of stride, fps, duration_s)`.
       augment: `dict(area, stretch, flip, rand_ops, rand_magnitude, jitter, erase)` (data/transforms.py, TrainView).
+      mix: `dict(mixup, cutmix)` of the clips of a batch (data/transforms.py, Mix); alphas, 0 turns off.
       normalization: `dict(mean, std)` of the channels, for frames in [0, 1].
       network: `dict(name=..., trunk=dict(name=..., ...), ...)` (models/).
       optimizer: `dict(name=..., learning_rate=..., ...)` (training/optim.py).
@@ -53,6 +54,7 @@ class Settings:
     held_out: str
     clip: Mapping[str, Any]
     augment: Mapping[str, Any]
+    mix: Mapping[str, Any]
     normalization: Mapping[str, Any]
     network: Mapping[str, Any]
     optimizer: Mapping[str, Any]
@@ -131,6 +133,11 @@ class Settings:
         """What training sees of a video."""
         augment = {key: _as_tuple(value) for key, value in self.augment.items()}
         return spec.call(TrainView, augment, what="config.augment", timing=self.timing, size=self.size)
+
+    @property
+    def mixing(self) -> Mix:
+        """How the clips of a training batch are mixed."""
+        return spec.call(Mix, self.mix, what="config.mix")
 
     @property
     def test_view(self) -> TestView:

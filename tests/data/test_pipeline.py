@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vjax.data import pipeline
 from vjax.data.pipeline import Shard
-from vjax.data.transforms import TestView, TrainView
+from vjax.data.transforms import Mix, TestView, TrainView
 from vjax.data.video import Video
 from vjax.errors import InputError
 from vjax.ops.sampling import ClipTiming
@@ -17,6 +17,8 @@ from vjax.ops.sampling import ClipTiming
 TIMING = ClipTiming(2, stride=2)
 TRAIN_VIEW = TrainView(TIMING, (4, 4))
 TEST_VIEW = TestView(TIMING, (4, 4), num_clips=2)
+UNMIXED, MIX = Mix(), Mix(mixup=0.8, cutmix=1.0)
+each_mix = pytest.mark.parametrize("mix", [UNMIXED, MIX], ids=["unmixed", "mixed"])
 
 
 def read_noise(indices):
@@ -28,15 +30,18 @@ def make_videos(count):
     return [Video(str(i), i, 12, 10.0, read_noise) for i in range(count)]
 
 
-def train(count=10, *, batches=6, batch_size=4, seed=0, start_step=0, num_workers=0, shard=None):
+def train(
+    count=10, *, batches=6, batch_size=4, seed=0, start_step=0, num_workers=0, shard=None, mix=UNMIXED, view=TRAIN_VIEW
+):
     found = pipeline.train_batches(
         make_videos(count),
-        TRAIN_VIEW,
+        view,
         batch_size=batch_size,
         seed=seed,
         start_step=start_step,
         num_workers=num_workers,
         shard=shard or Shard(),
+        mix=mix,
     )
     return list(itertools.islice(found, batches))
 
@@ -44,18 +49,45 @@ def train(count=10, *, batches=6, batch_size=4, seed=0, start_step=0, num_worker
 def assert_same(left, right):
     assert len(left) == len(right)
     for a, b in zip(left, right, strict=True):
+        assert a.keys() == b.keys()
         for key in a:
             np.testing.assert_array_equal(a[key], b[key])
 
 
 def test_a_batch_has_the_shapes_and_types_of_its_parts():
     (batch,) = train(batches=1)
-    assert (batch["clips"].shape, batch["clips"].dtype) == ((4, 2, 4, 4, 3), np.uint8)
-    assert (batch["label"].shape, batch["label"].dtype) == ((4,), np.int32)
+    shapes = {key: (rows.shape, rows.dtype) for key, rows in batch.items()}
+    assert shapes == {
+        "clips": ((4, 2, 4, 4, 3), np.uint8),
+        "label": ((4,), np.int32),
+        "position": ((4,), np.int32),
+    }
 
 
-def test_the_seed_decides_order_and_views():
-    assert_same(train(), train())
+def test_a_mixed_batch_also_has_the_partners_labels_and_the_shares():
+    (batch,) = train(batches=1, mix=MIX)
+    shapes = {key: (rows.shape, rows.dtype) for key, rows in batch.items()}
+    assert shapes == {
+        "clips": ((4, 2, 4, 4, 3), np.uint8),
+        "label": ((4,), np.int32),
+        "other_label": ((4,), np.int32),
+        "share": ((4,), np.float32),
+        "position": ((4,), np.int32),
+    }
+
+
+def test_what_is_mixed_are_the_clips_that_are_seen_without_mixing():
+    for plain, mixed in zip(train(), train(mix=Mix(mixup=0.8)), strict=True):
+        np.testing.assert_array_equal(mixed["label"], plain["label"])
+        np.testing.assert_array_equal(mixed["other_label"], np.roll(plain["label"], 1))
+        share = mixed["share"].reshape(-1, 1, 1, 1, 1)
+        expected = share * plain["clips"] + (1 - share) * np.roll(plain["clips"], 1, axis=0)
+        np.testing.assert_allclose(mixed["clips"], expected, atol=0.51)
+
+
+@each_mix
+def test_the_seed_decides_order_and_views(mix):
+    assert_same(train(mix=mix), train(mix=mix))
     assert any((a["label"] != b["label"]).any() for a, b in zip(train(), train(seed=1), strict=True))
 
 
@@ -68,13 +100,40 @@ def test_global_batches_are_the_same_for_any_number_of_processes(count):
     assert_same(together, train())
 
 
+class Draws:
+    """In place of a view and of a mix: it shows what is drawn."""
+
+    def __call__(self, given, rng):
+        return given | {"drawn": rng.integers(2**63)} if isinstance(given, dict) else rng.integers(2**63)
+
+
+def test_no_two_clips_batches_or_processes_draw_the_same_numbers():
+    drawn = []
+    for index in range(8):
+        for batch in train(batches=4, batch_size=16, shard=Shard(index, 8), mix=Draws(), view=Draws()):
+            drawn += [batch["drawn"], *batch["clips"]]
+    assert len(set(drawn)) == len(drawn) == 8 * 4 * 3
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_every_process_mixes_its_own_rows_in_a_way_that_comes_back(count):
+    parts = [train(shard=Shard(index, count), mix=MIX) for index in range(count)]
+    for index, part in enumerate(parts):
+        assert_same(part, train(shard=Shard(index, count), mix=MIX))
+        for batch in part:
+            np.testing.assert_array_equal(batch["other_label"], np.roll(batch["label"], 1))
+    shares = [[batch["share"][0] for batch in part] for part in parts]
+    assert len(set(map(tuple, shares))) == count
+
+
+@each_mix
 @pytest.mark.parametrize("start_step", [1, 4])
-def test_starting_at_a_step_gives_the_batches_from_there_on(start_step):
-    assert_same(train(start_step=start_step, batches=6 - start_step), train()[start_step:])
+def test_starting_at_a_step_gives_the_batches_from_there_on(start_step, mix):
+    assert_same(train(start_step=start_step, batches=6 - start_step, mix=mix), train(mix=mix)[start_step:])
 
 
 def test_worker_processes_read_the_same_batches():
-    assert_same(train(batches=3, num_workers=2), train(batches=3))
+    assert_same(train(batches=3, num_workers=2, mix=MIX), train(batches=3, mix=MIX))
 
 
 def test_every_epoch_shows_every_video_once_in_another_order():
@@ -110,6 +169,12 @@ def test_in_evaluation_every_video_counts_exactly_once(count, batch_size, num_sh
 def test_a_batch_that_processes_cannot_share_evenly_is_refused():
     with pytest.raises(InputError, match="a batch of 4 cannot be split over 3 processes evenly"):
         train(shard=Shard(0, 3))
+
+
+def test_a_clip_without_a_partner_is_not_mixed_but_refused():
+    assert len(train(batch_size=2, shard=Shard(0, 2))) == 6
+    with pytest.raises(InputError, match=r"config.mix needs 2 clips or more .* a batch of 2 over 2 process\(es\)"):
+        train(batch_size=2, shard=Shard(0, 2), mix=MIX)
 
 
 def test_memory_stays_flat_over_many_clips():

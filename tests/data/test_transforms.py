@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vjax.data.transforms import TestView, TrainView
+from vjax.data.transforms import Mix, TestView, TrainView
 from vjax.data.video import Video
 from vjax.errors import InputError
 from vjax.ops.frames import crop_resize, largest_box
@@ -86,6 +86,41 @@ def test_a_view_describes_itself(view, words):
     assert view.describe() == words
 
 
+GRAYS = np.array([0, 40, 120, 250], np.uint8)
+
+
+def make_gray_batch():
+    """Four clips, each of one gray that tells its label."""
+    clips = np.broadcast_to(GRAYS.reshape(-1, 1, 1, 1, 1), (4, 2, 8, 8, 3)).copy()
+    return {"clips": clips, "label": np.arange(4, dtype=np.int32)}
+
+
+@pytest.mark.parametrize(
+    ("mix", "fewest", "most"), [(Mix(1.0, 0.0), 0, 10), (Mix(0.0, 1.0), 100, 100), (Mix(1.0, 1.0), 30, 70)]
+)
+def test_a_batch_takes_mixup_or_cutmix_one_time_in_two_where_both_are_on(mix, fewest, most):
+    rng, batch = np.random.default_rng(0), make_gray_batch()
+    num_cut = sum(np.isin(mix(batch, rng)["clips"], GRAYS).all() for _ in range(100))
+    assert fewest <= num_cut <= most
+
+
+@pytest.mark.parametrize("mix", [Mix(mixup=0.8), Mix(cutmix=1.0)])
+def test_a_mixed_batch_names_the_label_of_the_partner_and_the_share_of_its_own(mix):
+    batch = make_gray_batch()
+    mixed = mix(batch, np.random.default_rng(1))
+    np.testing.assert_array_equal(mixed["label"], [0, 1, 2, 3])
+    np.testing.assert_array_equal(mixed["other_label"], [3, 0, 1, 2])
+    assert (mixed["other_label"].dtype, mixed["share"].dtype) == (np.int32, np.float32)
+    own, partner = (GRAYS[mixed[name]].astype(float) for name in ("label", "other_label"))
+    assert 0.05 < mixed["share"].min() == mixed["share"].max() < 0.95
+    seen = mixed["clips"].mean(axis=(1, 2, 3, 4))
+    np.testing.assert_allclose(seen, mixed["share"] * own + (1 - mixed["share"]) * partner, atol=0.51)
+
+
+def test_without_an_alpha_there_is_nothing_to_mix():
+    assert [bool(Mix(*alphas)) for alphas in [(0.0, 0.0), (0.1, 0.0), (0.0, 0.1)]] == [False, True, True]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -96,6 +131,9 @@ def test_a_view_describes_itself(view, words):
         (lambda: TrainView(TIMING, (8, 8), rand_magnitude=11), "augment.rand_magnitude from 0 to 10, got 0 and 11"),
         (lambda: TrainView(TIMING, (8, 8), jitter=1.5), "augment.jitter is from 0 to 1, got 1.5"),
         (lambda: TrainView(TIMING, (8, 8), erase=-0.1), "augment.erase is from 0 to 1, got -0.1"),
+        (lambda: Mix(mixup=-0.5), r"mix.mixup is the alpha of Beta\(alpha, alpha\), .* got -0.5"),
+        (lambda: Mix(cutmix=float("inf")), "mix.cutmix is the alpha .* got inf"),
+        (lambda: Mix(mixup=float("nan")), "mix.mixup is the alpha .* got nan"),
         (lambda: TestView(TIMING, (8, 8), num_clips=0), "at least 1 clip of a video, got 0"),
         (lambda: TestView(TIMING, (8, 8), num_crops=2), "1 or 3 crops of a clip, got 2"),
     ],

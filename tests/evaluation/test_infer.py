@@ -21,7 +21,7 @@ def test_an_answer_is_the_mean_of_softmax_not_the_softmax_of_the_mean(seed, num_
 
 def test_the_loss_is_the_mean_cross_entropy_over_votes():
     votes = jnp.log(jnp.array([[[0.5, 0.5], [0.25, 0.75]]]))
-    loss = vote_loss(votes, jnp.array([1]), label_smoothing=0.0)
+    loss = vote_loss(votes, jax.nn.one_hot(jnp.array([1]), 2), label_smoothing=0.0)
     np.testing.assert_allclose(loss, [-(np.log(0.5) + np.log(0.75)) / 2], rtol=1e-6)
 
 
@@ -29,16 +29,26 @@ def test_the_answers_log_probs_give_the_training_loss():
     votes = jax.random.normal(jax.random.key(0), (4, 3, 5))
     label = jnp.array([0, 1, 2, 4])
     of_label = answer(votes).log_probs[jnp.arange(4), label]
-    np.testing.assert_allclose(-of_label, vote_loss(votes, label, label_smoothing=0.0), rtol=1e-5)
+    np.testing.assert_allclose(-of_label, vote_loss(votes, jax.nn.one_hot(label, 5), label_smoothing=0.0), rtol=1e-5)
 
 
 def test_label_smoothing_spreads_a_share_of_the_target_over_all_classes():
     votes = jax.random.normal(jax.random.key(0), (1, 1, 4))
-    label = jnp.array([2])
-    smooth = vote_loss(votes, label, label_smoothing=0.2)
-    sharp = vote_loss(votes, label, label_smoothing=0.0)
+    target = jax.nn.one_hot(jnp.array([2]), 4)
+    smooth = vote_loss(votes, target, label_smoothing=0.2)
+    sharp = vote_loss(votes, target, label_smoothing=0.0)
     uniform = -jax.nn.log_softmax(votes).mean()
     np.testing.assert_allclose(smooth, 0.8 * sharp + 0.2 * uniform, rtol=1e-5)
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 2**16), share=st.floats(0, 1), label_smoothing=st.sampled_from([0.0, 0.1]))
+def test_the_loss_is_linear_in_the_target(seed, share, label_smoothing):
+    votes = jax.random.normal(jax.random.key(seed), (3, 2, 4))
+    one, other = jax.nn.one_hot(jnp.array([[0, 1, 2], [3, 1, 0]]), 4)
+    parts = [vote_loss(votes, target, label_smoothing=label_smoothing) for target in (one, other)]
+    mixed = vote_loss(votes, share * one + (1 - share) * other, label_smoothing=label_smoothing)
+    np.testing.assert_allclose(mixed, share * parts[0] + (1 - share) * parts[1], rtol=1e-5)
 
 
 def test_half_precision_votes_are_answered_in_float32():
@@ -75,5 +85,5 @@ def test_inference_normalises_the_channels():
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
 def test_the_loss_has_a_number_for_each_clip(label_smoothing):
     votes = jnp.zeros((5, 7, 4))
-    loss = vote_loss(votes, jnp.zeros(5, int), label_smoothing=label_smoothing)
+    loss = vote_loss(votes, jax.nn.one_hot(jnp.zeros(5, int), 4), label_smoothing=label_smoothing)
     np.testing.assert_allclose(loss, np.full(5, np.log(4)), rtol=1e-5)

@@ -88,11 +88,11 @@ def test_a_network_made_from_json_is_the_one_made_from_python():
         ({"trunk": {"widths": (4, 8)}}, "trunk needs a name; choose one of: resnet18, small$"),
         (
             {"trunk": {"name": "small", "width": (4, 8)}},
-            r"trunk 'small' does not know 'width'; did you mean 'widths'\? Allowed: depth, norm, widths$",
+            r"trunk 'small' does not know 'width'; did you mean 'widths'\? Allowed: depth, norm, remat, widths$",
         ),
         (
             {"trunk": {"name": "resnet18", "depth": 2}},
-            "trunk 'resnet18' does not know 'depth'.*Allowed: factored, norm, widths$",
+            "trunk 'resnet18' does not know 'depth'.*Allowed: drop_path, factored, norm, remat, widths$",
         ),
         ({"trunk": {"name": "small", "temporal": True}}, "trunk 'small' does not know 'temporal'"),
         ({"trunk": {"name": "small", "dtype": "bfloat16"}}, "trunk 'small' does not know 'dtype'"),
@@ -104,6 +104,13 @@ def test_a_network_made_from_json_is_the_one_made_from_python():
 def test_what_is_not_known_is_refused_with_the_names_that_are(arguments, message):
     with pytest.raises(InputError, match=message):
         models.create(**{"name": "slow_fusion", "num_classes": 3, **arguments})
+
+
+@pytest.mark.parametrize("dropout", [1.0, -0.5, 2, float("nan")])
+@pytest.mark.parametrize("name", models.MODELS)
+def test_a_dropout_that_is_no_probability_below_1_is_refused_by_every_network(name, dropout):
+    with pytest.raises(InputError, match=f"a network's dropout is a probability from 0 to below 1, got {dropout}"):
+        models.create(name, 3, dropout=dropout)
 
 
 @given(name=st.text(max_size=20).filter(lambda name: name not in {*models.MODELS, *models.TRUNKS}))

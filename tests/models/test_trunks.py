@@ -1,6 +1,7 @@
 import functools
 
 import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +12,7 @@ from random_variables import random_variables
 
 from vjax.errors import InputError
 from vjax.models.conv import Conv
+from vjax.models.fusion import SingleFrame
 from vjax.models.norm import norm_layer
 from vjax.models.trunks import TRUNKS, BasicBlock, ResNet18, SmallTrunk
 
@@ -197,6 +199,139 @@ def test_a_residual_block_starts_as_the_identity():
     np.testing.assert_array_equal(out, x)
 
 
+def make_block(*, drop_path):
+    """A block, its variables and rows so far above zero that no ReLU at its end cuts anything off."""
+    norm = norm_layer("group", train=True, dtype=jnp.float32)
+    block = BasicBlock(4, 1, temporal=True, conv=Conv, norm=norm, drop_path=drop_path)
+    shapes = jax.eval_shape(block.init, {"params": jax.random.key(0), "dropout": jax.random.key(0)}, jnp.zeros(ROWS))
+    rng = np.random.default_rng(0)
+    return block, jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
+
+
+ROWS = (64, 2, 4, 4, 4)
+
+
+def test_a_row_either_loses_its_residual_branch_as_a_whole_or_has_it_scaled_up():
+    rows = 100 + make_clips(ROWS)
+    block, variables = make_block(drop_path=0.0)
+    branch = block.apply(variables, rows) - rows
+    assert np.abs(branch).mean() > 0.1
+    block, _ = make_block(drop_path=0.25)
+    found = block.apply(variables, rows, rngs={"dropout": jax.random.key(1)}) - rows
+    kept = np.abs(found).max(axis=(1, 2, 3, 4)) > 1e-3
+    np.testing.assert_allclose(found[~kept], 0, atol=1e-5)
+    np.testing.assert_allclose(found[kept], branch[kept] / 0.75, rtol=1e-3, atol=1e-4)
+    assert 0.55 < kept.mean() < 0.95
+
+
+def dropout_rates(trunk, *, train):
+    """The rates of the dropouts that a trunk goes through, in their order."""
+    rates = []
+
+    def watch(call, args, kwargs, context):
+        if isinstance(context.module, nn.Dropout):
+            rates.append(context.module.rate)
+        return call(*args, **kwargs)
+
+    keys = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
+    with nn.intercept_methods(watch):
+        jax.eval_shape(lambda: trunk.init(keys, jnp.zeros((1, 4, 16, 16, 3)), train=train))
+    return rates
+
+
+def test_drop_path_rises_from_block_to_block_to_its_full_rate_at_the_last_and_is_for_training_alone():
+    trunk = make("resnet18", temporal=True, drop_path=0.4)
+    np.testing.assert_allclose(dropout_rates(trunk, train=True), [0.05 * block for block in range(1, 9)])
+    np.testing.assert_array_equal(dropout_rates(trunk, train=False), np.zeros(8))
+
+
+def test_frames_that_a_2d_network_looks_at_by_themselves_are_dropped_by_themselves():
+    trunk = make("resnet18", temporal=False, widths=(4,), norm="group", drop_path=0.9)
+    network = SingleFrame(3, trunk)
+    clips = np.repeat(make_clips((1, 1, 8, 8, 3)), 16, axis=1)
+    variables = random_variables(network, clips.shape[1:])
+    train = jax.jit(lambda key: network.apply(variables, clips, train=True, rngs={"dropout": key})[0])
+    first, again, other = (np.asarray(train(jax.random.key(seed))) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 1e-3
+    assert len(np.unique(first.round(4), axis=0)) > 1, "frames that are the same draw by themselves"
+
+
+REMATERIALISED = {
+    "small": functools.partial(SmallTrunk, temporal=False, widths=(8, 16), depth=(1, 2)),
+    "resnet18": functools.partial(ResNet18, temporal=False, widths=(4,), drop_path=0.5),
+    "factored resnet18": functools.partial(ResNet18, temporal=True, widths=(4, 8), factored=True),
+}
+each_rematerialised = pytest.mark.parametrize("trunk", REMATERIALISED.values(), ids=REMATERIALISED)
+KEYS = {"params": jax.random.key(0, impl="rbg"), "dropout": jax.random.key(1)}  # rbg compiles faster
+
+
+def gradient_of(trunk, clips):
+    """The gradient of some loss by a trunk's parameters, and its batch statistics after that step."""
+
+    def loss(params, rest):
+        features, changed = trunk.apply(
+            {**rest, "params": params}, clips, train=True, mutable=["batch_stats"], rngs={"dropout": KEYS["dropout"]}
+        )
+        return jnp.sum(features * jnp.cos(jnp.arange(features.size).reshape(features.shape))), changed
+
+    return jax.grad(loss, has_aux=True)
+
+
+@pytest.mark.parametrize("name", ["small", "resnet18"])
+def test_rematerialisation_changes_neither_parameters_nor_gradients_nor_statistics(name):
+    trunk, clips = REMATERIALISED[name], make_clips((2, 4, 8, 8, 3))
+    variables = random_variables(trunk(), (4, 8, 8, 3))
+    rest = {name: tree for name, tree in variables.items() if name != "params"}
+    plain, again = (
+        jax.jit(gradient_of(trunk(remat=remat), clips), compiler_options=UNOPTIMISED)(variables["params"], rest)
+        for remat in (False, True)
+    )
+    chex.assert_trees_all_close(plain, again, rtol=1e-4, atol=1e-4)
+    assert all(np.any(before != after) for before, after in zip(*map(jax.tree.leaves, (rest, again[1])), strict=True))
+
+
+@each_rematerialised
+@pytest.mark.parametrize("train", [False, True])
+def test_variables_have_the_same_names_and_shapes_with_and_without_rematerialisation(trunk, train):
+    clips = jnp.zeros((1, 4, 16, 16, 3))
+    plain, again = (
+        jax.eval_shape(functools.partial(trunk(remat=remat).init, train=train), KEYS, clips) for remat in (False, True)
+    )
+    chex.assert_trees_all_equal_shapes_and_dtypes(plain, again)
+
+
+def test_parameters_start_at_the_same_values_with_and_without_rematerialisation():
+    plain, again = (
+        jax.jit(lambda keys, trunk: trunk.init(keys, jnp.zeros((1, 4, 8, 8, 3)), train=True), static_argnums=1)(
+            KEYS, SmallTrunk(temporal=True, widths=(4, 8), remat=remat)
+        )
+        for remat in (False, True)
+    )
+    chex.assert_trees_all_equal(plain, again)
+
+
+@each_rematerialised
+def test_rematerialisation_keeps_less_of_the_forward_pass(trunk):
+    clips = jax.ShapeDtypeStruct((8, 4, 16, 16, 3), jnp.float32)
+
+    def kept(*, remat):
+        variables = random_variables(trunk(), (4, 16, 16, 3))
+
+        def forward(clips):
+            def features(params):
+                keys = {"dropout": KEYS["dropout"]}
+                return trunk(remat=remat).apply(
+                    {**variables, "params": params}, clips, train=True, rngs=keys, mutable=["batch_stats"]
+                )[0]
+
+            return jax.vjp(features, variables["params"])[1]
+
+        return sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(jax.eval_shape(forward, clips)))
+
+    assert kept(remat=True) < 0.6 * kept(remat=False)
+
+
 @each_reach
 def test_depth_is_the_number_of_convolutions_in_a_stage(temporal):
     kernels = {}
@@ -253,10 +388,26 @@ def test_each_stage_has_its_own_depth_where_a_depth_is_given_for_each():
     assert kernels == [(3, 8), (8, 16), (16, 16), (16, 16)]
 
 
-def test_as_many_depths_as_widths_are_needed():
-    trunk = SmallTrunk(temporal=True, widths=(8, 16), depth=(1, 2, 3))
-    with pytest.raises(InputError, match=r"the small trunk has 2 widths but 3 depths: \(1, 2, 3\)"):
-        trunk.init(jax.random.key(0), jnp.zeros((1, 4, 8, 8, 3)), train=False)
+@pytest.mark.parametrize(
+    ("trunk", "fields", "message"),
+    [
+        (
+            SmallTrunk,
+            {"depth": (1, 2, 3), "widths": (8, 16)},
+            r"the small trunk has 2 widths but 3 depths: \(1, 2, 3\)",
+        ),
+        (SmallTrunk, {"depth": 0}, "the small trunk needs a depth of 1 or more in every stage, got 0"),
+        (SmallTrunk, {"depth": (1, 1, -1)}, r"a depth of 1 or more in every stage, got \(1, 1, -1\)"),
+        (SmallTrunk, {"widths": ()}, r"the small trunk needs a width of 1 or more .* got \(\)"),
+        (SmallTrunk, {"widths": (8, 0)}, r"the small trunk needs a width of 1 or more .* got \(8, 0\)"),
+        (ResNet18, {"widths": ()}, r"the resnet18 trunk needs a width of 1 or more .* got \(\)"),
+        (ResNet18, {"drop_path": 1.0}, "the resnet18 trunk's drop_path is a probability from 0 to below 1, got 1.0"),
+        (ResNet18, {"drop_path": -0.1}, "drop_path is a probability from 0 to below 1, got -0.1"),
+    ],
+)
+def test_fields_that_make_no_trunk_are_refused_before_there_are_clips(trunk, fields, message):
+    with pytest.raises(InputError, match=message):
+        trunk(temporal=True, **fields)
 
 
 def test_a_factored_resnet_has_kernels_over_space_or_time_alone_and_about_the_parameters_of_the_whole_one():

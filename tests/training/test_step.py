@@ -11,7 +11,7 @@ from vjax import models
 from vjax.evaluation import metrics
 from vjax.evaluation.infer import Normalization
 from vjax.training.optim import create_optimizer
-from vjax.training.step import compile_step, init_state, train_step
+from vjax.training.step import compile_step, init_state, soft_target, train_step
 
 CLIP_SHAPE = (4, 8, 8, 3)
 
@@ -81,6 +81,37 @@ def test_the_sums_weigh_every_clip_once():
     _, sums = step(state, make_batch(5))
     assert {name: float(sums[name].weight) for name in ("loss", "clip@1")} == {"loss": 5.0, "clip@1": 5.0}
     assert 0 <= metrics.means(sums)["clip@1"] <= 1
+
+
+def mixed_batch(share, size=8):
+    batch, other = make_batch(size), make_batch(size, seed=1)["label"]
+    return batch | {"other_label": other, "share": np.full(size, share, np.float32)}
+
+
+@pytest.mark.parametrize("share", [0.7, 0.3])
+def test_the_loss_of_a_mixed_batch_weighs_both_labels_and_its_accuracy_counts_the_larger_share(share):
+    state, step = make(norm="group")
+    step, batch = jax.jit(step), mixed_batch(share)
+    alone = {name: {"clips": batch["clips"], "label": batch[name]} for name in ("label", "other_label")}
+    own, other = (metrics.means(step(state, alone[name])[1]) for name in ("label", "other_label"))
+    mixed = metrics.means(step(state, batch)[1])
+    assert mixed["loss"] == pytest.approx(share * own["loss"] + (1 - share) * other["loss"], rel=1e-5)
+    assert own["clip@1"] != other["clip@1"]
+    assert mixed["clip@1"] == (own if share > 0.5 else other)["clip@1"]
+
+
+def test_the_step_on_a_mixed_batch_is_the_mean_of_the_steps_on_both_labels():
+    state, step = make(norm="group", optimizer={"name": "sgd", "learning_rate": 0.1, "momentum": 0.0})
+    step, batch = jax.jit(step), mixed_batch(0.25)
+    own = step(state, {"clips": batch["clips"], "label": batch["label"]})[0].params
+    other = step(state, {"clips": batch["clips"], "label": batch["other_label"]})[0].params
+    expected = jax.tree.map(lambda a, b: 0.25 * a + 0.75 * b, own, other)
+    chex.assert_trees_all_close(step(state, batch)[0].params, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_clip_mixed_with_one_of_its_own_class_has_that_class_alone_as_its_target():
+    batch = {"label": jnp.array([2, 0]), "other_label": jnp.array([2, 1]), "share": jnp.array([0.4, 0.4])}
+    np.testing.assert_allclose(soft_target(batch, num_classes=3), [[0, 0, 1], [0.4, 0.6, 0]], rtol=1e-6)
 
 
 def test_the_parameters_stay_float32_in_bfloat16_training():

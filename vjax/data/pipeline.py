@@ -8,12 +8,15 @@ import grain
 import numpy as np
 from absl import flags
 
-from vjax.data.transforms import TestView, TrainView
+from vjax.data.transforms import Mix, TestView, TrainView
 from vjax.data.video import VideoSequence
 from vjax.errors import InputError
 
 Batch = dict[str, np.ndarray]
 Element = dict[str, np.ndarray | np.generic]
+
+
+_UNMIXED = Mix()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,11 +42,16 @@ def train_batches(
     start_step: int,
     num_workers: int,
     shard: Shard,
+    mix: Mix = _UNMIXED,
 ) -> Iterator[Batch]:
     """Yields batches without end: `clips (b t h w c)` uint8, `label (b)` and `position (b)` int32.
 
     Every epoch is shuffled anew and batches run across its end. A clip's random numbers come from the seed and
     its position in the run alone: any step can be started at, and the batches from there on are the same.
+
+    Where clips are mixed, a batch also has `other_label (b)` int32 and `share (b)` float32 (data/transforms.py, Mix).
+    What a batch draws comes from the seed, its step and the process; partners are rows of the same process. So batches
+    before mixing are the same for any number of processes, and mixed ones for the same number.
 
     Args:
       videos: to draw from.
@@ -53,10 +61,23 @@ def train_batches(
       start_step: batches to leave out, without reading them: the data position of a resumed run.
       num_workers: processes that read; 0 reads in threads of this process.
       shard: this process's part.
+      mix: how clips of a batch are mixed; not at all if not given.
+
+    Raises:
+      InputError: the batch cannot be split over the processes evenly, or leaves a clip to be mixed without a partner.
     """
+    num_rows = shard.local(batch_size)
     dataset = grain.MapDataset.range(len(videos)).seed(seed).shuffle().repeat().random_map(_TrainElement(videos, view))
+    dataset = dataset.batch(num_rows, drop_remainder=True)
+    if mix:
+        if num_rows < 2:
+            raise InputError(
+                f"config.mix needs 2 clips or more in a process's batch, got a batch of {batch_size} over "
+                f"{shard.count} process(es); raise batch_size, or set mixup and cutmix to 0"
+            )
+        dataset = dataset.random_map(mix)  # before the slice, or processes would draw the same numbers
     # Of every global batch a process has neighbouring rows, as its devices do.
-    dataset = dataset.batch(shard.local(batch_size), drop_remainder=True)[shard.index :: shard.count]
+    dataset = dataset[shard.index :: shard.count]
     return _with_workers_named(iter(_read(dataset[start_step:], num_workers)))
 
 

@@ -1,9 +1,10 @@
-"""A video to what a network sees of it: one random view in training, several fixed ones in test.
+"""A video to what a network sees of it: one random view in training, several fixed ones in test; clips that are mixed.
 
 `TestView` is the one definition of preprocessing outside training: evaluation and prediction both use it.
 """
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from vjax.data.video import Video
 from vjax.errors import InputError
 from vjax.ops import frames as ops
 from vjax.ops.augment import erase_box, jitter_colors, rand_augment
+from vjax.ops.mix import cutmix, mixup
 from vjax.ops.sampling import ClipTiming, random_clip, spaced_clips
 
 
@@ -79,6 +81,40 @@ class TrainView:
         if self.jitter:
             clip = jitter_colors(box_rng, clip, strength=self.jitter)
         return erase_box(box_rng, clip, probability=self.erase)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mix:
+    """Every clip of a training batch with its partner in it; mixup or cutmix, one of them drawn for each batch.
+
+    Attributes:
+      mixup: alpha of its Beta(alpha, alpha); 0 leaves it out.
+      cutmix: the same of cutmix. Where both are above 0, a batch takes either with probability one half.
+    """
+
+    mixup: float = 0.0
+    cutmix: float = 0.0
+
+    def __post_init__(self):
+        for name, value in (("mixup", self.mixup), ("cutmix", self.cutmix)):
+            if not 0 <= value < math.inf:
+                raise InputError(f"mix.{name} is the alpha of Beta(alpha, alpha), or 0 to leave it out; got {value}")
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.mixup or self.cutmix)
+
+    def __call__(self, batch: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Returns a batch of mixed `clips`, with `other_label (b)` and `share (b)`, float32, of `label`."""
+        chosen = [(mix, alpha) for mix, alpha in ((mixup, self.mixup), (cutmix, self.cutmix)) if alpha]
+        mix, alpha = chosen[int(rng.random() * len(chosen))]
+        clips, share = mix(rng, batch["clips"], alpha=alpha)
+        label = batch["label"]
+        return batch | {
+            "clips": clips,
+            "other_label": np.roll(label, 1),
+            "share": np.full(len(label), share, np.float32),
+        }
 
 
 @dataclasses.dataclass(frozen=True)

@@ -41,17 +41,16 @@ def answer(votes: jax.Array) -> ClipAnswers:
     return ClipAnswers(jnp.exp(log_probs).mean(axis=1), log_probs.mean(axis=1))
 
 
-def vote_loss(votes: jax.Array, label: jax.Array, *, label_smoothing: float) -> jax.Array:
+def vote_loss(votes: jax.Array, target: jax.Array, *, label_smoothing: float) -> jax.Array:
     """Returns the mean cross-entropy over votes `(b v k)`, one number for each clip `(b)`.
 
     Args:
       votes: logits.
-      label: `(b)`, class indices.
+      target: `(b k)`, the share of each class; the label's alone is 1 where clips are not mixed.
       label_smoothing: share of the target that is spread over all classes evenly.
     """
-    votes = votes.astype(jnp.float32)
-    target = optax.smooth_labels(jax.nn.one_hot(label, votes.shape[-1]), label_smoothing)
-    return optax.softmax_cross_entropy(votes, target[:, None]).mean(axis=1)
+    smooth = optax.smooth_labels(target, label_smoothing)
+    return optax.softmax_cross_entropy(votes.astype(jnp.float32), smooth[:, None]).mean(axis=1)
 
 
 def infer(network: nn.Module, variables: Any, clips: jax.Array, *, normalization: Normalization) -> ClipAnswers:

@@ -17,15 +17,31 @@ import jax
 import jax.numpy as jnp
 
 from vjax.errors import InputError
+from vjax.models.trunks import check_rate
 
 
-class SingleFrame(nn.Module):
-    """A 2D CNN on every frame by itself; t votes, averaged as probabilities at test time."""
+class Network(nn.Module):
+    """What all networks have.
 
-    temporal_trunk: ClassVar[bool] = False
+    Attributes:
+      num_classes: k, the classes a vote is over.
+      trunk: clips to features.
+      dropout: rate, in [0, 1), at which the features that the votes are made of are dropped in training.
+    """
+
     num_classes: int
     trunk: nn.Module
     dropout: float = 0.0
+
+    def __post_init__(self):
+        check_rate(self.dropout, what="a network's dropout")
+        super().__post_init__()
+
+
+class SingleFrame(Network):
+    """A 2D CNN on every frame by itself; t votes, averaged as probabilities at test time."""
+
+    temporal_trunk: ClassVar[bool] = False
 
     @nn.compact
     def __call__(self, clips: jax.Array, *, train: bool) -> jax.Array:
@@ -34,7 +50,7 @@ class SingleFrame(nn.Module):
         return Head(self.num_classes, self.dropout, name="head")(features.mean((2, 3)), train=train)
 
 
-class LateFusion(nn.Module):
+class LateFusion(Network):
     """The same 2D trunk on every frame; time is fused at the end.
 
     Attributes:
@@ -44,11 +60,8 @@ class LateFusion(nn.Module):
     """
 
     temporal_trunk: ClassVar[bool] = False
-    num_classes: int
-    trunk: nn.Module
     fuse: str = "concat"
     hidden: int = 256
-    dropout: float = 0.0
 
     @nn.compact
     def __call__(self, clips: jax.Array, *, train: bool) -> jax.Array:
@@ -67,13 +80,10 @@ class LateFusion(nn.Module):
         return Head(self.num_classes, self.dropout, name="head")(fused[:, None], train=train)
 
 
-class EarlyFusion(nn.Module):
+class EarlyFusion(Network):
     """Time folded into channels: the first 2D convolution sees all frames at once and collapses time."""
 
     temporal_trunk: ClassVar[bool] = False
-    num_classes: int
-    trunk: nn.Module
-    dropout: float = 0.0
 
     @nn.compact
     def __call__(self, clips: jax.Array, *, train: bool) -> jax.Array:
@@ -91,13 +101,10 @@ class EarlyFusion(nn.Module):
         return Head(self.num_classes, self.dropout, name="head")(features.mean((2, 3)), train=train)
 
 
-class SlowFusion(nn.Module):
+class SlowFusion(Network):
     """The 3D CNN: convolution and pooling over space and time in every layer, so that time shrinks slowly."""
 
     temporal_trunk: ClassVar[bool] = True
-    num_classes: int
-    trunk: nn.Module
-    dropout: float = 0.0
 
     @nn.compact
     def __call__(self, clips: jax.Array, *, train: bool) -> jax.Array:

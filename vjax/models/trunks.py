@@ -28,6 +28,7 @@ class SmallTrunk(nn.Module):
       widths: channels of each stage.
       depth: convolutions in a stage, one number for all or one for each.
       norm: "batch" or "group".
+      remat: whether the backward pass computes what is inside a stage again, in place of keeping it.
       dtype: of the computation; parameters and norm statistics stay float32.
     """
 
@@ -35,7 +36,23 @@ class SmallTrunk(nn.Module):
     widths: Sequence[int] = (16, 32, 64)
     depth: int | Sequence[int] = 1
     norm: str = "batch"
+    remat: bool = False
     dtype: Any = jnp.float32
+
+    def __post_init__(self):
+        check_widths(self.widths, what="the small trunk")
+        if len(self.depths) != len(self.widths):
+            raise InputError(
+                f"the small trunk has {len(self.widths)} widths but {len(self.depths)} depths: {self.depth}"
+            )
+        if min(self.depths) < 1:
+            raise InputError(f"the small trunk needs a depth of 1 or more in every stage, got {self.depth}")
+        super().__post_init__()
+
+    @property
+    def depths(self) -> Sequence[int]:
+        """Convolutions of each stage."""
+        return [self.depth] * len(self.widths) if isinstance(self.depth, int) else self.depth
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -43,16 +60,18 @@ class SmallTrunk(nn.Module):
         smallest = 2 ** len(self.widths)
         check_size(x, min_frames=smallest if self.temporal else 1, min_size=smallest, what="the small trunk")
         norm = norm_layer(self.norm, train=train, dtype=self.dtype)
-        depths = [self.depth] * len(self.widths) if isinstance(self.depth, int) else self.depth
-        if len(depths) != len(self.widths):
-            raise InputError(f"the small trunk has {len(self.widths)} widths but {len(depths)} depths: {depths}")
-        for width, depth in zip(self.widths, depths, strict=True):
-            for index in range(depth):
-                x = norm()(Conv(width, _reach(3, temporal=self.temporal), dtype=self.dtype)(x))
-                if index == depth - 1:
-                    # Before the ReLU, where it is the same and the ReLU has an eighth to do.
-                    x = max_pool(x, _reach(2, temporal=self.temporal))
-                x = nn.relu(x)
+        run = nn.remat(SmallTrunk._stage, static_argnums=(2, 3, 4)) if self.remat and train else SmallTrunk._stage
+        for width, depth in zip(self.widths, self.depths, strict=True):
+            x = run(self, x, width, depth, norm)
+        return x
+
+    def _stage(self, x: jax.Array, width: int, depth: int, norm: Callable[..., nn.Module]) -> jax.Array:
+        for index in range(depth):
+            x = norm()(Conv(width, _reach(3, temporal=self.temporal), dtype=self.dtype)(x))
+            if index == depth - 1:
+                # Before the ReLU, where it is the same and the ReLU has an eighth to do.
+                x = max_pool(x, _reach(2, temporal=self.temporal))
+            x = nn.relu(x)
         return x
 
 
@@ -62,12 +81,19 @@ class ResNet18(nn.Module):
     Source: Tran et al. 2018, "A closer look at spatiotemporal convolutions for action recognition" (R3D, R(2+1)D; R2D
     and f-R2D on frames): a stem of stride 1 x 2 x 2 without max pool, stages two to four halve time and space.
 
+    Source of `drop_path`: Huang et al. 2016, "Deep networks with stochastic depth", with their linear rule. Deviations:
+    drawn for each row, not for the whole batch; what is kept is scaled up in training, in place of down at test time.
+
     Attributes:
       temporal: whether kernels and the strides of stages two to four reach over time.
       factored: whether a kernel over space and time is one over space and, after a norm and a ReLU, one over time:
         R(2+1)D. Where not temporal there is nothing to factor.
       widths: channels of the four stages.
       norm: "batch" or "group".
+      drop_path: probability, in [0, 1), that training leaves out the residual branch of the last block; for block l of
+        L it is l / L of that. Each row of the input draws for itself, with the key "dropout": a clip, or a frame where
+        a 2D network hands over every frame as a clip of its own.
+      remat: whether the backward pass computes what is inside a stage, two blocks, again, in place of keeping it.
       dtype: of the computation; parameters and norm statistics stay float32.
     """
 
@@ -75,7 +101,14 @@ class ResNet18(nn.Module):
     factored: bool = False
     widths: Sequence[int] = (64, 128, 256, 512)
     norm: str = "batch"
+    drop_path: float = 0.0
+    remat: bool = False
     dtype: Any = jnp.float32
+
+    def __post_init__(self):
+        check_widths(self.widths, what="the resnet18 trunk")
+        check_rate(self.drop_path, what="the resnet18 trunk's drop_path")
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -86,10 +119,29 @@ class ResNet18(nn.Module):
         if self.factored and self.temporal:
             conv = functools.partial(FactoredConv, norm=norm, dtype=self.dtype)
         x = nn.relu(norm()(conv(self.widths[0], (3 if self.temporal else 1, 7, 7), (1, 2, 2))(x)))
-        for stage, width in enumerate(self.widths):
-            for block in range(2):
-                stride = 2 if stage > 0 and block == 0 else 1
-                x = BasicBlock(width, stride, temporal=self.temporal, conv=conv, norm=norm, dtype=self.dtype)(x)
+        run = nn.remat(ResNet18._stage, static_argnums=(2, 3, 4, 5)) if self.remat and train else ResNet18._stage
+        for stage in range(len(self.widths)):
+            x = run(self, x, stage, conv, norm, self.drop_path if train else 0.0)
+        return x
+
+    def _stage(
+        self,
+        x: jax.Array,
+        stage: int,
+        conv: Callable[..., nn.Module],
+        norm: Callable[..., nn.Module],
+        drop_path: float,
+    ) -> jax.Array:
+        for block in (2 * stage, 2 * stage + 1):
+            x = BasicBlock(
+                self.widths[stage],
+                stride=2 if stage > 0 and block % 2 == 0 else 1,
+                temporal=self.temporal,
+                conv=conv,
+                norm=norm,
+                drop_path=drop_path * (block + 1) / (2 * len(self.widths)),
+                dtype=self.dtype,
+            )(x)
         return x
 
 
@@ -97,6 +149,9 @@ class BasicBlock(nn.Module):
     """Two convolutions and a shortcut, which is projected where the shape changes.
 
     Source: He et al. 2016, "Deep residual learning for image recognition".
+
+    Attributes:
+      drop_path: probability that a row's convolutions are left out, in this call; 0 outside training.
     """
 
     features: int
@@ -104,6 +159,7 @@ class BasicBlock(nn.Module):
     temporal: bool
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
+    drop_path: float = 0.0
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -114,6 +170,8 @@ class BasicBlock(nn.Module):
         y = nn.relu(self.norm()(self.conv(self.features, kernel, strides)(x)))
         # The last norm starts at zero, so that every block starts as the identity (Goyal et al. 2017).
         y = self.norm(scale_init=nn.initializers.zeros)(self.conv(self.features, kernel, (1, 1, 1))(y))
+        # One draw for all that a row has.
+        y = nn.Dropout(self.drop_path, broadcast_dims=(1, 2, 3, 4), deterministic=False)(y)
         if self.stride != 1 or x.shape[-1] != self.features:
             x = self.norm()(Conv(self.features, (1, 1, 1), strides, dtype=self.dtype)(x))
         return nn.relu(x + y)
@@ -142,6 +200,20 @@ class FactoredConv(nn.Module):
 
 
 TRUNKS = {"small": SmallTrunk, "resnet18": ResNet18}
+
+
+def check_widths(widths: Sequence[int], *, what: str) -> None:
+    """Raises an InputError where a trunk would have no stages, or a stage no channels."""
+    if not widths or min(widths) < 1:
+        raise InputError(
+            f"{what} needs a width of 1 or more for each of its stages, and one stage or more; got {widths}"
+        )
+
+
+def check_rate(rate: float, *, what: str) -> None:
+    """Raises an InputError where a rate of dropping is not in [0, 1)."""
+    if not 0 <= rate < 1:
+        raise InputError(f"{what} is a probability from 0 to below 1, got {rate}")
 
 
 def check_size(x: jax.Array, *, min_frames: int, min_size: int, what: str) -> None:

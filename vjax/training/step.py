@@ -85,7 +85,8 @@ def train_step(
 
     Args:
       state: before the step.
-      batch: `clips (b t h w c)` uint8 and `label (b)`.
+      batch: `clips (b t h w c)` uint8 and `label (b)`; where clips are mixed, also `other_label (b)` and `share (b)`,
+        the share of `label`. `clip@1` then counts the label with the larger share.
       network: maps clips to votes.
       optimizer: turns gradients into updates.
       normalization: of the clips' channels.
@@ -109,8 +110,9 @@ def train_step(
                 rngs={"dropout": part_key},
                 mutable=["batch_stats"],
             )
-            losses = vote_loss(votes, part["label"], label_smoothing=label_smoothing)
-            right = answer(votes).probs.argmax(-1) == part["label"]
+            target = soft_target(part, num_classes=votes.shape[-1])
+            losses = vote_loss(votes, target, label_smoothing=label_smoothing)
+            right = answer(votes).probs.argmax(-1) == target.argmax(-1)
             sums = {"loss": metrics.masked_sum(losses), "clip@1": metrics.masked_sum(right)}
             return losses.mean(), (sums, updates.get("batch_stats", batch_stats))
 
@@ -168,6 +170,15 @@ def _average(ema: Any, params: Any, *, decay: float, step: jax.Array) -> Any:
     """The moving average after a step; in the first steps it forgets faster, or it would remember the start."""
     kept = jnp.minimum(decay, (1 + step) / (10 + step))
     return jax.tree.map(lambda mean, new: kept * mean + (1 - kept) * new, ema, params)
+
+
+def soft_target(batch: Mapping[str, jax.Array], *, num_classes: int) -> jax.Array:
+    """Returns the share of each class in each clip of a batch, `(b k)`: one class's, or two where clips are mixed."""
+    target = jax.nn.one_hot(batch["label"], num_classes)
+    if "share" not in batch:
+        return target
+    share = batch["share"][:, None]
+    return share * target + (1 - share) * jax.nn.one_hot(batch["other_label"], num_classes)
 
 
 class CompiledStep(NamedTuple):
