@@ -85,7 +85,7 @@ def test_steps_that_are_not_finite_are_left_out_when_told_to(tmp_path):
 
 
 def start(root, workdir, *words):
-    """Starts a long run and returns it when its second checkpoint is whole."""
+    """Starts a long run and returns it when its first checkpoint is whole."""
     config = [f"{CONFIG}:tiny", f"--config.source.root={root}", "--config.checkpoint_every=5"]
     config += ["--config.length=100000", "--config.evaluate_every=100000"]
     process = subprocess.Popen(
@@ -95,7 +95,7 @@ def start(root, workdir, *words):
         text=True,
     )
     deadline = time.monotonic() + 120
-    while not (workdir / "checkpoints" / "10").is_dir():
+    while not (workdir / "checkpoints" / "5").is_dir():
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -22,6 +22,7 @@ import tensorflow_datasets as tfds
 
 from vjax import run
 from vjax.compare import COLUMNS, compare
+from vjax.compilation import keep_compiled_programs
 from vjax.config import PREFIX, apply_overrides, load_config
 from vjax.data import decode, encode, prepare
 from vjax.data.doctor import examine
@@ -88,6 +89,7 @@ def _run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     keep_freed_memory()
+    keep_compiled_programs()
     for name in ("absl", "asyncio"):  # Orbax and TFDS warn of what is meant to be so, and log what they also raise
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if not sys.stderr.isatty():
@@ -107,6 +109,15 @@ def _run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
         return 2
     except Interrupted as stopped:
         print(stopped, file=sys.stderr)
+        return EXIT_REQUEUE
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        print(
+            f"error: another process of this run has died ({str(error).splitlines()[0][:200]}); the same command, in "
+            "every process, goes on from the newest checkpoint",
+            file=sys.stderr,
+        )
         return EXIT_REQUEUE
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from the newest checkpoint", file=sys.stderr)
