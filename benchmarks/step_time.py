@@ -43,7 +43,7 @@ class Case:
 
 _SMALL, _QUICK = {"name": "small", "widths": (16, 32, 64)}, (8, 32, 32, 3)
 _RESNET18, _FULL = {"name": "resnet18"}, (16, 112, 112, 3)
-# C3D's eight convolutions (Tran et al. 2015) with norms; pools after each stage, all of 2 in time too.
+# C3D's first six convolutions (Tran et al. 2015) with norms; pools after each stage, all of 2 in time too.
 _C3D = {"name": "small", "widths": (64, 128, 256, 512), "depth": (1, 1, 2, 2)}
 
 QUICK = {
