@@ -74,7 +74,8 @@ class Step:
         self.compiled: Any = lowered.compile(compiler_options=options)
         # Of two batches without one: what does not grow with the batch are parameters.
         self.kept_mb = (_kept(network, case, 2) - _kept(network, case, 1)) / 2**20
-        self.step_mb = self.compiled.memory_analysis().temp_size_in_bytes / 2**20
+        memory = self.compiled.memory_analysis()
+        self.step_mb = memory.temp_size_in_bytes / 2**20 if memory else math.nan
         self.seconds: list[float] = []
 
     def take(self) -> None:

@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
             normalization=dict(mean=(0.45, 0.45, 0.45), std=(0.225, 0.225, 0.225)),
             network=dict(
                 name="slow_fusion",
-                trunk=dict(name="small", widths=(16, 32, 64, 128), depth=1, norm="batch"),
+                trunk=dict(name="small", widths=(16, 32, 64, 128), depth=1, norm="batch", remat=False),
                 dropout=0.3,
                 dtype="float32",
             ),

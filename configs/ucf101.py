@@ -26,7 +26,7 @@ def get_config() -> ConfigDict:
             normalization=dict(mean=(0.45, 0.45, 0.45), std=(0.225, 0.225, 0.225)),
             network=dict(
                 name="slow_fusion",
-                trunk=dict(name="resnet18", widths=(64, 128, 256, 512), norm="batch"),
+                trunk=dict(name="resnet18", widths=(64, 128, 256, 512), norm="batch", remat=False),
                 dropout=0.3,
                 dtype="float32",
             ),

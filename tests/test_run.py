@@ -115,7 +115,13 @@ def test_a_work_directory_of_another_config_is_refused_and_kept(finished):
 
 def test_a_config_that_failed_does_not_take_the_work_directory(tmp_path):
     root = write_folder(tmp_path / "videos")
-    for wrong in (folder_config("/nowhere"), folder_config(root, network={"name": "slow"})):
+    for wrong in (
+        folder_config("/nowhere"),
+        folder_config(root, network={"name": "slow"}),
+        folder_config(root, network={"name": "slow_fusion", "dropout": 1.0}),
+        folder_config(root, network={"name": "slow_fusion", "trunk": {"name": "small", "depth": 0}}),
+        folder_config(root, mix={"mixup": -1.0}),
+    ):
         with pytest.raises(vjax.InputError):
             vjax.train(wrong, tmp_path / "run")
     assert not (tmp_path / "run").exists()
