@@ -85,7 +85,7 @@ def bad_commands(root, workdir, tmp_path):
     """Every way to go wrong, with what the one line must say."""
     train = ["train.py", "--workdir", tmp_path / "new", "--config"]
     typo = tmp_path / "typo.py"
-    typo.write_text(CONFIG.read_text().replace("batch_size=16,\n            num", "bach_size=16,\n            num"))
+    typo.write_text(CONFIG.read_text().replace("            batch_size=16", "            bach_size=16"))
     broken = tmp_path / "broken.py"
     broken.write_text(CONFIG.read_text() + "\n\nget_config = get_confg\n")
     empty = tmp_path / "empty"
@@ -100,7 +100,10 @@ def bad_commands(root, workdir, tmp_path):
             [*train, CONFIG, f"--config.source.root={manifest}"],
             "label 'wlak' stands in the test split",
         ),
-        "typo in a flag": ([*train, CONFIG, "--config.num_step=3"], "config does not know 'num_step'; did you mean"),
+        "typo in a flag": (
+            [*train, CONFIG, "--config.lenght=3"],
+            "config does not know 'lenght'; did you mean 'length'",
+        ),
         "wrong type": (
             [*train, CONFIG, "--config.length=many"],
             "config.length takes a int such as 2000, or a length such as '30 epochs'",

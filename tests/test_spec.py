@@ -86,9 +86,9 @@ def test_a_config_has_more_than_one_version(page):
         ("--config.iner.value=3", "config does not know 'iner'; did you mean 'inner'"),
         ("--config.lr.value=3", "config.lr is a value, not a section"),
         ("--config.lr", "a key of the config is set by --config.KEY=VALUE"),
-        ("--config.steps=many", "config.steps takes a int such as 10, got 'many'"),
+        ("--config.steps=many", "config.steps takes a int such as 10, or a length such as '30 epochs', got 'many'"),
         ("--config.flip=1", "config.flip takes a bool such as True, got '1'"),
-        ("--config.steps=True", "config.steps takes a int such as 10, got 'True'"),
+        ("--config.steps=True", "config.steps takes a int such as 10, or a length such as '30 epochs', got 'True'"),
         ("--config.inner=3", "config.inner takes a dict"),
     ],
 )

@@ -67,23 +67,23 @@ def test_a_step_is_the_same_with_and_without_jit():
 
 def test_a_step_takes_the_gradient_of_the_mean_loss_over_the_batch():
     state, step = make(norm="group", optimizer={"name": "sgd", "learning_rate": 0.1, "weight_decay": 0.0})
-    once, _ = step(state, make_batch(4))
+    once, _ = jax.jit(step)(state, make_batch(4))
     twice = {key: np.concatenate([value, value]) for key, value in make_batch(4).items()}
-    doubled, _ = step(state, twice)
+    doubled, _ = jax.jit(step)(state, twice)
     chex.assert_trees_all_close(once.params, doubled.params, rtol=1e-4, atol=1e-6)
 
 
 def test_dropout_differs_from_step_to_step_and_not_from_run_to_run():
     state, step = make(dropout=0.5)
-    batch = make_batch()
-    losses = [metrics.means(step(state.replace(step=jnp.asarray(at)), batch)[1])["loss"] for at in (0, 1, 0)]
+    batch, jitted = make_batch(), jax.jit(step)
+    losses = [metrics.means(jitted(state.replace(step=jnp.asarray(at)), batch)[1])["loss"] for at in (0, 1, 0)]
     assert losses[0] != losses[1]
     assert losses[0] == losses[2]
 
 
 def test_the_sums_weigh_every_clip_once():
     state, step = make("single_frame")
-    _, sums = step(state, make_batch(5))
+    _, sums = jax.jit(step)(state, make_batch(5))
     assert {name: float(sums[name].weight) for name in ("loss", "clip@1")} == {"loss": 5.0, "clip@1": 5.0}
     assert 0 <= metrics.means(sums)["clip@1"] <= 1
 
@@ -117,7 +117,7 @@ def test_a_clip_mixed_with_one_of_its_own_class_has_that_class_alone_as_its_targ
 
 def test_the_parameters_stay_float32_in_bfloat16_training():
     state, step = make(dtype="bfloat16")
-    after, sums = step(state, make_batch())
+    after, sums = jax.jit(step)(state, make_batch())
     chex.assert_trees_all_equal_dtypes(state, after)
     assert sums["loss"].total.dtype == jnp.float32
 
@@ -192,8 +192,9 @@ def test_a_part_takes_as_many_rows_from_every_device():
 def test_the_average_of_the_parameters_is_what_answers():
     state, step = make(options={"ema_decay": 0.9})
     means, params = [state.ema], []
+    jitted = jax.jit(step)
     for seed in range(3):
-        state, _ = step(state, make_batch(seed=seed))
+        state, _ = jitted(state, make_batch(seed=seed))
         means.append(state.ema)
         params.append(state.params)
     for number, decay in enumerate([1 / 10, 2 / 11, 3 / 12]):
@@ -216,9 +217,10 @@ def broken(state):
 
 def test_a_step_whose_loss_is_not_finite_is_counted():
     state, step = make()
-    _, sums = step(state, make_batch())
+    jitted = jax.jit(step)
+    _, sums = jitted(state, make_batch())
     assert float(sums["bad"].total) == 0
-    _, sums = step(broken(state), make_batch())
+    _, sums = jitted(broken(state), make_batch())
     assert float(sums["bad"].total) == 1
     assert not np.isfinite(metrics.means(sums)["loss"])
 
