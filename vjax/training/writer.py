@@ -4,10 +4,15 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
-from tensorboardX import SummaryWriter
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto import event_pb2
 from tqdm import tqdm
+
+
+_PROTO: Any = event_pb2  # its classes are made at run time
 
 
 class Writer(Protocol):
@@ -48,23 +53,32 @@ class JsonLines:
 
 
 class TensorBoard:
-    """Event files for TensorBoard, written without TensorFlow."""
+    """Event files for TensorBoard, written without TensorFlow.
+
+    Written by this thread, not by tensorboardX's own: where the disk is full that one dies, and whoever hands it
+    more waits for ever.
+    """
 
     def __init__(self, directory: str | Path, *, start_step: int):
         """Opens a new event file; TensorBoard then ignores older events past `start_step`."""
-        self._writer = SummaryWriter(str(directory), purge_step=start_step + 1)
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        self._events = EventsWriter(str(Path(directory) / "events"))
+        start = _PROTO.SessionLog(status=_PROTO.SessionLog.START)
+        self._events.write_event(_PROTO.Event(wall_time=time.time(), step=start_step + 1, session_log=start))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Adds a point to each curve."""
         for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
+            point = _PROTO.Event(wall_time=time.time(), step=step, summary=summary.scalar(name, value))
+            self._events.write_event(point)
+        self._events.flush()
 
     def advance(self, step: int) -> None:
         """Writes nothing."""
 
     def close(self) -> None:
         """Writes what is left."""
-        self._writer.close()
+        self._events.close()
 
 
 class Console:
