@@ -11,7 +11,6 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
 from tqdm import tqdm
 
-
 _PROTO: Any = event_pb2  # its classes are made at run time
 
 
