@@ -33,7 +33,7 @@ class Checkpoints:
     def __init__(self, directory: str | Path, *, num_newest: int = 2):
         """Opens the folder; it is made with the first save."""
         self._directory = Path(directory).absolute()
-        self._inode: int | None = None
+        self._seen: set[int] = set()
         for step_folder in _with_unreadable_metrics(self._directory):  # Orbax reads them all, and stops at such a one
             _rename(step_folder)
         newest = preservation_policy.LatestN(num_newest)
@@ -55,12 +55,13 @@ class Checkpoints:
         Raises:
           InputError: this one, or the one before it, cannot be written.
         """
-        found = self._directory.stat().st_ino if self._directory.is_dir() else None
-        if self._inode is not None and found != self._inode:
+        on_disk = self._steps_on_disk()
+        # Of those there at the last save the newest is kept until a newer one is whole.
+        if self._seen and not self._seen & on_disk:
             raise InputError(f"{self._directory} was removed while the run went on; what it held is lost")
+        self._seen = on_disk
         with self._said_clearly():
             self._manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics, force=True)
-        self._inode = self._directory.stat().st_ino
 
     def latest_step(self) -> int | None:
         """Returns the step of the newest checkpoint, None where there is none."""
@@ -113,6 +114,9 @@ class Checkpoints:
         with self._said_clearly():
             self._manager.wait_until_finished()
 
+    def _steps_on_disk(self) -> set[int]:
+        return {int(path.name) for path in self._directory.glob("[0-9]*") if path.name.isdigit()}
+
     @contextmanager
     def _said_clearly(self) -> Iterator[None]:
         try:
@@ -120,7 +124,7 @@ class Checkpoints:
         except Exception as error:
             if not _is_of_files(error):
                 raise
-            whole = [int(path.name) for path in self._directory.glob("[0-9]*") if path.name.isdigit()]
+            whole = self._steps_on_disk()
             kept = f"the checkpoint of step {max(whole)} is whole" if whole else "there is no other one"
             raise InputError(
                 f"a checkpoint cannot be written to {self._directory} ({_first_words(error)}); {kept}. Once "
