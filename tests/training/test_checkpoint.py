@@ -1,3 +1,5 @@
+import shutil
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -38,6 +40,25 @@ def test_the_newest_two_and_the_best_are_kept(tmp_path):
     assert steps_kept(tmp_path) == [2, 5, 6]
     assert checkpoints.latest_step() == 6
     assert checkpoints.best_step() == 2
+
+
+def test_saves_that_overtake_each_other_do_not_look_like_a_vanished_folder(tmp_path):
+    checkpoints, state = Checkpoints(tmp_path), make_state()
+    for step in range(1, 21):
+        checkpoints.save(step, state, metrics=None)
+        if step % 2 == 0:  # every other save finds the one before it still being written
+            checkpoints.wait()
+    assert steps_kept(tmp_path) == [19, 20]
+
+
+def test_a_vanished_folder_is_noticed_at_the_next_save(tmp_path):
+    checkpoints, state = Checkpoints(tmp_path / "checkpoints"), make_state()
+    checkpoints.save(1, state, metrics=None)
+    checkpoints.save(2, state, metrics=None)
+    checkpoints.wait()
+    shutil.rmtree(tmp_path / "checkpoints")
+    with pytest.raises(InputError, match="checkpoints was removed while the run went on; what it held is lost"):
+        checkpoints.save(3, state, metrics=None)
 
 
 def test_an_empty_folder_has_no_newest_checkpoint(tmp_path):

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: written in the background, the newest few and the best kept, none ever half written."""
+"""Checkpoints of a run: written in the background, the newest two and the best kept, none ever half written."""
 
 import json
 import time
@@ -16,6 +16,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 from vjax.errors import InputError
 
 BEST_BY = "video@1"
+NUM_NEWEST = 2
 
 
 class DamagedCheckpoint(InputError):
@@ -30,13 +31,13 @@ class Checkpoints:
     and renames it when it is whole, so a kill at any time leaves the checkpoints before it.
     """
 
-    def __init__(self, directory: str | Path, *, num_newest: int = 2):
+    def __init__(self, directory: str | Path):
         """Opens the folder; it is made with the first save."""
         self._directory = Path(directory).absolute()
         self._seen: set[int] = set()
         for step_folder in _with_unreadable_metrics(self._directory):  # Orbax reads them all, and stops at such a one
             _rename(step_folder)
-        newest = preservation_policy.LatestN(num_newest)
+        newest = preservation_policy.LatestN(NUM_NEWEST)
         best = preservation_policy.BestN(
             get_metric_fn=lambda found: found[BEST_BY], n=1, keep_checkpoints_without_metrics=False
         )
@@ -55,13 +56,12 @@ class Checkpoints:
         Raises:
           InputError: this one, or the one before it, cannot be written.
         """
-        on_disk = self._steps_on_disk()
-        # Of those there at the last save the newest is kept until a newer one is whole.
-        if self._seen and not self._seen & on_disk:
+        if self._seen and not self._seen & self._steps_on_disk():
             raise InputError(f"{self._directory} was removed while the run went on; what it held is lost")
-        self._seen = on_disk
         with self._said_clearly():
             self._manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics, force=True)
+        # Orbax has waited for the save before this one, which is kept until two newer ones are whole.
+        self._seen = self._steps_on_disk()
 
     def latest_step(self) -> int | None:
         """Returns the step of the newest checkpoint, None where there is none."""
