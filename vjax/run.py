@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from vjax import mesh as meshes
@@ -34,6 +35,7 @@ from vjax.training.loop import Intervals, run_loop
 from vjax.training.optim import create_optimizer
 from vjax.training.profile import Profiler
 from vjax.training.step import TrainState, init_state, train_step
+from vjax.training.transfer import Origin, take_over
 from vjax.training.writer import Console, JsonLines, TensorBoard
 
 _GIF_FPS = 8.0
@@ -114,8 +116,16 @@ def train(
     network = settings.create_network(len(source.class_names))
     num_examples = len(source.train)
     num_steps = settings.steps("length", num_examples=num_examples)
-    optimizer, schedule = create_optimizer(settings.optimizer_in_steps(num_examples=num_examples), num_steps=num_steps)
-    train_view, test_view, mixing = settings.train_view, settings.test_view, settings.mixing
+    layer_rates = settings.rates
+    optimizer, schedule = create_optimizer(
+        settings.optimizer_in_steps(num_examples=num_examples), num_steps=num_steps, layer_rates=layer_rates
+    )
+    train_view, test_view, mixing, origin = (settings.train_view, settings.test_view, settings.mixing, settings.origin)
+    init_key, step_key = jax.random.split(jax.random.key(settings.seed))
+    fresh = functools.partial(
+        init_state, network, optimizer, key=init_key, clip_shape=test_view.shape[1:], keep_ema=settings.ema_decay > 0
+    )
+    layer_rates.of(jax.eval_shape(fresh).params)
     # All that the config describes could be made: only now does the run take the work directory.
     writes = jax.process_index() == 0
     workdirs.check_kept_classes(workdir, source.class_names)
@@ -125,12 +135,12 @@ def train(
         workdirs.write_json(workdir / "preprocessing.json", _preprocessing(settings))
         workdirs.write_bad_videos(workdir / "bad_videos.csv", source.bad_videos)
 
-    init_key, step_key = jax.random.split(jax.random.key(settings.seed))
-    fresh = functools.partial(
-        init_state, network, optimizer, key=init_key, clip_shape=test_view.shape[1:], keep_ema=settings.ema_decay > 0
-    )
     checkpoints = Checkpoints(workdir / "checkpoints")
-    state = _restore_or_start(fresh, checkpoints, layout, console)
+    state = _restore(fresh, checkpoints, layout, console)
+    if state is None:
+        state = jax.jit(fresh, out_shardings=layout.shardings(jax.eval_shape(fresh)))()
+        if origin.workdir:
+            state = _take_over(state, origin, source.class_names, layout, console)
     first = int(state.step)
 
     compiled_infer = _compile_infer(network, settings.channels, mesh)
@@ -177,6 +187,7 @@ def train(
             label_smoothing=settings.label_smoothing,
             key=step_key,
             layout=layout,
+            layer_rates=layer_rates,
             accumulate=settings.accumulate,
             ema_decay=settings.ema_decay,
             skip_bad=settings.skip_bad,
@@ -227,7 +238,7 @@ def load(workdir: str | Path, *, checkpoint: str = "newest") -> Trained:
     mesh = meshes.make_mesh()
     network = settings.create_network(len(class_names))
     # The state's structure is the same for every length, and nothing here takes a step.
-    optimizer, _ = create_optimizer({**settings.optimizer, "warmup": 0}, num_steps=1)
+    optimizer, _ = create_optimizer({**settings.optimizer, "warmup": 0}, num_steps=1, layer_rates=settings.rates)
     fresh = functools.partial(
         init_state,
         network,
@@ -236,7 +247,7 @@ def load(workdir: str | Path, *, checkpoint: str = "newest") -> Trained:
         clip_shape=settings.test_view.shape[1:],
         keep_ema=settings.ema_decay > 0,
     )
-    checkpoints = Checkpoints(workdir / "checkpoints")
+    checkpoints = Checkpoints(workdir / "checkpoints", read_only=True)
     step = checkpoints.latest_step() if checkpoint == "newest" else checkpoints.best_step()
     if step is None:
         raise InputError(f"{workdir}: has no checkpoint yet; train on with the same config and work directory")
@@ -298,17 +309,35 @@ def _abstract(fresh: Callable[[], TrainState], layout: Layout) -> TrainState:
     )
 
 
-def _restore_or_start(
+def _restore(
     fresh: Callable[[], TrainState], checkpoints: Checkpoints, layout: Layout, console: TextIO
-) -> TrainState:
-    """Returns the newest state that can be read, or a fresh one where none was saved."""
+) -> TrainState | None:
+    """Returns the newest state that can be read, None where none was saved."""
     for step in reversed(checkpoints.all_steps()):
         try:
             return checkpoints.restore(step, _abstract(fresh, layout))
         except DamagedCheckpoint as error:
             console.write(f"{error}; the one before it is taken\n")
             checkpoints.set_aside(step)
-    return jax.jit(fresh, out_shardings=layout.shardings(jax.eval_shape(fresh)))()
+    return None
+
+
+def _take_over(
+    state: TrainState, origin: Origin, class_names: tuple[str, ...], layout: Layout, console: TextIO
+) -> TrainState:
+    """Returns a fresh state with the network of another run."""
+    trained = load(origin.workdir, checkpoint=origin.checkpoint)
+    fresh = {"params": state.params, "batch_stats": state.batch_stats}
+    variables, stay = take_over(
+        fresh, trained.state.variables, same_classes=trained.class_names == class_names, where=origin.workdir
+    )
+    variables = jax.jit(lambda tree: tree, out_shardings=layout.shardings(fresh))(variables)
+    if jax.process_index() == 0:
+        said = f"the network of {origin.workdir} at step {int(trained.state.step)}"
+        console.write(f"starts from {said}; fresh: {', '.join(stay) or 'nothing'}\n")
+    # A copy: a step gives up the buffers of both.
+    ema = jax.tree.map(jnp.copy, variables["params"]) if state.ema else {}
+    return dataclasses.replace(state, ema=ema, **variables)
 
 
 def _preprocessing(settings: Settings) -> dict[str, Any]:

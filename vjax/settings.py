@@ -16,6 +16,7 @@ from vjax.ops.frames import as_size
 from vjax.ops.length import Length, to_steps
 from vjax.ops.sampling import ClipTiming
 from vjax.training.profile import ProfileWindow
+from vjax.training.transfer import LayerRates, Origin
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +32,9 @@ class Settings:
       mix: `dict(mixup, cutmix)` of the clips of a batch (data/transforms.py, Mix); alphas, 0 turns off.
       normalization: `dict(mean, std)` of the channels, for frames in [0, 1].
       network: `dict(name=..., trunk=dict(name=..., ...), ...)` (models/).
+      init: `dict(workdir, checkpoint)` of another run, whose network this one starts from; empty for none.
       optimizer: `dict(name=..., learning_rate=..., ...)` (training/optim.py).
+      layer_rates: factors on the learning rate by layer, "trunk=0.1,trunk/Conv_0=0" (training/transfer.py).
       label_smoothing: share of the target spread over all classes.
       batch_size: clips in a step, over all devices.
       length: of the whole run. This one and the three below are numbers of steps, or texts such as "30 epochs" and
@@ -57,7 +60,9 @@ class Settings:
     mix: Mapping[str, Any]
     normalization: Mapping[str, Any]
     network: Mapping[str, Any]
+    init: Mapping[str, str]
     optimizer: Mapping[str, Any]
+    layer_rates: str
     label_smoothing: float
     batch_size: int
     length: Length
@@ -133,6 +138,16 @@ class Settings:
         """What training sees of a video."""
         augment = {key: _as_tuple(value) for key, value in self.augment.items()}
         return spec.call(TrainView, augment, what="config.augment", timing=self.timing, size=self.size)
+
+    @property
+    def origin(self) -> Origin:
+        """The run that this one starts from."""
+        return spec.call(Origin, self.init, what="config.init")
+
+    @property
+    def rates(self) -> LayerRates:
+        """How fast each layer learns."""
+        return LayerRates.parse(self.layer_rates)
 
     @property
     def mixing(self) -> Mix:

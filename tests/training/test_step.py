@@ -13,6 +13,7 @@ from vjax.evaluation import metrics
 from vjax.evaluation.infer import Normalization
 from vjax.training.optim import create_optimizer
 from vjax.training.step import compile_step, init_state, soft_target, train_step
+from vjax.training.transfer import EQUAL_RATES, LayerRates
 
 CLIP_SHAPE = (4, 8, 8, 3)
 
@@ -24,7 +25,8 @@ def make(network="slow_fusion", *, dropout=0.0, norm="batch", **kwargs):
 
 
 def make_step(built, *, optimizer=None, layout=None, options=None):
-    tx, _ = create_optimizer(optimizer or {"name": "sgd", "learning_rate": 0.1}, num_steps=100)
+    rates = (options or {}).get("layer_rates", EQUAL_RATES)
+    tx, _ = create_optimizer(optimizer or {"name": "sgd", "learning_rate": 0.1}, num_steps=100, layer_rates=rates)
     step = functools.partial(
         train_step,
         network=built,
@@ -113,6 +115,24 @@ def test_a_mixed_batch_weighs_both_labels_by_their_shares_and_counts_the_larger_
 def test_a_clip_mixed_with_one_of_its_own_class_has_that_class_alone_as_its_target():
     batch = {"label": jnp.array([2, 0]), "other_label": jnp.array([2, 1]), "share": jnp.array([0.4, 0.4])}
     np.testing.assert_allclose(soft_target(batch, num_classes=3), [[0, 0, 1], [0.4, 0.6, 0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", [{"name": "sgd", "learning_rate": 0.1}, {"name": "adamw", "learning_rate": 0.1}])
+def test_frozen_layers_and_their_average_stay_bit_for_bit_and_cost_no_gradient(optimizer):
+    flops = {}
+    for text in ("", "trunk=0"):
+        rates = LayerRates.parse(text)
+        state, step = make(optimizer=optimizer, options={"layer_rates": rates, "ema_decay": 0.9}, widths=(8, 8))
+        compiled = jax.jit(step).lower(state, make_batch()).compile()
+        flops[text] = compiled.cost_analysis()["flops"]
+        after = state
+        for seed in range(3):
+            after, _ = compiled(after, make_batch(seed=seed))
+    jax.tree.map(np.testing.assert_array_equal, after.params["trunk"], state.params["trunk"])
+    jax.tree.map(np.testing.assert_array_equal, after.ema["trunk"], state.params["trunk"])
+    assert np.any(after.params["head"]["logits"]["kernel"] != state.params["head"]["logits"]["kernel"])
+    assert np.any(after.batch_stats["trunk"]["BatchNorm_0"]["mean"] != 0), "norms follow the data"
+    assert flops["trunk=0"] < 0.6 * flops[""]
 
 
 def test_the_parameters_stay_float32_in_bfloat16_training():

@@ -31,11 +31,24 @@ class Checkpoints:
     and renames it when it is whole, so a kill at any time leaves the checkpoints before it.
     """
 
-    def __init__(self, directory: str | Path):
-        """Opens the folder; it is made with the first save."""
+    def __init__(self, directory: str | Path, *, read_only: bool = False):
+        """Opens the folder; it is made with the first save.
+
+        Args:
+          directory: of the checkpoints.
+          read_only: whether nothing in it is touched, so that a run which goes on there is not disturbed.
+
+        Raises:
+          DamagedCheckpoint: one that is only read has metrics that are cut off.
+        """
         self._directory = Path(directory).absolute()
         self._seen: set[int] = set()
-        for step_folder in _with_unreadable_metrics(self._directory):  # Orbax reads them all, and stops at such a one
+        damaged = _with_unreadable_metrics(self._directory)  # Orbax reads them all, and stops at such a one
+        if read_only and damaged:
+            raise DamagedCheckpoint(
+                f"checkpoint {damaged[0]} is damaged (its metrics); going on with the run mends that"
+            )
+        for step_folder in damaged:
             _rename(step_folder)
         newest = preservation_policy.LatestN(NUM_NEWEST)
         best = preservation_policy.BestN(
@@ -44,7 +57,10 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             preservation_policy=preservation_policy.AnyPreservationPolicy([newest, best]),
             best_fn=lambda found: found[BEST_BY],
-            cleanup_tmp_directories=True,
+            read_only=read_only,
+            create=not read_only,
+            cleanup_tmp_directories=not read_only,
+            save_interval_steps=0 if read_only else 1,
         )
         self._manager = ocp.CheckpointManager(
             self._directory, options=options, item_handlers=ocp.StandardCheckpointHandler()

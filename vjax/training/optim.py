@@ -8,17 +8,19 @@ import optax
 
 from vjax import spec
 from vjax.errors import InputError
+from vjax.training.transfer import EQUAL_RATES, LayerRates
 
 
 def create_optimizer(
-    config: Mapping[str, Any], *, num_steps: int
+    config: Mapping[str, Any], *, num_steps: int, layer_rates: LayerRates = EQUAL_RATES
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """Returns the optimizer a config names, and its learning rate by step.
+    """Returns the optimizer a config names, and its learning rate by step, before the layers' own factors.
 
     Raises:
       InputError: the name or a key is unknown, or the warm-up is as long as the run.
     """
-    return spec.create(config, OPTIMIZERS, what="config.optimizer", num_steps=num_steps)
+    optimizer, schedule = spec.create(config, OPTIMIZERS, what="config.optimizer", num_steps=num_steps)
+    return optax.chain(optimizer, layer_rates.scale()), schedule
 
 
 def sgd(

@@ -18,6 +18,7 @@ from vjax.evaluation import metrics
 from vjax.evaluation.infer import Normalization, answer, vote_loss
 from vjax.mesh import Layout
 from vjax.ops.frames import to_float
+from vjax.training.transfer import EQUAL_RATES, LayerRates
 
 
 @flax.struct.dataclass
@@ -75,6 +76,7 @@ def train_step(
     label_smoothing: float,
     key: jax.Array,
     layout: Layout,
+    layer_rates: LayerRates = EQUAL_RATES,
     accumulate: int = 1,
     ema_decay: float = 0.0,
     skip_bad: bool = False,
@@ -93,6 +95,7 @@ def train_step(
       label_smoothing: share of the target spread over all classes.
       key: of the run; the step's own key is folded from it.
       layout: of the state on the devices.
+      layer_rates: say which parameters are frozen.
       accumulate: parts of the batch that go through the network one after the other; the update is that of the
         whole batch, batch norms see a part at a time.
       ema_decay: share of the averaged parameters that a step keeps; less in the first steps.
@@ -104,7 +107,7 @@ def train_step(
     def part_gradient(batch_stats: Any, part: Mapping[str, jax.Array], part_key: jax.Array) -> Any:
         def mean_loss(params: Any) -> tuple[jax.Array, tuple[Any, Any]]:
             votes, updates = network.apply(
-                {"params": params, "batch_stats": batch_stats},
+                {"params": layer_rates.freeze(params), "batch_stats": batch_stats},
                 to_float(part["clips"], **normalization._asdict()),
                 train=True,
                 rngs={"dropout": part_key},
@@ -169,7 +172,8 @@ def _in_parts(
 def _average(ema: Any, params: Any, *, decay: float, step: jax.Array) -> Any:
     """The moving average after a step; in the first steps it forgets faster, or it would remember the start."""
     kept = jnp.minimum(decay, (1 + step) / (10 + step))
-    return jax.tree.map(lambda mean, new: kept * mean + (1 - kept) * new, ema, params)
+    # So written, the mean of what does not change, a frozen layer, does not change either.
+    return jax.tree.map(lambda mean, new: mean + (1 - kept) * (new - mean), ema, params)
 
 
 def soft_target(batch: Mapping[str, jax.Array], *, num_classes: int) -> jax.Array:

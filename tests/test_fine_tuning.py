@@ -1,0 +1,109 @@
+"""A run that starts from another run's network."""
+
+import io
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from processes import CONFIG
+from video_files import write_folder
+
+import vjax
+
+
+def tiny(root, *overrides):
+    return vjax.load_config(f"{CONFIG}:tiny", [f"--config.source.root={root}", *overrides])
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A finished run on two classes, and its videos."""
+    base = tmp_path_factory.mktemp("source")
+    root = write_folder(base / "videos")
+    vjax.train(tiny(root, "--config.ema_decay=0.5"), base / "run", console=io.StringIO())
+    return root, base / "run"
+
+
+@pytest.fixture
+def more_classes(tmp_path, source):
+    """The same videos and a third class."""
+    root, _ = source
+    shutil.copytree(root, tmp_path / "more")
+    shutil.copytree(root / "rise", tmp_path / "more" / "still")
+    return tmp_path / "more"
+
+
+def start(config, workdir):
+    console = io.StringIO()
+    vjax.train(config, workdir, console=console)
+    return console.getvalue()
+
+
+def test_a_run_with_other_classes_starts_from_the_averaged_network_and_keeps_what_is_frozen(
+    tmp_path, source, more_classes
+):
+    _, workdir = source
+    config = tiny(more_classes, f"--config.init.workdir={workdir}", "--config.layer_rates=trunk=0")
+    said = start(config, tmp_path / "run")
+    fresh = "params/head/logits/bias, params/head/logits/kernel"
+    assert f"starts from the network of {workdir} at step 4; fresh: {fresh}" in said
+    before, after = vjax.load(workdir), vjax.load(tmp_path / "run")
+    assert after.class_names == ("fall", "rise", "still")
+    jax.tree.map(np.testing.assert_array_equal, after.state.params["trunk"], before.state.ema["trunk"])
+    assert after.state.params["head"]["logits"]["kernel"].shape[-1] == 3
+
+
+@pytest.mark.parametrize("sharding", ["data", "fsdp"])
+def test_with_the_same_classes_nothing_is_fresh_and_without_steps_of_any_size_nothing_changes(
+    tmp_path, source, sharding
+):
+    root, workdir = source
+    words = [f"--config.init.workdir={workdir}", "--config.layer_rates=trunk=0,head=0", "--config.ema_decay=0.5"]
+    said = start(tiny(root, *words, f"--config.sharding={sharding}"), tmp_path / "run")
+    assert "fresh: nothing" in said
+    before, after = vjax.load(workdir).state, vjax.load(tmp_path / "run").state
+    jax.tree.map(np.testing.assert_array_equal, (after.params, after.ema), (before.ema, before.ema))
+
+
+def test_a_run_goes_on_when_the_one_it_started_from_is_gone(tmp_path, source):
+    root, workdir = source
+    shutil.copytree(workdir, tmp_path / "origin")
+    config = tiny(root, f"--config.init.workdir={tmp_path / 'origin'}")
+    start(config, tmp_path / "run")
+    whole = vjax.load(tmp_path / "run").state
+    (tmp_path / "run" / "result.json").unlink()
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "4")
+    shutil.rmtree(tmp_path / "origin")
+    assert "starts from" not in start(config, tmp_path / "run")
+    jax.tree.map(np.testing.assert_array_equal, whole, vjax.load(tmp_path / "run").state)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--config.init.workdir=nowhere"], "nowhere: holds no run"),
+        (["--config.init.checkpoint=last", "--config.init.workdir={}"], "checkpoint does not know 'last'"),
+        (
+            ["--config.init.workdir={}", "--config.network.trunk.widths=(4,8,4)"],
+            "config.init: the network of .* does not",
+        ),
+        (["--config.layer_rates=stem=0"], "no parameters in 'stem'. Its layers: head/logits, trunk/BatchNorm_0"),
+        (["--config.layer_rates=half"], "config.layer_rates is a text such as"),
+    ],
+)
+def test_what_does_not_fit_is_explained_before_the_first_step(tmp_path, source, words, message):
+    root, workdir = source
+    config = tiny(root, *(word.format(workdir) for word in words))
+    with pytest.raises(vjax.InputError, match=message):
+        start(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints").exists() or not list((tmp_path / "run" / "checkpoints").iterdir())
+
+
+def test_reading_a_run_leaves_what_is_being_written_there_alone(source):
+    _, workdir = source
+    half = workdir / "checkpoints" / "6.orbax-checkpoint-tmp"
+    half.mkdir()
+    vjax.load(workdir)
+    assert half.is_dir()
+    half.rmdir()
