@@ -1,6 +1,7 @@
 """Every command as a person runs it: a process, its output and its exit code."""
 
 import json
+import re
 
 import pytest
 from processes import CONFIG, command, error_line
@@ -144,3 +145,15 @@ def test_bad_input_gives_one_line_and_an_exit_code(trained, tmp_path, case):
     root, workdir, _ = trained
     words, message = bad_commands(root, workdir, tmp_path)[case]
     assert message in error_line(command(*words, check=False))
+
+
+def test_cost_needs_neither_data_nor_devices():
+    done = command("vjax", "cost", "--config", f"{CONFIG}:tiny", "--classes", 3, "--devices", 4)
+    assert "memory of each of 4 device(s)" in done.stdout
+    assert re.search(r"\| total +\| +\d+\.\d{3} \|", done.stdout)
+    assert re.search(r"^2,[0-9]{3} parameters, [0-9,]+ multiply-adds", done.stdout)
+
+
+def test_cost_for_devices_that_the_batch_does_not_fit_is_explained():
+    done = command("vjax", "cost", "--config", f"{CONFIG}:tiny", "--classes", 3, "--devices", 3, check=False)
+    assert "a batch of 8 in 1 part(s) does not fit 3 devices" in error_line(done)

@@ -1,4 +1,4 @@
-"""The command line: `vjax prepare | doctor | evaluate | predict | compare | filter`, and what stands behind `train.py`.
+"""The command line: `vjax COMMAND`, and what stands behind `train.py`.
 
 Nothing is worked out here: arguments go in, tables and JSON come out, and an InputError becomes one line on stderr
 and an exit code of 2.
@@ -65,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _add_evaluate(commands)
     _add_predict(commands)
     _add_compare(commands)
+    _add_cost(commands)
     _add_filter(commands)
     return _run(parser, argv)
 
@@ -289,6 +290,30 @@ def _add_compare(commands: Any) -> None:
 def _compare(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     rows = compare(load_config(args.config, overrides), args.workdir)
     print(format_table(COLUMNS, [[row[column] for column in COLUMNS] for row in rows]))
+
+
+def _add_cost(commands: Any) -> None:
+    parser = commands.add_parser("cost", help="what a step of training takes: memory, traffic, multiply-adds")
+    _add_config(parser)
+    parser.add_argument("--classes", type=int, required=True, help="of the data set, which is not read")
+    parser.add_argument(
+        "--devices", type=int, default=jax.device_count(), help="that share a batch (default: those here)"
+    )
+    parser.set_defaults(command=_cost)
+
+
+def _cost(args: argparse.Namespace, overrides: Sequence[str]) -> None:
+    found = run.describe_cost(load_config(args.config, overrides), num_classes=args.classes, num_devices=args.devices)
+    print(f"{found.parameters:,} parameters, {found.multiply_adds:,} multiply-adds a clip and forward pass\n")
+    memory, traffic = found.memory, found.traffic
+    rows = [(name, part / 1e6) for name, part in (*memory._asdict().items(), ("total", memory.total))]
+    print(format_table([f"memory of each of {args.devices} device(s)", "MB"], rows))
+    rows = [
+        ("all-reduce", traffic.all_reduce / 1e6),
+        ("all-gather", traffic.all_gather / 1e6),
+        ("sent, in a ring", traffic.sent / 1e6),
+    ]
+    print("\n" + format_table(["traffic of each device, a step", "MB"], rows))
 
 
 def _add_filter(commands: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 T = TypeVar("T")
 
@@ -19,7 +19,7 @@ def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
+def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
     """Returns the sharding of what every device holds whole: parameters, metrics, answers."""
     return NamedSharding(mesh, PartitionSpec())
 
@@ -46,13 +46,13 @@ class Layout(NamedTuple):
 _SMALLEST_SPLIT = 1024  # numbers in an array; smaller ones are kept whole
 
 
-def data_parallel(mesh: Mesh) -> Layout:
+def data_parallel(mesh: Mesh | AbstractMesh) -> Layout:
     """Returns the layout that keeps the whole state on every device."""
     whole = replicated(mesh)
     return Layout(lambda tree: jax.tree.map(lambda _: whole, tree), _as_it_is, _as_it_is)
 
 
-def fully_sharded(mesh: Mesh) -> Layout:
+def fully_sharded(mesh: Mesh | AbstractMesh) -> Layout:
     """Returns the layout (FSDP) that keeps a part of every large array on each device.
 
     An array is cut along its largest axis that the devices divide; parameters are gathered when a step begins, and
@@ -85,7 +85,7 @@ def _as_it_is(tree: Any) -> Any:
     return tree
 
 
-LAYOUTS: dict[str, Callable[[Mesh], Layout]] = {"data": data_parallel, "fsdp": fully_sharded}
+LAYOUTS: dict[str, Callable[[Mesh | AbstractMesh], Layout]] = {"data": data_parallel, "fsdp": fully_sharded}
 
 
 def device_bytes(tree: Any) -> int:

@@ -15,6 +15,7 @@ from typing import Any, TextIO
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import optax
 from jax.sharding import Mesh
 
 from vjax import mesh as meshes
@@ -31,6 +32,7 @@ from vjax.mesh import LAYOUTS, Layout
 from vjax.ops.frames import tile_clips
 from vjax.settings import Settings
 from vjax.training.checkpoint import Checkpoints, DamagedCheckpoint
+from vjax.training.cost import StepCost, step_cost
 from vjax.training.loop import Intervals, run_loop
 from vjax.training.optim import create_optimizer
 from vjax.training.profile import Profiler
@@ -256,6 +258,25 @@ def load(workdir: str | Path, *, checkpoint: str = "newest") -> Trained:
     return Trained(workdir, settings, class_names, network, state, mesh)
 
 
+def describe_cost(config: Mapping[str, Any], *, num_classes: int, num_devices: int) -> StepCost:
+    """Returns what a step of a config's training costs; neither the devices nor the data need be there.
+
+    Raises:
+      InputError: the config does not work, or its batch does not fit the devices.
+    """
+    settings = Settings.parse(config)
+    return step_cost(
+        settings.create_network(num_classes),
+        _optimizer_of_one_step(settings),
+        clip_shape=settings.test_view.shape[1:],
+        batch_size=settings.batch_size,
+        num_devices=num_devices,
+        sharding=settings.sharding,
+        accumulate=settings.accumulate,
+        keep_ema=settings.ema_decay > 0,
+    )
+
+
 def open_run_source(settings: Settings) -> Source:
     """Returns the videos of a run, split as in its training."""
     return open_source(settings.source, seed=settings.seed, held_out=settings.held_out)
@@ -288,6 +309,11 @@ def describe_result(
             f"{num_videos} of {num_videos + bad} videos, {bad} unreadable; {checkpoint} checkpoint"
         ),
     }
+
+
+def _optimizer_of_one_step(settings: Settings) -> optax.GradientTransformation:
+    """Returns an optimizer that takes no step: its state has the structure that it has for every length of run."""
+    return create_optimizer({**settings.optimizer, "warmup": 0}, num_steps=1, layer_rates=settings.rates)[0]
 
 
 def _compile_infer(

@@ -1,7 +1,7 @@
-"""What a network costs: parameters and multiply-adds."""
+"""What a network costs: parameters, multiply-adds, and what its gradient keeps in memory."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -36,3 +36,41 @@ def multiply_adds(network: nn.Module, clip_shape: tuple[int, ...]) -> int:
     with nn.intercept_methods(count):
         jax.eval_shape(lambda key, x: network.init(key, x, train=False), jax.random.key(0), clips)
     return total
+
+
+class Kept(NamedTuple):
+    """What the gradient needs of the forward pass, bytes a clip.
+
+    Attributes:
+      total: of all arrays.
+      largest: of the largest array.
+    """
+
+    total: int
+    largest: int
+
+
+def kept_bytes(network: nn.Module, clip_shape: tuple[int, ...]) -> Kept:
+    """Returns what each further clip `(t h w c)` of a batch keeps in memory until its gradient is there.
+
+    By the shapes alone: what JAX hands from the forward to the backward pass. XLA may keep less, where it computes
+    a cheap array again.
+    """
+
+    def keep(key: jax.Array, clips: jax.Array) -> Any:
+        variables = network.init(key, clips, train=False)
+
+        def votes(params: Any) -> Any:
+            of_training = {"train": True, "mutable": ["batch_stats"], "rngs": {"dropout": key}}
+            return network.apply({**variables, "params": params}, clips, **of_training)[0]
+
+        return jax.vjp(votes, variables["params"])[1]
+
+    def sizes(num_clips: int) -> list[int]:
+        clips = jax.ShapeDtypeStruct((num_clips, *clip_shape), jnp.float32)
+        leaves = jax.tree.leaves(jax.eval_shape(keep, jax.random.key(0), clips))
+        return [math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves]
+
+    # What does not grow with the batch are parameters.
+    each = [two - one for one, two in zip(sizes(1), sizes(2), strict=True)]
+    return Kept(sum(each), max(each))

@@ -1,0 +1,132 @@
+"""What a training step costs each of several devices: the cost model against what XLA plans.
+
+    python benchmarks/scaling.py [--case NAME ...] [--out FILE]
+
+Programs are compiled for 1, 2, 4 and 8 simulated devices and not run, with convolutions in the form that GPUs and TPUs
+take. "Arguments" are the state and the batch, "temporary" is what XLA's memory analysis plans beside them, "exchanged"
+the arrays of every collective in the compiled program. Each beside what vjax/training/cost.py says.
+"""
+
+import argparse
+import dataclasses
+import functools
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+
+import jax
+import jax.numpy as jnp
+from about import commit, machine, versions
+
+from vjax import mesh as meshes
+from vjax import models
+from vjax.evaluation.infer import Normalization
+from vjax.training.cost import exchanged, step_cost
+from vjax.training.optim import create_optimizer
+from vjax.training.step import compile_step, init_state, train_step
+
+NUM_CLASSES = 400
+MB = 10**6
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A network, its clips and its global batch."""
+
+    trunk: dict[str, Any]
+    clip_shape: tuple[int, ...]
+    batch_size: int
+    num_devices: tuple[int, ...] = (1, 2, 4, 8)
+    shardings: tuple[str, ...] = ("data", "fsdp")
+
+
+SMALL = {"name": "small", "widths": (32, 64, 128)}
+CASES = {
+    "R3D-18": Case({"name": "resnet18"}, (16, 112, 112, 3), 16),
+    "R3D-18, group norm": Case({"name": "resnet18", "norm": "group"}, (16, 112, 112, 3), 16, shardings=("data",)),
+    "small": Case(SMALL, (16, 64, 64, 3), 16),
+    "small, 64 clips": Case(SMALL, (16, 64, 64, 3), 64, (4,), ("data",)),
+    "small, 32 frames": Case(SMALL, (32, 64, 64, 3), 16, (4,), ("data",)),
+    "small, 128 x 128": Case(SMALL, (16, 128, 128, 3), 16, (4,), ("data",)),
+}
+
+
+def compare(case: Case, num_devices: int, sharding: str) -> dict[str, Any]:
+    """Returns bytes, modelled and planned."""
+    network = models.create("slow_fusion", NUM_CLASSES, trunk=case.trunk)
+    optimizer, _ = create_optimizer({"name": "adamw", "learning_rate": 1e-3}, num_steps=1000)
+    mesh = meshes.make_mesh(jax.devices()[:num_devices])
+    layout = meshes.LAYOUTS[sharding](mesh)
+    fresh = functools.partial(init_state, network, optimizer, clip_shape=case.clip_shape)
+    shapes = jax.eval_shape(lambda key: fresh(key=key), jax.random.key(0))
+    state = jax.tree.map(
+        lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
+        shapes,
+        layout.shardings(shapes),
+    )
+    batch = {
+        "clips": jax.ShapeDtypeStruct((case.batch_size, *case.clip_shape), jnp.uint8),
+        "label": jax.ShapeDtypeStruct((case.batch_size,), jnp.int32),
+    }
+    step = functools.partial(
+        train_step,
+        network=network,
+        optimizer=optimizer,
+        normalization=Normalization(),
+        label_smoothing=0.1,
+        key=jax.random.key(1),
+        layout=layout,
+    )
+    compiled: Any = compile_step(step, state, batch, mesh).run
+    planned = compiled.memory_analysis()
+    model = step_cost(
+        network,
+        optimizer,
+        clip_shape=case.clip_shape,
+        batch_size=case.batch_size,
+        num_devices=num_devices,
+        sharding=sharding,
+    )
+    memory, traffic = model.memory, model.traffic
+    return {
+        "arguments": [memory.state + memory.clips // 2, planned.argument_size_in_bytes],
+        "temporary": [sum(memory) - memory.state - memory.clips, planned.temp_size_in_bytes],
+        "exchanged": [traffic.all_reduce + traffic.all_gather, sum(exchanged(compiled.as_text()).values())],
+    }
+
+
+def main() -> None:
+    """Prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", action="append", choices=CASES, help="more than once for more")
+    parser.add_argument("--out", type=Path, help="JSON lines, appended")
+    args = parser.parse_args()
+    # The CPU's forms exchange tiles of kernel gradients; nothing else chooses by platform.
+    jax.lax.platform_dependent = lambda *arrays, default, **_: default(*arrays)
+    about = {"machine": machine(), "versions": versions(("jax", "jaxlib", "flax")), "commit": commit()}
+    print(f"{about['machine']}; {about['versions']}; commit {about['commit']}; MB, model / XLA\n")
+    print("| network | sharding | devices | arguments | temporary | ratio | exchanged |")
+    print("| --- | --- " + "| ---: " * 5 + "|")
+    for name in args.case or CASES:
+        case = CASES[name]
+        for sharding in case.shardings:
+            for num_devices in case.num_devices:
+                found = compare(case, num_devices, sharding)
+                cells = {key: f"{model / MB:.1f} / {xla / MB:.1f}" for key, (model, xla) in found.items()}
+                ratio = found["temporary"][0] / found["temporary"][1]
+                print(
+                    f"| {name} | {sharding} | {num_devices} | {cells['arguments']} | {cells['temporary']} "
+                    f"| {ratio:.2f} | {cells['exchanged']} |",
+                    flush=True,
+                )
+                if args.out:
+                    line = {"case": name, "sharding": sharding, "num_devices": num_devices, **found, **about}
+                    with args.out.open("a") as stream:
+                        stream.write(json.dumps(line) + "\n")
+
+
+if __name__ == "__main__":
+    main()
