@@ -4,7 +4,7 @@
 
 Programs are compiled for 1, 2, 4 and 8 simulated devices and not run, with convolutions in the form that GPUs and TPUs
 take. "Arguments" are the state and the batch, "temporary" is what XLA's memory analysis plans beside them, "exchanged"
-the arrays of every collective in the compiled program. Each beside what vjax/training/cost.py says.
+the arrays of every collective in the compiled program. Each beside what vjax/training/step_cost.py says.
 """
 
 import argparse
@@ -24,9 +24,9 @@ from about import commit, machine, versions
 from vjax import mesh as meshes
 from vjax import models
 from vjax.evaluation.infer import Normalization
-from vjax.training.cost import exchanged, step_cost
 from vjax.training.optim import create_optimizer
 from vjax.training.step import compile_step, init_state, train_step
+from vjax.training.step_cost import exchanged, step_cost
 
 NUM_CLASSES = 400
 MB = 10**6

@@ -32,11 +32,11 @@ from vjax.mesh import LAYOUTS, Layout
 from vjax.ops.frames import tile_clips
 from vjax.settings import Settings
 from vjax.training.checkpoint import Checkpoints, DamagedCheckpoint
-from vjax.training.cost import StepCost, step_cost
 from vjax.training.loop import Intervals, run_loop
 from vjax.training.optim import create_optimizer
 from vjax.training.profile import Profiler
 from vjax.training.step import TrainState, init_state, train_step
+from vjax.training.step_cost import StepCost, step_cost
 from vjax.training.transfer import Origin, take_over
 from vjax.training.writer import Console, JsonLines, TensorBoard
 

@@ -168,7 +168,9 @@ def _take_steps(
         if evaluation is not None or step % intervals.checkpoint == 0 or stopping:
             # A state is only saved once it is known to be good.
             check_all(most_left=0)
+            started = time.perf_counter()
             checkpoints.save(step, state, metrics=evaluation.metrics if evaluation else None)
+            write_all(writers, step, {"train/checkpoint_s": time.perf_counter() - started})
             clock.skip()
         if last or stopping:
             checkpoints.wait()

@@ -94,6 +94,8 @@ class Console:
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Shows the numbers: those of training in the bar, those of evaluation on a line that stays."""
         words = describe(values)
+        if not words:
+            return
         if self._bar is None:
             self._line(f"step {step}/{self._num_steps}  {words}  {self._time_left(step)} left")
         elif any(name.startswith("test/") for name in values):
@@ -134,7 +136,7 @@ def describe(values: Mapping[str, float]) -> str:
 _MUCH_WAITING = 0.3  # of a step: what faster reading could save
 
 
-_FILES_ONLY = ("grad_norm", "param_norm", "tflops_per_s", "device_memory_mb", "state_mb")
+_FILES_ONLY = ("grad_norm", "param_norm", "tflops_per_s", "device_memory_mb", "state_mb", "checkpoint_s")
 
 _FORMATS = {
     "bad": "{:.0%} of the steps left out",

@@ -10,9 +10,9 @@ from vjax import mesh as meshes
 from vjax import models
 from vjax.errors import InputError
 from vjax.evaluation.infer import Normalization
-from vjax.training.cost import exchanged, step_cost
 from vjax.training.optim import create_optimizer
 from vjax.training.step import compile_step, init_state, train_step
+from vjax.training.step_cost import exchanged, step_cost
 
 CLIP_SHAPE = (8, 16, 16, 3)
 
