@@ -2,9 +2,12 @@
 
 import doctest
 import importlib
+import json
+import os
 import pathlib
 import re
 import shlex
+import subprocess
 
 import pytest
 
@@ -49,6 +52,29 @@ def test_a_command_of_the_readme_has_flags_that_exist(line, capsys):
     shown = capsys.readouterr().out
     for flag in re.findall(r"--(?!config\.)[a-z]+", line):
         assert flag in shown
+
+
+@pytest.mark.slow
+def test_the_commands_of_scaling_run_as_they_are_written(tmp_path):
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "docs/scaling.md").read_text(), flags=re.DOTALL)
+    assert len(blocks) == 3
+    for name in ("train.py", "configs", "benchmarks"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    for block in blocks:
+        done = subprocess.run(
+            ["bash", "-euc", block], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert "rror" not in done.stderr
+    results = [json.loads((tmp_path / f"runs/{name}/result.json").read_text()) for name in ("one", "two")]
+    assert results[0]["loss"] == pytest.approx(results[1]["loss"], rel=1e-3)
+
+
+def test_the_files_that_the_documents_link_to_exist():
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")):
+        for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
 def test_the_readme_holds_the_test_command_that_ci_runs():

@@ -54,16 +54,49 @@ def test_flags_that_do_not_fit_together_are_explained(tmp_path, words, message):
     assert re.search(message, error_line(done))
 
 
-def start(words, workdir, *, num_processes, devices):
-    """Starts every process of a run."""
+def test_a_scheduler_that_does_not_say_where_the_first_process_is_leads_to_the_flags(tmp_path):
+    call = arguments("train.py", "--config", f"{CONFIG}:tiny", "--workdir", tmp_path / "run")
+    call["env"] = call["env"] | {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "0"}
+    done = subprocess.run(**call, capture_output=True, text=True, timeout=120, check=False)
+    assert re.search("does not say where the first one is .*; give --coordinator", error_line(done))
+
+
+def free_port():
     with socket.socket() as free:
         free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    started = []
+        return free.getsockname()[1]
+
+
+def by_flags(index, num_processes, port):
+    return [f"--coordinator=localhost:{port}", f"--num_processes={num_processes}", f"--process_id={index}"], {}
+
+
+def by_slurm(index, num_processes, port):
+    """What srun tells its tasks; JAX derives the port from the job's number."""
+    variables = {
+        "SLURM_JOB_ID": str(port), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": str(num_processes),
+        "SLURM_PROCID": str(index), "SLURM_LOCALID": str(index),
+    }  # fmt: skip
+    return [], variables
+
+
+def by_open_mpi(index, num_processes, port):
+    """What mpirun 4 tells its processes."""
+    variables = {
+        "OMPI_MCA_orte_hnp_uri": f"{port << 12}.0;tcp://127.0.0.1:1", "OMPI_COMM_WORLD_SIZE": str(num_processes),
+        "OMPI_COMM_WORLD_RANK": str(index), "OMPI_COMM_WORLD_LOCAL_RANK": str(index),
+    }  # fmt: skip
+    return [], variables
+
+
+def start(words, workdir, *, num_processes, devices, told=by_flags):
+    """Starts every process of a run."""
+    port, started = free_port(), []
     for index in range(num_processes):
-        flags = [f"--coordinator=localhost:{port}", f"--num_processes={num_processes}", f"--process_id={index}"]
-        call = arguments("train.py", "--config", *words, *(flags if num_processes > 1 else []), "--workdir", workdir)
-        call["env"] = call["env"] | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+        flags, variables = told(index, num_processes, port) if num_processes > 1 else ([], {})
+        call = arguments("train.py", "--config", *words, *flags, "--workdir", workdir)
+        variables["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+        call["env"] = call["env"] | variables
         started.append(subprocess.Popen(**call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
     return started
 
@@ -98,6 +131,15 @@ def test_two_processes_of_two_devices_train_as_one_of_four_and_any_number_resume
     assert "step 5/6" in said[0]
     assert "step 4/6  clip@1" not in said[0]
     chex.assert_trees_all_close(states[0], vjax.load(tmp_path / "two").state, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("told", [by_slurm, by_open_mpi])
+def test_processes_that_a_scheduler_starts_find_each_other(tmp_path, told):
+    words = [f"{CONFIG}:tiny", f"--config.source.root={write_folder(tmp_path / 'videos')}"]
+    codes, said = end(start(words, tmp_path / "run", num_processes=2, devices=1, told=told))
+    assert codes == [0, 0], said
+    assert ["video@1" in text for text in said] == [True, False]
 
 
 def long_run(tmp_path):

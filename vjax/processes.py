@@ -39,7 +39,7 @@ def join_processes(*, coordinator: str | None, num_processes: int | None, proces
       process_id: of this one, from 0.
 
     Raises:
-      InputError: only some of the three are given, or they contradict each other.
+      InputError: only some of the three are given, they contradict each other, or the scheduler does not say enough.
     """
     given = {"--coordinator": coordinator, "--num_processes": num_processes, "--process_id": process_id}
     missing = [name for name, value in given.items() if value is None]
@@ -57,7 +57,13 @@ def join_processes(*, coordinator: str | None, num_processes: int | None, proces
     elif len(missing) < len(given):
         raise InputError(f"--coordinator, --num_processes and --process_id go together; missing: {', '.join(missing)}")
     elif in_cluster(os.environ):
-        _initialize()
+        try:
+            _initialize()
+        except ValueError as error:  # Open MPI 5, for one, does not say where its first process is
+            raise InputError(
+                f"this process is one of several, but its environment does not say where the first one is ({error}); "
+                "give --coordinator, --num_processes and --process_id"
+            ) from error
 
 
 def in_cluster(environment: Mapping[str, str]) -> bool:
