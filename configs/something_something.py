@@ -46,6 +46,7 @@ def get_config() -> ConfigDict:
             accumulate=1,
             ema_decay=0.0,
             skip_bad=False,
+            wandb_project="",
             profile=dict(start=0, num_steps=0),
         )
     )

@@ -38,6 +38,7 @@ from vjax.training.profile import Profiler
 from vjax.training.step import TrainState, init_state, train_step
 from vjax.training.step_cost import StepCost, step_cost
 from vjax.training.transfer import Origin, take_over
+from vjax.training.weights_and_biases import WeightsAndBiases
 from vjax.training.writer import Console, JsonLines, TensorBoard
 
 _GIF_FPS = 8.0
@@ -178,6 +179,8 @@ def train(
             Profiler(workdir / "profile", settings.profiled, start_step=first),
         ]
     )
+    if settings.wandb_project and writes:
+        writers.append(WeightsAndBiases(workdir, project=settings.wandb_project, config=resolved))
     evaluation = run_loop(
         state,
         batches,

@@ -49,6 +49,7 @@ class Settings:
       accumulate: parts of a batch that go through the network one after the other.
       ema_decay: of the moving average of the parameters, which is then what is evaluated; 0 keeps none.
       skip_bad: whether a step whose loss or gradient is not finite is left out; else it stops the run.
+      wandb_project: on Weights & Biases, for the numbers of the run; empty for none.
       profile: `dict(start, num_steps)`, the steps of which a profile is written for TensorBoard.
     """
 
@@ -76,6 +77,7 @@ class Settings:
     accumulate: int
     ema_decay: float
     skip_bad: bool
+    wandb_project: str
     profile: Mapping[str, int]
 
     @classmethod
