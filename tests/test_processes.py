@@ -176,3 +176,21 @@ def test_sigterm_to_one_process_saves_and_stops_all_after_the_same_step(tmp_path
     assert (tmp_path / "run" / "checkpoints" / step).is_dir()
     state = vjax.load(tmp_path / "run").state
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damaged", ["**/d/*", "**/ocdbt.process_1/d/*"])
+def test_all_processes_set_a_damaged_checkpoint_aside_whoever_reads_the_damage(tmp_path, damaged):
+    words = [f"{CONFIG}:tiny", f"--config.source.root={write_folder(tmp_path / 'videos')}", "--config.sharding=fsdp"]
+    codes, said = end(start(words, tmp_path / "run", num_processes=2, devices=1))
+    assert codes == [0, 0], said
+    whole = vjax.load(tmp_path / "run").state
+    (tmp_path / "run" / "result.json").unlink()
+    files = list((tmp_path / "run" / "checkpoints" / "4").glob(damaged))
+    assert files
+    for path in files:
+        os.truncate(path, path.stat().st_size // 2)
+    codes, said = end(start(words, tmp_path / "run", num_processes=2, devices=1))
+    assert codes == [0, 0], said
+    assert "the one before it is taken" in said[0]
+    chex.assert_trees_all_close(whole, vjax.load(tmp_path / "run").state, rtol=1e-4, atol=1e-5)

@@ -219,7 +219,7 @@ def test_the_average_of_the_parameters_is_what_answers():
         params.append(state.params)
     for number, decay in enumerate([1 / 10, 2 / 11, 3 / 12]):
         expected = jax.tree.map(lambda mean, new: decay * mean + (1 - decay) * new, means[number], params[number])  # noqa: B023
-        chex.assert_trees_all_close(means[number + 1], expected, rtol=1e-5)
+        chex.assert_trees_all_close(means[number + 1], expected, rtol=1e-5, atol=1e-7)
     chex.assert_trees_all_equal(state.variables["params"], state.ema)
     assert not any(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a == b).all()), state.ema, state.params)))
 

@@ -163,7 +163,7 @@ def _first_words(error: Exception) -> str:
 
 def _with_unreadable_metrics(directory: Path) -> list[Path]:
     damaged = []
-    for path in directory.glob("*/metrics/metrics"):
+    for path in directory.glob("[0-9]*/metrics/metrics"):
         try:
             json.loads(path.read_text())
         except json.JSONDecodeError:
