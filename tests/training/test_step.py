@@ -61,7 +61,7 @@ def test_steps_bring_the_loss_of_one_batch_down(norm):
 
 
 def test_a_step_is_the_same_with_and_without_jit():
-    state, step = make(dropout=0.3)
+    state, step = make(dropout=0.3, widths=(4,))
     plain, _ = step(state, make_batch())
     jitted, _ = jax.jit(step)(state, make_batch())
     chex.assert_trees_all_close(plain, jitted, rtol=1e-4, atol=1e-5)
