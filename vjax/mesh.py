@@ -112,6 +112,13 @@ def first_process_first(make: Callable[[], T], *, what: str) -> T:
     return made if first else make()  # pyright: ignore[reportReturnType]
 
 
+def in_any_process(flag: bool) -> bool:
+    """Returns whether a flag is True in at least one process; all must ask."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(multihost_utils.process_allgather(np.asarray(flag)).any())
+
+
 def gather(batch: Any, mesh: Mesh) -> Any:
     """Returns every process's rows of global arrays, on the host of every process."""
     return jax.tree.map(np.asarray, jax.jit(lambda tree: tree, out_shardings=replicated(mesh))(batch))

@@ -123,12 +123,13 @@ def train(
     optimizer, schedule = create_optimizer(
         settings.optimizer_in_steps(num_examples=num_examples), num_steps=num_steps, layer_rates=layer_rates
     )
-    train_view, test_view, mixing, origin = (settings.train_view, settings.test_view, settings.mixing, settings.origin)
+    train_view, test_view, mixing = settings.train_view, settings.test_view, settings.mixing
+    origin = settings.origin
     init_key, step_key = jax.random.split(jax.random.key(settings.seed))
     fresh = functools.partial(
         init_state, network, optimizer, key=init_key, clip_shape=test_view.shape[1:], keep_ema=settings.ema_decay > 0
     )
-    layer_rates.of(jax.eval_shape(fresh).params)
+    layer_rates.check(jax.eval_shape(fresh).params)
     # All that the config describes could be made: only now does the run take the work directory.
     writes = jax.process_index() == 0
     workdirs.check_kept_classes(workdir, source.class_names)
@@ -343,11 +344,15 @@ def _restore(
 ) -> TrainState | None:
     """Returns the newest state that can be read, None where none was saved."""
     for step in reversed(checkpoints.all_steps()):
+        state, said = None, f"checkpoint {step} is damaged for another process"
         try:
-            return checkpoints.restore(step, _abstract(fresh, layout))
+            state = checkpoints.restore(step, _abstract(fresh, layout))
         except DamagedCheckpoint as error:
-            console.write(f"{error}; the one before it is taken\n")
-            checkpoints.set_aside(step)
+            said = str(error)
+        if not meshes.in_any_process(state is None):  # each may read its own part of it
+            return state
+        console.write(f"{said}; the one before it is taken\n")
+        checkpoints.set_aside(step)
     return None
 
 

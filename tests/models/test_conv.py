@@ -263,7 +263,7 @@ def test_half_precision_is_computed_in_float32_on_a_cpu(layer):
 
 
 def test_rematerialisation_changes_no_gradient():
-    x_shape, kernel_shape, strides, _ = LAYERS["three wide"]
+    x_shape, kernel_shape, strides, _ = LAYERS["three wide in 2D"]
     x, kernel = draw_arrays(0, x_shape, kernel_shape)
 
     def loss(x, kernel):

@@ -51,8 +51,9 @@ def test_a_part_that_only_one_network_has_is_refused_by_name():
 
 
 def test_the_longest_name_that_a_path_begins_with_counts():
-    rates = LayerRates.parse("trunk=0.5, trunk/Conv_0=0 ,head/logits/bias=2e-1").of(PARAMS)
-    assert rates == {
+    rates = LayerRates.parse("trunk=0.5, trunk/Conv_0=0 ,head/logits/bias=2e-1")
+    rates.check(PARAMS)
+    assert rates.of(PARAMS) == {
         "trunk": {"Conv_0": {"kernel": 0.0}, "Conv_01": {"kernel": 0.5}},
         "head": {"logits": {"kernel": 1.0, "bias": 0.2}},
     }
@@ -71,7 +72,7 @@ def test_a_text_that_is_none_is_refused(text):
 def test_a_name_that_fits_no_layer_is_refused_with_the_layers_there_are():
     message = r"no parameters in 'trunk/Conv'. Its layers: head/logits, trunk/Conv_0, trunk/Conv_01$"
     with pytest.raises(InputError, match=message):
-        LayerRates.parse("trunk/Conv=0.1").of(PARAMS)
+        LayerRates.parse("trunk/Conv=0.1").check(PARAMS)
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])

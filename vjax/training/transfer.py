@@ -87,8 +87,8 @@ class LayerRates:
             factors[name] = float(factor)
         return cls(factors)
 
-    def of(self, params: Any) -> Any:
-        """Returns the factor of every parameter; raises an InputError where a name fits none."""
+    def check(self, params: Any) -> None:
+        """Raises an InputError where a name fits no parameter."""
         names = _flat(params)
         for layer in self.factors:
             if not any(_lies_in(name, layer) for name in names):
@@ -96,7 +96,11 @@ class LayerRates:
                 raise InputError(
                     f"config.layer_rates: the network has no parameters in {layer!r}. Its layers: {', '.join(layers)}"
                 )
-        return flax.traverse_util.unflatten_dict({name: self._factor(name) for name in names}, sep="/")
+
+    def of(self, params: Any) -> Any:
+        """Returns the factor of every parameter."""
+        factors = {name: self._factor(name) for name in _flat(params)}
+        return flax.traverse_util.unflatten_dict(factors, sep="/")
 
     def _factor(self, name: str) -> float:
         layers = [layer for layer in self.factors if _lies_in(name, layer)]
