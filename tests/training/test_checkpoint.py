@@ -61,6 +61,16 @@ def test_a_vanished_folder_is_noticed_at_the_next_save(tmp_path):
         checkpoints.save(3, state, metrics=None)
 
 
+def test_a_run_that_goes_on_knows_the_checkpoint_it_came_from(tmp_path):
+    checkpoints, state = Checkpoints(tmp_path / "checkpoints"), make_state()
+    checkpoints.save(1, state, metrics=None)
+    checkpoints.close()
+    again = Checkpoints(tmp_path / "checkpoints")
+    shutil.rmtree(tmp_path / "checkpoints")
+    with pytest.raises(InputError, match="was removed while the run went on"):
+        again.save(2, state, metrics=None)
+
+
 def test_an_empty_folder_has_no_newest_checkpoint(tmp_path):
     assert Checkpoints(tmp_path / "none").latest_step() is None
 

@@ -42,7 +42,6 @@ class Checkpoints:
           DamagedCheckpoint: one that is only read has metrics that are cut off.
         """
         self._directory = Path(directory).absolute()
-        self._seen: set[int] = set()
         damaged = _with_unreadable_metrics(self._directory)  # Orbax reads them all, and stops at such a one
         if read_only and damaged:
             raise DamagedCheckpoint(
@@ -65,6 +64,8 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(
             self._directory, options=options, item_handlers=ocp.StandardCheckpointHandler()
         )
+        self._whole = self.latest_step()  # known to be on disk; without it the folder was removed
+        self._newest: int | None = None  # saved, perhaps still being written
 
     def save(self, step: int, state: Any, *, metrics: dict[str, float] | None) -> None:
         """Starts to write a checkpoint; returns before it is written.
@@ -72,12 +73,13 @@ class Checkpoints:
         Raises:
           InputError: this one, or the one before it, cannot be written.
         """
-        if self._seen and not self._seen & self._steps_on_disk():
+        if self._whole is not None and self._whole not in self._steps_on_disk():
             raise InputError(f"{self._directory} was removed while the run went on; what it held is lost")
         with self._said_clearly():
             self._manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics, force=True)
         # Orbax has waited for the save before this one, which is kept until two newer ones are whole.
-        self._seen = self._steps_on_disk()
+        self._whole = self._whole if self._newest is None else self._newest
+        self._newest = step
 
     def latest_step(self) -> int | None:
         """Returns the step of the newest checkpoint, None where there is none."""
@@ -124,6 +126,7 @@ class Checkpoints:
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices(f"checkpoint {step} is set aside")
         self._manager.reload()
+        self._whole = self.latest_step()
 
     def wait(self) -> None:
         """Waits until everything saved is on disk; raises an InputError where it cannot be written."""
