@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 from official_layouts import AWKWARD, LAYOUTS
-from processes import command
+from processes import in_this_process
 from video_files import GROUPS, LABELS
 
 from vjax.data.sources import list_source, open_source
@@ -75,8 +75,8 @@ def test_weizmann_holds_out_subjects_of_its_archives(layouts):
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_data_set_by_name_is_prepared_and_examined(layouts, name, tmp_path):
     words = (name, f"--source.root={layouts[name]}")
-    assert "videos" in command("vjax", "prepare", *words, "--out", tmp_path / "store", "--workers", 0).stdout
-    page = command("vjax", "doctor", *words).stdout
+    assert "videos" in in_this_process("vjax", "prepare", *words, "--out", tmp_path / "store", "--workers", 0).stdout
+    page = in_this_process("vjax", "doctor", *words).stdout
     assert page.startswith("| data set")
     files, store = (
         open_source({"name": name, "root": str(root)}, seed=0) for root in (layouts[name], tmp_path / "store")
