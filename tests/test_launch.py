@@ -64,7 +64,7 @@ def test_slurm_s_job_is_queued_again_where_the_run_asks_for_it_and_only_there(sc
     done, started, asked = scheduler(code, "--config", "configs/a b.py")
     assert done.returncode == code, done.stderr
     assert asked == expected
-    assert started == "--kill-on-bad-exit=1 python train.py --config configs/a b.py"
+    assert started == "--kill-on-bad-exit=0 python train.py --config configs/a b.py"
 
 
 def test_every_pod_is_a_process_of_the_run():

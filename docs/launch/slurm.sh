@@ -12,9 +12,10 @@
 #SBATCH --open-mode=append
 #SBATCH --output=vjax-%j.log
 
-# SIGTERM comes two minutes before the time is over: the run saves and ends with 75, and so it does when a node is
-# lost. The same job then goes on from its newest checkpoint. 2 is an error that a person must mend.
-srun --kill-on-bad-exit=1 python train.py "$@"
+# SIGTERM comes two minutes before the time is over: the run saves and ends with 75, and so it does when a process is
+# lost. The same job then goes on from its newest checkpoint. 2 is an error that a person must mend. Nothing is killed
+# because another process has ended: it may still be saving, and notices by itself that a peer has died.
+srun --kill-on-bad-exit=0 python train.py "$@"
 code=$?
 if [ "$code" -eq 75 ]; then
   scontrol requeue "$SLURM_JOB_ID"
