@@ -11,6 +11,8 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 # One cache of compiled programs for all workers and for the commands they start; none of the user's.
 if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="vjax-test-programs-")
+    # The default, a second, leaves out nearly every program of the small networks here.
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
 
 import pytest
 
