@@ -1,3 +1,4 @@
+import os
 import shutil
 
 import chex
@@ -69,6 +70,19 @@ def test_a_run_that_goes_on_knows_the_checkpoint_it_came_from(tmp_path):
     shutil.rmtree(tmp_path / "checkpoints")
     with pytest.raises(InputError, match="was removed while the run went on"):
         again.save(2, state, metrics=None)
+
+
+def test_a_damaged_checkpoint_is_named_with_the_reason_however_deep_its_folder(tmp_path):
+    folder, state = tmp_path / ("a" * 200) / ("b" * 200), make_state()
+    checkpoints = Checkpoints(folder)
+    checkpoints.save(3, state, metrics=None)
+    checkpoints.close()
+    for path in (folder / "3").rglob("d/*"):  # where arrays are kept
+        os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(
+        InputError, match=r"b/3 is damaged \(Requested byte range .* is not valid for value of size \d+\)$"
+    ):
+        Checkpoints(folder).restore(3, state)
 
 
 def test_an_empty_folder_has_no_newest_checkpoint(tmp_path):

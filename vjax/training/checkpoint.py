@@ -1,6 +1,7 @@
 """Checkpoints of a run: written in the background, the newest two and the best kept, none ever half written."""
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -116,7 +117,7 @@ class Checkpoints:
             raise
         except Exception as error:
             if _is_of_files(error):
-                raise DamagedCheckpoint(f"{where} is damaged ({_first_words(error)})") from error
+                raise DamagedCheckpoint(f"{where} is damaged ({_reason(error)})") from error
             raise
 
     def set_aside(self, step: int) -> None:
@@ -146,7 +147,7 @@ class Checkpoints:
             whole = self._steps_on_disk()
             kept = f"the checkpoint of step {max(whole)} is whole" if whole else "there is no other one"
             raise InputError(
-                f"a checkpoint cannot be written to {self._directory} ({_first_words(error)}); {kept}. Once "
+                f"a checkpoint cannot be written to {self._directory} ({_reason(error)}); {kept}. Once "
                 "that is mended, the same command goes on"
             ) from error
 
@@ -160,8 +161,10 @@ def _is_of_files(error: Exception) -> bool:
     return type(error) is Exception or isinstance(error, (ValueError, OSError))
 
 
-def _first_words(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:300]
+def _reason(error: Exception) -> str:
+    """What an error of Orbax says last: TensorStore's begin with files within files, and end with specifications."""
+    words = (str(error) or type(error).__name__).splitlines()[0]
+    return re.split(r" \[\w+='", words)[0].rpartition('": ')[2][:300]
 
 
 def _with_unreadable_metrics(directory: Path) -> list[Path]:
