@@ -2,9 +2,11 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import pytest
-from processes import CONFIG, command, error_line, in_this_process
+from processes import CONFIG, ROOT, command, error_line, in_this_process
 from video_files import write_folder
 
 from vjax.data.decode import read_video
@@ -155,6 +157,21 @@ def test_cost_needs_neither_data_nor_devices():
     assert re.search(r"^2,[0-9]{3} parameters, [0-9,]+ multiply-adds", done.stdout)
 
 
-def test_cost_for_devices_that_the_batch_does_not_fit_is_explained():
-    done = in_this_process("vjax", "cost", "--config", f"{CONFIG}:tiny", "--classes", 3, "--devices", 3)
-    assert "a batch of 8 in 1 part(s) does not fit 3 devices" in error_line(done)
+@pytest.mark.parametrize(
+    ("num_devices", "message"),
+    [
+        (3, "config.batch_size must be a multiple of the 3 device(s), got 8"),
+        (8, "config.accumulate must divide the 1 rows of a batch that each device has; got 2"),
+        (0, "a batch needs 1 device or more, got 0"),
+    ],
+)
+def test_cost_for_devices_that_the_batch_does_not_fit_is_explained(num_devices, message):
+    words = ["--classes", 3, "--devices", num_devices, "--config.accumulate=2"]
+    assert message in error_line(in_this_process("vjax", "cost", "--config", f"{CONFIG}:tiny", *words))
+
+
+def test_a_command_s_help_starts_no_device():
+    code = "import jax, sys, vjax.__main__ as m\ntry: m.main(['prepare', '--help'])\nexcept SystemExit: pass\n"
+    code += "from jax._src import xla_bridge\nsys.exit(xla_bridge.backends_are_initialized())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr

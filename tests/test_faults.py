@@ -43,7 +43,7 @@ def test_a_truncated_newest_checkpoint_is_set_aside_for_the_one_before(tmp_path)
     said = train(config, tmp_path / "run")
     assert re.search(r"checkpoint .*/4 is damaged \(.*\); the one before it is taken", said)
     assert "step 3/4" in said
-    assert "step 2/4  clip@1" not in said
+    assert not re.search("step 2/4 .*clip@1", said)
     jax.tree.map(np.testing.assert_array_equal, whole, vjax.load(tmp_path / "run").state)
     assert list((tmp_path / "run" / "checkpoints").glob("damaged_4_*"))
 
@@ -52,9 +52,26 @@ def test_metrics_of_a_checkpoint_that_were_cut_off_do_not_stop_the_run(tmp_path)
     config = tiny(write_folder(tmp_path / "videos"))
     train(config, tmp_path / "run")
     (tmp_path / "run" / "result.json").unlink()
+    before = vjax.load(tmp_path / "run").state
     os.truncate(tmp_path / "run" / "checkpoints" / "4" / "metrics" / "metrics", 3)
-    assert "step 3/4" in train(config, tmp_path / "run")
-    assert int(vjax.load(tmp_path / "run").state.step) == 4
+    with pytest.raises(vjax.InputError, match=r"the metrics in .*/4/metrics are cut off; remove that folder"):
+        vjax.load(tmp_path / "run")
+    said = train(config, tmp_path / "run")
+    assert "step 4/4  test/clip@1" in said, "it is evaluated again"
+    assert "step 3/4" not in said, "the state is whole: no step is taken again"
+    jax.tree.map(np.testing.assert_array_equal, before, vjax.load(tmp_path / "run").state)
+
+
+def test_a_run_of_which_no_checkpoint_can_be_read_is_left_as_it_is(tmp_path):
+    config = tiny(write_folder(tmp_path / "videos"))
+    train(config, tmp_path / "run")
+    (tmp_path / "run" / "result.json").unlink()
+    for path in (tmp_path / "run" / "checkpoints").rglob("d/*"):  # where arrays are kept
+        os.truncate(path, path.stat().st_size // 2)
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    with pytest.raises(vjax.InputError, match=r"no checkpoint .* can be read: .*/4 is damaged .*/2 is damaged"):
+        train(config, tmp_path / "run")
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
 
 
 DIVERGES = ("--config.optimizer.learning_rate=1e30", "--config.optimizer.clip_norm=0.0", "--config.length=6")

@@ -1,9 +1,12 @@
 """A run that is cut off loses nothing."""
 
+import io
+import itertools
 import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -15,6 +18,7 @@ from processes import CONFIG, arguments, command
 from video_files import write_folder
 
 import vjax
+from vjax.training.loop import Interrupted
 
 
 def test_a_run_killed_in_the_middle_ends_with_the_parameters_of_an_uninterrupted_one(tmp_path):
@@ -98,6 +102,42 @@ def test_a_run_asked_to_stop_saves_its_state_and_asks_to_be_started_again(tmp_pa
     (step,) = re.findall(r"stopped after step (\d+), which is saved; the same command goes on", said)
     assert (tmp_path / "run" / "checkpoints" / step).is_dir()
     assert int(step) < 1000
+
+
+@pytest.mark.parametrize(("question", "step"), [(3, 2), (6, 4)])
+def test_a_run_asked_to_stop_while_it_evaluates_saves_at_once_and_evaluates_when_it_goes_on(tmp_path, question, step):
+    """Asked after each of four steps, and between the two batches that follow the second and the fourth."""
+    root = write_folder(tmp_path / "videos", groups=[f"{number:02}" for number in range(40)])
+    config = vjax.load_config(f"{CONFIG}:tiny", [f"--config.source.root={root}"])
+    whole = vjax.train(config, tmp_path / "whole", console=io.StringIO())
+    questions = itertools.count(1)
+    with pytest.raises(Interrupted, match=f"stopped after step {step}, which is saved"):
+        vjax.train(config, tmp_path / "cut", console=io.StringIO(), should_stop=lambda: next(questions) == question)
+    assert vjax.train(config, tmp_path / "cut", console=io.StringIO()) == whole
+    lines = [
+        [
+            (line["step"], line["test/loss"])
+            for line in map(json.loads, (tmp_path / name / "metrics.jsonl").read_text().splitlines())
+            if "test/loss" in line
+        ]
+        for name in ("whole", "cut")
+    ]
+    assert lines[0] == lines[1]
+    states = [vjax.load(tmp_path / name).state for name in ("whole", "cut")]
+    jax.tree.map(np.testing.assert_array_equal, *states)
+
+
+def test_a_run_goes_on_with_other_keys_that_change_no_result(tmp_path):
+    root = write_folder(tmp_path / "videos")
+    config = vjax.load_config(f"{CONFIG}:tiny", [f"--config.source.root={root}"])
+    whole = vjax.train(config, tmp_path / "run", console=io.StringIO())
+    (tmp_path / "run" / "result.json").unlink()
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "4")
+    other = {"data_timeout_s": 7.0, "skip_bad": True, "sharding": "fsdp", "evaluate_every": 3, "checkpoint_every": 1}
+    again = vjax.train(config | other, tmp_path / "run", console=io.StringIO())
+    assert again == pytest.approx(whole)
+    kept = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert kept.items() >= other.items()
 
 
 def wait_for_step(path, step, process, *, timeout_s=120):

@@ -296,18 +296,17 @@ def _add_cost(commands: Any) -> None:
     parser = commands.add_parser("cost", help="what a step of training takes: memory, traffic, multiply-adds")
     _add_config(parser)
     parser.add_argument("--classes", type=int, required=True, help="of the data set, which is not read")
-    parser.add_argument(
-        "--devices", type=int, default=jax.device_count(), help="that share a batch (default: those here)"
-    )
+    parser.add_argument("--devices", type=int, help="that share a batch (default: those here)")
     parser.set_defaults(command=_cost)
 
 
 def _cost(args: argparse.Namespace, overrides: Sequence[str]) -> None:
-    found = run.describe_cost(load_config(args.config, overrides), num_classes=args.classes, num_devices=args.devices)
+    num_devices = jax.device_count() if args.devices is None else args.devices
+    found = run.describe_cost(load_config(args.config, overrides), num_classes=args.classes, num_devices=num_devices)
     print(f"{found.parameters:,} parameters, {found.multiply_adds:,} multiply-adds a clip and forward pass\n")
     memory, traffic = found.memory, found.traffic
     rows = [(name, part / 1e6) for name, part in (*memory._asdict().items(), ("total", memory.total))]
-    print(format_table([f"memory of each of {args.devices} device(s)", "MB"], rows))
+    print(format_table([f"memory of each of {num_devices} device(s)", "MB"], rows))
     rows = [
         ("all-reduce", traffic.all_reduce / 1e6),
         ("all-gather", traffic.all_gather / 1e6),

@@ -9,6 +9,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
+from vjax.errors import InputError
+
 T = TypeVar("T")
 
 
@@ -56,10 +58,10 @@ def fully_sharded(mesh: Mesh | AbstractMesh) -> Layout:
     """Returns the layout (FSDP) that keeps a part of every large array on each device.
 
     An array is cut along its largest axis that the devices divide; parameters are gathered when a step begins, and
-    gradients and optimizer state are never whole.
+    the optimizer's state is never whole.
 
     Source: Rajbhandari et al. 2020, "ZeRO: memory optimizations toward training trillion parameter models". Deviation:
-    a step holds the parameters it has gathered to its end.
+    a step holds the parameters it has gathered to its end, and its gradient until that is added up over the devices.
     """
 
     def sharding(leaf: Any) -> NamedSharding:
@@ -93,22 +95,35 @@ def device_bytes(tree: Any) -> int:
     return sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(tree))
 
 
+def round_up(batch_size: int, mesh: Mesh) -> int:
+    """Returns the smallest batch of that size or more which the devices divide."""
+    return -(-batch_size // mesh.size) * mesh.size
+
+
 def put_batch(batch: Any, mesh: Mesh) -> Any:
     """Returns this process's rows of a batch, a tree of arrays, as its part of global arrays."""
     sharding = split(mesh)
     return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(sharding, np.asarray(rows)), batch)
 
 
-def first_process_first(make: Callable[[], T], *, what: str) -> T:
+def first_process_first(make: Callable[[], T]) -> T:
     """Returns what `make()` gives in every process; the first one has it before the others begin.
 
     What it writes (a made data set, a work directory's files) is then there for them to read.
+
+    Raises:
+      InputError: `make()` has raised one in the first process; then it does so in all of them.
     """
     if jax.process_count() == 1:
         return make()
-    first = jax.process_index() == 0
-    made = make() if first else None
-    multihost_utils.sync_global_devices(what)
+    first, made, failed = jax.process_index() == 0, None, None
+    if first:
+        try:
+            made = make()
+        except InputError as error:
+            failed = error
+    if in_any_process(failed is not None):
+        raise failed or InputError("process 0 cannot go on; its log says why")
     return made if first else make()  # pyright: ignore[reportReturnType]
 
 

@@ -1,12 +1,13 @@
 """The processes of one run: how they find each other, and how they are asked to stop."""
 
+import itertools
 import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 import jax
 from jax.experimental import multihost_utils
@@ -19,22 +20,18 @@ _HEARTBEAT_S = 30  # a peer that is silent for so long is dead
 _RANKS = {"SLURM_NTASKS": "SLURM_PROCID", "OMPI_COMM_WORLD_SIZE": "OMPI_COMM_WORLD_RANK"}
 _TPU_HOSTS = "TPU_WORKER_HOSTNAMES"
 
-
-class StopAsked(Protocol):
-    """Whether a run was asked to stop."""
-
-    def __call__(self, step: int, /) -> bool:
-        """Returns the answer after a step; the same in every process."""
-        ...
+_AUTO = "auto"  # in place of a coordinator's address
 
 
 def join_processes(*, coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
     """Joins this process with the others of its run, given here or known to the scheduler that started it.
 
-    Slurm, Open MPI and multi-host TPUs are recognised by their environment. A process of its own joins nothing.
+    Slurm, Open MPI and multi-host TPUs on Kubernetes are recognised by their environment. A process of its own joins
+    nothing.
 
     Args:
-      coordinator: `HOST:PORT` of process 0, reachable from all.
+      coordinator: `HOST:PORT` of process 0, reachable from all; "auto" where JAX finds the others by other means, as
+        on a Cloud TPU pod, where it asks the machine's metadata.
       num_processes: of the run.
       process_id: of this one, from 0.
 
@@ -54,16 +51,22 @@ def join_processes(*, coordinator: str | None, num_processes: int | None, proces
             process_id=process_id,
             cluster_detection_method="deactivate",
         )
+    elif coordinator == _AUTO and num_processes is None and process_id is None:
+        _find_others()
     elif len(missing) < len(given):
         raise InputError(f"--coordinator, --num_processes and --process_id go together; missing: {', '.join(missing)}")
     elif in_cluster(os.environ):
-        try:
-            _initialize()
-        except ValueError as error:  # Open MPI 5, for one, does not say where its first process is
-            raise InputError(
-                f"this process is one of several, but its environment does not say where the first one is ({error}); "
-                "give --coordinator, --num_processes and --process_id"
-            ) from error
+        _find_others()
+
+
+def _find_others() -> None:
+    try:
+        _initialize()
+    except ValueError as error:  # Open MPI 5, for one, does not say where its first process is
+        raise InputError(
+            f"this process is one of several, but its environment does not say where the first one is ({error}); "
+            "give --coordinator, --num_processes and --process_id"
+        ) from error
 
 
 def in_cluster(environment: Mapping[str, str]) -> bool:
@@ -91,17 +94,19 @@ def leave(code: int) -> NoReturn:
 
 
 @contextmanager
-def stop_signal() -> Iterator[StopAsked]:
+def stop_signal() -> Iterator[Callable[[], bool]]:
     """Gives what says whether SIGTERM has come: schedulers send it some time before they kill.
 
-    With several processes it is JAX's own notice, which makes all of them stop after the same step.
+    With several processes it is JAX's own notice, which makes all of them stop at the same question; so all must ask
+    equally often.
     """
     if jax.process_count() > 1:
-        yield multihost_utils.reached_preemption_sync_point
+        count = itertools.count()
+        yield lambda: multihost_utils.reached_preemption_sync_point(next(count))
         return
     asked: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
     try:
-        yield lambda step, /: bool(asked)
+        yield lambda: bool(asked)
     finally:
         signal.signal(signal.SIGTERM, before)

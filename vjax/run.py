@@ -88,7 +88,7 @@ def train(
     workdir: str | Path,
     *,
     console: TextIO = sys.stderr,
-    should_stop: Callable[[int], bool] = lambda step: False,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Trains, evaluates, and returns the contents of `result.json`.
 
@@ -99,7 +99,7 @@ def train(
       config: every key of `Settings`, as plain data.
       workdir: where the run is kept.
       console: where progress is shown.
-      should_stop: asked after every step, which it is given, whether to save and stop.
+      should_stop: asked after every step, and between the batches of an evaluation, whether to save and stop.
 
     Raises:
       InputError: the config, the data or the work directory does not fit, or training cannot go on; nothing that
@@ -114,8 +114,9 @@ def train(
         return finished
 
     mesh = meshes.make_mesh()
+    settings.check_devices(mesh.size)
     layout = LAYOUTS[settings.sharding](mesh)
-    source = meshes.first_process_first(lambda: open_run_source(settings), what="the data")
+    source = meshes.first_process_first(lambda: open_run_source(settings))
     network = settings.create_network(len(source.class_names))
     num_examples = len(source.train)
     num_steps = settings.steps("length", num_examples=num_examples)
@@ -130,15 +131,8 @@ def train(
         init_state, network, optimizer, key=init_key, clip_shape=test_view.shape[1:], keep_ema=settings.ema_decay > 0
     )
     layer_rates.check(jax.eval_shape(fresh).params)
-    # All that the config describes could be made: only now does the run take the work directory.
     writes = jax.process_index() == 0
     workdirs.check_kept_classes(workdir, source.class_names)
-    if writes:
-        workdirs.write_json(workdir / "classes.json", list(source.class_names))
-        workdirs.write_json(workdir / "config.json", resolved)
-        workdirs.write_json(workdir / "preprocessing.json", _preprocessing(settings))
-        workdirs.write_bad_videos(workdir / "bad_videos.csv", source.bad_videos)
-
     checkpoints = Checkpoints(workdir / "checkpoints")
     state = _restore(fresh, checkpoints, layout, console)
     if state is None:
@@ -146,6 +140,21 @@ def train(
         if origin.workdir:
             state = _take_over(state, origin, source.class_names, layout, console)
     first = int(state.step)
+    writers = []
+    if writes and settings.wandb_project:
+        writers.append(WeightsAndBiases(workdir, project=settings.wandb_project, config=resolved))
+    # All that the config describes could be made: only now does the run take the work directory.
+    if writes:
+        workdirs.write_json(workdir / "classes.json", list(source.class_names))
+        workdirs.write_json(workdir / "config.json", resolved)
+        workdirs.write_json(workdir / "preprocessing.json", _preprocessing(settings))
+        workdirs.write_bad_videos(workdir / "bad_videos.csv", source.bad_videos)
+        writers += [
+            JsonLines(workdir / "metrics.jsonl", start_step=first),
+            TensorBoard(workdir / "events", start_step=first),
+            Console(console, start_step=first, num_steps=num_steps),
+            Profiler(workdir / "profile", settings.profiled, start_step=first),
+        ]
 
     compiled_infer = _compile_infer(network, settings.channels, mesh)
     run_evaluation = functools.partial(
@@ -155,6 +164,7 @@ def train(
         batch_size=settings.test["batch_size"],
         num_workers=settings.num_workers,
         mesh=mesh,
+        should_stop=should_stop,
     )
     batches = pipeline.train_batches(
         source.train,
@@ -170,18 +180,6 @@ def train(
         first_batch = next(batches)
         write_frames(workdir / "first_batch.gif", tile_clips(first_batch["clips"]), fps=_GIF_FPS)
         batches = itertools.chain([first_batch], batches)
-    writers = (
-        []
-        if not writes
-        else [
-            JsonLines(workdir / "metrics.jsonl", start_step=first),
-            TensorBoard(workdir / "events", start_step=first),
-            Console(console, start_step=first, num_steps=num_steps),
-            Profiler(workdir / "profile", settings.profiled, start_step=first),
-        ]
-    )
-    if settings.wandb_project and writes:
-        writers.append(WeightsAndBiases(workdir, project=settings.wandb_project, config=resolved))
     evaluation = run_loop(
         state,
         batches,
@@ -212,14 +210,15 @@ def train(
         names=lambda positions: [source.train[int(position)].name for position in positions],
         should_stop=should_stop,
         skip_bad=settings.skip_bad,
+        accumulate=settings.accumulate,
         data_timeout_s=settings.data_timeout_s,
     )
-    for writer in writers:
-        writer.close()
     checkpoints.close()
     result = describe_result(evaluation, source, test_view)
     if writes:
         workdirs.write_json(workdir / "result.json", result)
+    for writer in writers:  # last: wandb's may take its time
+        writer.close()
     return result
 
 
@@ -243,12 +242,10 @@ def load(workdir: str | Path, *, checkpoint: str = "newest") -> Trained:
     class_names = tuple(workdirs.read_json(workdir / "classes.json"))
     mesh = meshes.make_mesh()
     network = settings.create_network(len(class_names))
-    # The state's structure is the same for every length, and nothing here takes a step.
-    optimizer, _ = create_optimizer({**settings.optimizer, "warmup": 0}, num_steps=1, layer_rates=settings.rates)
     fresh = functools.partial(
         init_state,
         network,
-        optimizer,
+        _optimizer_of_one_step(settings),
         key=jax.random.key(0),
         clip_shape=settings.test_view.shape[1:],
         keep_ema=settings.ema_decay > 0,
@@ -269,6 +266,7 @@ def describe_cost(config: Mapping[str, Any], *, num_classes: int, num_devices: i
       InputError: the config does not work, or its batch does not fit the devices.
     """
     settings = Settings.parse(config)
+    settings.check_devices(num_devices)
     return step_cost(
         settings.create_network(num_classes),
         _optimizer_of_one_step(settings),
@@ -342,7 +340,12 @@ def _abstract(fresh: Callable[[], TrainState], layout: Layout) -> TrainState:
 def _restore(
     fresh: Callable[[], TrainState], checkpoints: Checkpoints, layout: Layout, console: TextIO
 ) -> TrainState | None:
-    """Returns the newest state that can be read, None where none was saved."""
+    """Returns the newest state that can be read, None where none was saved; newer ones are then set aside.
+
+    Raises:
+      InputError: none of those that were saved can be read.
+    """
+    damaged: dict[int, str] = {}
     for step in reversed(checkpoints.all_steps()):
         state, said = None, f"checkpoint {step} is damaged for another process"
         try:
@@ -350,9 +353,16 @@ def _restore(
         except DamagedCheckpoint as error:
             said = str(error)
         if not meshes.in_any_process(state is None):  # each may read its own part of it
+            for newer, reason in damaged.items():
+                console.write(f"{reason}; the one before it is taken\n")
+                checkpoints.set_aside(newer)
             return state
-        console.write(f"{said}; the one before it is taken\n")
-        checkpoints.set_aside(step)
+        damaged[step] = said
+    if damaged:
+        raise InputError(
+            f"no checkpoint of this run can be read: {'; '.join(damaged.values())}. Nothing was changed. If the files "
+            "cannot be had back, another --workdir starts anew"
+        )
     return None
 
 

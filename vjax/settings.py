@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
-import jax
 
 from vjax import models, spec
 from vjax.data.transforms import Mix, TestView, TrainView
@@ -91,21 +90,30 @@ class Settings:
             settings.steps(key, num_examples=1)
         if "batch_size" not in settings.test:
             raise InputError("config.test needs a value for: batch_size")
-        num_devices = jax.device_count()
-        for key, size in (("batch_size", settings.batch_size), ("test.batch_size", settings.test["batch_size"])):
-            if size < 1 or size % num_devices:
-                raise InputError(f"config.{key} must be a multiple of the {num_devices} device(s), got {size}")
-        if settings.accumulate < 1 or settings.batch_size % (num_devices * settings.accumulate):
-            raise InputError(
-                f"config.accumulate must be 1 or more, and divide the {settings.batch_size // num_devices} rows of "
-                f"a batch that each device has; got {settings.accumulate}"
-            )
+        if settings.test["batch_size"] < 1:
+            raise InputError(f"config.test.batch_size must be 1 or more, got {settings.test['batch_size']}")
+        if settings.accumulate < 1:
+            raise InputError(f"config.accumulate must be 1 or more, got {settings.accumulate}")
         if not 0 <= settings.ema_decay < 1:
             raise InputError(f"config.ema_decay must lie in [0, 1), got {settings.ema_decay}")
         if settings.data_timeout_s <= 0:
             raise InputError(f"config.data_timeout_s must be above 0, got {settings.data_timeout_s}")
         spec.check_names([settings.sharding], LAYOUTS, what="config.sharding")
         return settings
+
+    def check_devices(self, num_devices: int) -> None:
+        """Raises an InputError unless so many devices can share a batch of training."""
+        if num_devices < 1:
+            raise InputError(f"a batch needs 1 device or more, got {num_devices}")
+        if self.batch_size % num_devices:
+            raise InputError(
+                f"config.batch_size must be a multiple of the {num_devices} device(s), got {self.batch_size}"
+            )
+        rows = self.batch_size // num_devices
+        if rows % self.accumulate:
+            raise InputError(
+                f"config.accumulate must divide the {rows} rows of a batch that each device has; got {self.accumulate}"
+            )
 
     def steps(self, key: str, *, num_examples: int) -> int:
         """Returns a length of the config in steps, 1 or more, given how many examples an epoch has."""

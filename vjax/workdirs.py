@@ -10,16 +10,33 @@ from typing import Any
 from vjax.data.video import BadVideo
 from vjax.errors import InputError
 
+# Keys that say how a run is carried out, not what comes of it: a run that was cut off may go on with other ones.
+CHANGEABLE = (
+    "log_every",
+    "evaluate_every",
+    "checkpoint_every",
+    "num_workers",
+    "data_timeout_s",
+    "sharding",
+    "skip_bad",
+    "wandb_project",
+    "profile",
+)
+
 
 def check_config(workdir: Path, resolved: dict[str, Any]) -> None:
-    """Raises an InputError where a work directory holds a run of another config."""
+    """Raises an InputError where a work directory holds a run of another config, in other keys than `CHANGEABLE`."""
     path = workdir / "config.json"
-    differing = _differences(read_json(path), resolved) if path.exists() else []
+    differing = _differences(_lasting(read_json(path)), _lasting(resolved)) if path.exists() else []
     if differing:
         raise InputError(
             f"{workdir} holds a run of another config ({'; '.join(differing)}); choose another --workdir, or "
             "remove this one to start anew"
         )
+
+
+def _lasting(resolved: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in resolved.items() if key not in CHANGEABLE}
 
 
 def _differences(there: Any, here: Any, where: str = "config") -> list[str]:

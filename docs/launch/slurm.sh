@@ -1,6 +1,7 @@
 #!/bin/bash
-# A run on four nodes of eight GPUs: sbatch docs/launch/slurm.sh --config configs/kinetics.py --workdir DIR
-# DIR and the data lie on a file system that all nodes see. One process a GPU, as JAX expects under Slurm.
+# A run on four nodes of eight GPUs:
+# sbatch docs/launch/slurm.sh --config configs/kinetics.py --config.source.root=STORE --workdir DIR
+# STORE and DIR lie on a file system that all nodes see. One process a GPU, as JAX expects under Slurm.
 #SBATCH --job-name=vjax
 #SBATCH --nodes=4
 #SBATCH --ntasks-per-node=8
@@ -12,12 +13,25 @@
 #SBATCH --open-mode=append
 #SBATCH --output=vjax-%j.log
 
-# SIGTERM comes two minutes before the time is over: the run saves and ends with 75, and so it does when a process is
-# lost. The same job then goes on from its newest checkpoint. 2 is an error that a person must mend. Nothing is killed
-# because another process has ended: it may still be saving, and notices by itself that a peer has died.
-srun --kill-on-bad-exit=0 python train.py "$@"
+# SIGTERM comes two minutes before the time is over: the run saves and ends with 75, and so it does where a peer has
+# died; with 134 where JAX is first to notice, and the peer itself with 137. Then the job goes on from its newest
+# checkpoint. Whatever else is an error that a person must mend. srun gives the highest code of all tasks, so errors are
+# put on top. No task is killed because another one has ended: it may still be saving.
+srun --kill-on-bad-exit=0 bash -c '
+  trap : TERM # wait for the run, which saves
+  python train.py "$@"
+  code=$?
+  case $code in
+    0 | 75 | 134 | 137) exit $code ;;
+    *) exit 200 ;;
+  esac
+' train "$@"
 code=$?
-if [ "$code" -eq 75 ]; then
-  scontrol requeue "$SLURM_JOB_ID"
-fi
+case $code in
+  75 | 134 | 137)
+    if [ "${SLURM_RESTART_COUNT:-0}" -lt 100 ]; then
+      scontrol requeue "$SLURM_JOB_ID"
+    fi
+    ;;
+esac
 exit "$code"

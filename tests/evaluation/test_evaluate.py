@@ -6,7 +6,7 @@ import pytest
 from vjax import mesh as meshes
 from vjax.data.transforms import TestView
 from vjax.data.video import Video
-from vjax.evaluation.evaluate import evaluate
+from vjax.evaluation.evaluate import EvaluationStopped, evaluate
 from vjax.evaluation.infer import ClipAnswers
 from vjax.evaluation.predict import predict
 from vjax.ops.sampling import ClipTiming
@@ -58,13 +58,24 @@ def test_the_answer_fits_what_is_known_of_the_videos():
     np.testing.assert_array_equal(found.label, [video.label for video in make_videos(9)])
 
 
-@pytest.mark.parametrize(("batch_size", "num_devices"), [(1, 1), (3, 1), (4, 2), (8, 8), (16, 8), (16, 4)])
+@pytest.mark.parametrize(("batch_size", "num_devices"), [(1, 1), (3, 1), (4, 2), (8, 8), (16, 8), (3, 4)])
 def test_no_number_changes_with_the_batch_size_or_the_number_of_devices(batch_size, num_devices):
     videos = make_videos(11)
     expected = run(videos, batch_size=11, devices=jax.devices()[:1])
     found = run(videos, batch_size=batch_size, devices=jax.devices()[:num_devices])
     assert found.metrics == pytest.approx(expected.metrics, rel=1e-5)
     np.testing.assert_allclose(found.probs, expected.probs, rtol=1e-5)
+
+
+def test_an_evaluation_that_is_asked_to_stop_has_no_result():
+    answers = iter([False, True])
+    with pytest.raises(EvaluationStopped):
+        run(make_videos(11), batch_size=3, devices=jax.devices()[:1], should_stop=lambda: next(answers))
+    assert not list(answers)
+
+
+def test_an_evaluation_that_is_done_is_not_asked_to_stop():
+    assert run(make_videos(8), should_stop=lambda: True).metrics == run(make_videos(8)).metrics
 
 
 def test_shuffled_frames_change_what_looks_at_their_order():

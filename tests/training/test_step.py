@@ -209,6 +209,16 @@ def test_a_part_takes_as_many_rows_from_every_device():
     assert "all-to-all" not in text
 
 
+def test_a_batch_in_parts_has_the_operations_of_the_whole():
+    mesh = meshes.make_mesh(jax.devices()[:1])
+    found = []
+    for accumulate in (1, 4):
+        state, step = make(norm="group", options={"accumulate": accumulate})
+        state, batch = jax.device_put((state, make_batch(8)), meshes.replicated(mesh))
+        found.append(compile_step(step, state, batch, mesh, accumulate=accumulate).flops)
+    assert found[1] == pytest.approx(found[0], rel=0.2)
+
+
 def test_the_average_of_the_parameters_is_what_answers():
     state, step = make(options={"ema_decay": 0.9})
     means, params = [state.ema], []

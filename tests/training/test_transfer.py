@@ -35,6 +35,13 @@ def test_the_classifier_stays_fresh_where_the_classes_differ(num_classes):
     np.testing.assert_array_equal(taken["batch_stats"]["trunk"]["BatchNorm_0"]["mean"], np.ones(3))
 
 
+def test_a_network_without_batch_norms_is_taken_over_too():
+    fresh, trained = (variables(value=value) | {"batch_stats": {}} for value in (0.0, 1.0))
+    taken, _ = take_over(fresh, trained, same_classes=True, where="a")
+    jax.tree.map(np.testing.assert_array_equal, taken, trained)
+    assert jax.tree.structure(taken) == jax.tree.structure(fresh)
+
+
 def test_another_trunk_is_refused_by_name():
     message = (
         r"network of runs/a does not fit: batch_stats/trunk/BatchNorm_0/mean has shape \(4,\) there and \(3,\) here"

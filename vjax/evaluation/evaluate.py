@@ -16,6 +16,10 @@ from vjax.evaluation import metrics
 from vjax.evaluation.infer import ClipAnswers, answer_views
 
 
+class EvaluationStopped(Exception):
+    """An evaluation was asked to stop, and has no result."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
     """What a network got right.
@@ -51,6 +55,7 @@ def evaluate(
     num_workers: int,
     mesh: Mesh,
     shuffle_frames: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Evaluation:
     """Returns how well the answers for a split fit its labels.
 
@@ -58,11 +63,15 @@ def evaluate(
       videos: the split.
       view: which clips of a video are looked at.
       infer_clips: global clips `(b t h w c)` to replicated answers.
-      batch_size: videos at a time; one clip of each is on the devices at once.
+      batch_size: videos at a time, rounded up to a multiple of the devices; one clip of each is on them at once.
       num_workers: processes that read; 0 reads in threads.
       mesh: of the devices.
       shuffle_frames: whether the frames of every clip are put in random order first, the same order for the same
         video every time: a network that loses nothing by it does not look at motion.
+      should_stop: asked after every batch.
+
+    Raises:
+      EvaluationStopped: it was asked to stop.
     """
     totals: dict[str, metrics.Sum] | None = None
     label = np.zeros(len(videos), int)
@@ -86,6 +95,8 @@ def evaluate(
         probs[batch["position"][real]] = answers.probs.mean(axis=1)[real]
         label[batch["position"][real]] = batch["label"][real]
         count += int(real.sum())
+        if count < len(videos) and should_stop():
+            raise EvaluationStopped
     assert totals is not None
     assert probs is not None
     assert count == len(videos), f"{count} videos were evaluated, not {len(videos)}"
@@ -104,6 +115,7 @@ def infer_videos(
 ) -> Iterator[tuple[dict[str, np.ndarray], ClipAnswers]]:
     """Yields, batch by batch, `label, mask, position (b)` and the answers `(b n k)` to every view."""
     shard = Shard(jax.process_index(), jax.process_count())
+    batch_size = meshes.round_up(batch_size, mesh)
     for batch in test_batches(videos, view, batch_size=batch_size, num_workers=num_workers, shard=shard):
         clips = batch.pop("clips")
         if shuffle_frames:

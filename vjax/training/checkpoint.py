@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,13 +43,13 @@ class Checkpoints:
           DamagedCheckpoint: one that is only read has metrics that are cut off.
         """
         self._directory = Path(directory).absolute()
-        damaged = _with_unreadable_metrics(self._directory)  # Orbax reads them all, and stops at such a one
-        if read_only and damaged:
+        # Orbax reads the metrics of all checkpoints, and stops where they are cut off.
+        if not read_only:
+            _in_first_process(self._set_metrics_aside, what="cut-off metrics")
+        elif cut_off := _unreadable_metrics(self._directory):
             raise DamagedCheckpoint(
-                f"checkpoint {damaged[0]} is damaged (its metrics); going on with the run mends that"
+                f"the metrics in {cut_off[0]} are cut off; remove that folder, nothing else needs it"
             )
-        for step_folder in damaged:
-            _rename(step_folder)
         newest = preservation_policy.LatestN(NUM_NEWEST)
         best = preservation_policy.BestN(
             get_metric_fn=lambda found: found[BEST_BY], n=1, keep_checkpoints_without_metrics=False
@@ -85,6 +85,10 @@ class Checkpoints:
     def latest_step(self) -> int | None:
         """Returns the step of the newest checkpoint, None where there is none."""
         return self._manager.latest_step()
+
+    def was_evaluated(self, step: int) -> bool:
+        """Returns whether metrics lie beside the state of a step."""
+        return self._manager.metrics(step) is not None
 
     def best_step(self) -> int | None:
         """Returns the step of the checkpoint with the highest video@1; the newest if none was evaluated."""
@@ -122,12 +126,13 @@ class Checkpoints:
 
     def set_aside(self, step: int) -> None:
         """Renames the folder of a damaged checkpoint, so that its step can be saved again."""
-        if jax.process_index() == 0:
-            _rename(self._directory / str(step))
-        if jax.process_count() > 1:
-            multihost_utils.sync_global_devices(f"checkpoint {step} is set aside")
+        _in_first_process(lambda: _rename(self._directory / str(step), self._directory), what=f"checkpoint {step}")
         self._manager.reload()
         self._whole = self.latest_step()
+
+    def _set_metrics_aside(self) -> None:
+        for folder in _unreadable_metrics(self._directory):
+            _rename(folder, self._directory)
 
     def wait(self) -> None:
         """Waits until everything saved is on disk; raises an InputError where it cannot be written."""
@@ -167,18 +172,28 @@ def _reason(error: Exception) -> str:
     return re.split(r" \[\w+='", words)[0].rpartition('": ')[2][:300]
 
 
-def _with_unreadable_metrics(directory: Path) -> list[Path]:
-    damaged = []
+def _unreadable_metrics(directory: Path) -> list[Path]:
+    folders = []
     for path in directory.glob("[0-9]*/metrics/metrics"):
         try:
             json.loads(path.read_text())
         except json.JSONDecodeError:
-            damaged.append(path.parents[1])
-    return damaged
+            folders.append(path.parent)
+    return folders
 
 
-def _rename(step_folder: Path) -> None:
-    step_folder.rename(step_folder.with_name(f"damaged_{step_folder.name}_{time.time_ns()}"))
+def _rename(folder: Path, directory: Path) -> None:
+    """Moves what is damaged, a checkpoint or a part of one, to where Orbax does not look for it."""
+    name = "_".join(folder.relative_to(directory).parts)
+    folder.rename(directory / f"damaged_{name}_{time.time_ns()}")
+
+
+def _in_first_process(change: Callable[[], object], *, what: str) -> None:
+    """Changes files once; the other processes wait for it."""
+    if jax.process_index() == 0:
+        change()
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
 
 
 def _check_params(found: Any, wanted: Any, *, where: str) -> None:

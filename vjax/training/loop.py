@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from vjax import mesh as meshes
 from vjax.errors import InputError
 from vjax.evaluation import metrics
-from vjax.evaluation.evaluate import Evaluation
+from vjax.evaluation.evaluate import Evaluation, EvaluationStopped
 from vjax.training.checkpoint import Checkpoints
 from vjax.training.device import device_rates
 from vjax.training.feed import Feed
@@ -61,11 +61,14 @@ def run_loop(
     schedule: optax.Schedule,
     mesh: Mesh,
     names: Callable[[np.ndarray], Sequence[str]],
-    should_stop: Callable[[int], bool],
+    should_stop: Callable[[], bool],
     skip_bad: bool,
+    accumulate: int,
     data_timeout_s: float,
 ) -> Evaluation:
     """Returns the evaluation of the state after `num_steps` steps in all, counting those behind the given state.
+
+    A state that was saved without its evaluation, since the run was asked to stop, is evaluated first.
 
     Args:
       state: to start from; used up.
@@ -73,14 +76,15 @@ def run_loop(
       step_function: `(state, batch) -> (state, sums)`, a plain function; compiled here.
       num_steps: of the whole run.
       intervals: of logging, evaluating and saving.
-      evaluate: a state to its evaluation on the test split.
+      evaluate: a state to its evaluation on the test split; may raise `EvaluationStopped`.
       checkpoints: where states are saved.
       writers: where numbers go.
       schedule: the learning rate by step, to be logged.
       mesh: of the devices.
       names: positions in the training split to the videos' names.
-      should_stop: asked after every step, which it is given, whether to save and stop.
+      should_stop: asked after every step whether to save and stop.
       skip_bad: whether a loss or a gradient that is not finite is left to the step function, which skips it.
+      accumulate: parts that the step function takes a batch in.
       data_timeout_s: how long a batch may take.
 
     Raises:
@@ -88,8 +92,17 @@ def run_loop(
       InputError: a loss or a gradient was not finite, or no batch came.
     """
     first = int(state.step)
-    if first >= num_steps:
-        return evaluate(state)
+    at_end = first >= num_steps
+    is_missing = first > 0 and (at_end or first % intervals.evaluate == 0) and not checkpoints.was_evaluated(first)
+    if is_missing or at_end:
+        try:
+            evaluation = evaluate(state)
+        except EvaluationStopped as stopped:
+            raise Interrupted(first) from stopped
+        if is_missing:
+            _write_evaluation(writers, first, evaluation)
+        if at_end:
+            return evaluation
     feed = Feed(batches, mesh, timeout_s=data_timeout_s)
     try:
         return _take_steps(
@@ -103,6 +116,7 @@ def run_loop(
             writers=writers,
             schedule=schedule,
             mesh=mesh,
+            accumulate=accumulate,
             check=functools.partial(_check, checkpoints=checkpoints, names=names, skip_bad=skip_bad),
             should_stop=should_stop,
         )
@@ -125,11 +139,12 @@ def _take_steps(
     writers: Sequence[Writer],
     schedule: optax.Schedule,
     mesh: Mesh,
+    accumulate: int,
     check: Callable[..., None],
-    should_stop: Callable[[int], bool],
+    should_stop: Callable[[], bool],
 ) -> Evaluation:
     batch = feed.next()
-    compiled = compile_step(step_function, state, batch.rows, mesh)
+    compiled = compile_step(step_function, state, batch.rows, mesh, accumulate=accumulate)
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     facts = {
         "train/compile_s": compiled.compile_s,
@@ -159,12 +174,16 @@ def _take_steps(
             rate = float(np.asarray(schedule(step - 1)))
             write_all(writers, step, _summarise(sums) | {"train/learning_rate": rate} | clock.lap())
             sums = []
-        stopping = should_stop(step) and not last
+        stopping = should_stop() and not last
         evaluation = None
         if (step % intervals.evaluate == 0 or last) and not stopping:
             check_all(most_left=0)
-            evaluation = evaluate(state)
-            write_all(writers, step, {f"test/{name}": value for name, value in evaluation.metrics.items()})
+            try:
+                evaluation = evaluate(state)
+            except EvaluationStopped:
+                stopping = True
+            else:
+                _write_evaluation(writers, step, evaluation)
         if evaluation is not None or step % intervals.checkpoint == 0 or stopping:
             # A state is only saved once it is known to be good.
             check_all(most_left=0)
@@ -181,6 +200,10 @@ def _take_steps(
             return evaluation
         batch = feed.next()
     raise AssertionError("a run has a last step")
+
+
+def _write_evaluation(writers: Sequence[Writer], step: int, evaluation: Evaluation) -> None:
+    write_all(writers, step, {f"test/{name}": value for name, value in evaluation.metrics.items()})
 
 
 class _Taken(NamedTuple):

@@ -191,7 +191,7 @@ class CompiledStep(NamedTuple):
     Attributes:
       run: `(state, batch) -> (state, sums)`; the state given is used up.
       compile_s: seconds that compiling took.
-      flops: floating-point operations of a step as XLA counts them; None where it does not.
+      flops: floating-point operations of a step on each device, as XLA counts them; None where it does not.
     """
 
     run: Callable[..., tuple[TrainState, dict[str, metrics.Sum]]]
@@ -199,10 +199,13 @@ class CompiledStep(NamedTuple):
     flops: float | None
 
 
-def compile_step(step: Callable[..., Any], state: TrainState, batch: Any, mesh: Mesh) -> CompiledStep:
+def compile_step(
+    step: Callable[..., Any], state: TrainState, batch: Any, mesh: Mesh, *, accumulate: int = 1
+) -> CompiledStep:
     """Returns `step(state, batch)` compiled ahead of time: batch split over the mesh, the state where it lies.
 
-    The gradient is that of the whole batch: XLA adds it up over the devices, and batch norms see all rows.
+    The gradient is that of the whole batch: XLA adds it up over the devices, and batch norms see all rows. The step
+    takes a batch in `accumulate` parts, in a loop, of which XLA counts the operations once.
     """
     started = time.perf_counter()
     kept = jax.tree.map(lambda leaf: leaf.sharding, state)
@@ -213,5 +216,5 @@ def compile_step(step: Callable[..., Any], state: TrainState, batch: Any, mesh: 
         donate_argnums=0,
     )
     compiled = jitted.lower(state, batch).compile()
-    costs = compiled.cost_analysis() or {}
-    return CompiledStep(compiled, time.perf_counter() - started, costs.get("flops"))
+    flops = (compiled.cost_analysis() or {}).get("flops")
+    return CompiledStep(compiled, time.perf_counter() - started, None if flops is None else flops * accumulate)

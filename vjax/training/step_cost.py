@@ -13,7 +13,6 @@ import jax
 import optax
 from jax.sharding import AbstractMesh, AxisType
 
-from vjax.errors import InputError
 from vjax.mesh import LAYOUTS
 from vjax.models.cost import count_parameters, kept_bytes, multiply_adds
 from vjax.training.step import init_state
@@ -103,20 +102,12 @@ def step_cost(
       network: maps clips to votes.
       optimizer: has its own state.
       clip_shape: of one clip.
-      batch_size: clips in a step, over all devices.
+      batch_size: clips in a step, over all devices; a multiple of `num_devices * accumulate`.
       num_devices: of the mesh.
       sharding: a name in `mesh.LAYOUTS`.
       accumulate: parts of the batch that go through the network one after the other.
       keep_ema: whether the state has averaged parameters.
-
-    Raises:
-      InputError: the devices do not divide the batch.
     """
-    if batch_size % (num_devices * accumulate):
-        raise InputError(
-            f"a batch of {batch_size} in {accumulate} part(s) does not fit {num_devices} devices; it must be a "
-            f"multiple of {num_devices * accumulate}"
-        )
     layout = LAYOUTS[sharding](AbstractMesh((num_devices,), ("data",), axis_types=(AxisType.Auto,)))
     fresh = functools.partial(init_state, network, optimizer, clip_shape=clip_shape, keep_ema=keep_ema)
     state = jax.eval_shape(lambda key: fresh(key=key), jax.random.key(0))

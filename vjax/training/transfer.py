@@ -53,7 +53,8 @@ def take_over(fresh: Any, trained: Any, *, same_classes: bool, where: str) -> tu
                 "fusion, its config.clip"
             )
     taken = {name: leaf if name in stay else found[name] for name, leaf in wanted.items()}
-    return flax.traverse_util.unflatten_dict(taken, sep="/"), stay
+    # A network without batch norms has no batch statistics, which flattening loses.
+    return {**fresh, **flax.traverse_util.unflatten_dict(taken, sep="/")}, stay
 
 
 @dataclasses.dataclass(frozen=True)

@@ -146,7 +146,7 @@ _FORMATS = {
     "compile_s": "compiled in {:.1f} s",
     "data_wait": "{:.0%} waiting for data",
     "learning_rate": "lr {:.2g}",
-    "step_flops": "{:.3g} FLOPs a step",
+    "step_flops": "{:.3g} FLOPs a step and device",
 }
 
 
