@@ -149,9 +149,11 @@ def test_processes_that_a_scheduler_starts_find_each_other(tmp_path, told):
     assert ["video@1" in text for text in said] == [True, False]
 
 
-def long_run(tmp_path):
-    words = [f"{CONFIG}:tiny", f"--config.source.root={write_folder(tmp_path / 'videos')}"]
-    words += ["--config.length=100000", "--config.checkpoint_every=5", "--config.evaluate_every=100000"]
+def long_run(tmp_path, *, evaluate_every=100_000):
+    """With 16 videos to test on, two batches."""
+    root = write_folder(tmp_path / "videos", groups=[f"{number:02}" for number in range(40)])
+    words = [f"{CONFIG}:tiny", f"--config.source.root={root}", f"--config.evaluate_every={evaluate_every}"]
+    words += ["--config.length=100000", "--config.checkpoint_every=5"]
     processes = start(words, tmp_path / "run", num_processes=2, devices=1)
     deadline = time.monotonic() + 120
     while not (tmp_path / "run" / "checkpoints" / "10").is_dir():
@@ -187,8 +189,9 @@ def test_what_the_first_process_cannot_do_ends_all_with_a_clear_line(tmp_path):
 
 
 @pytest.mark.slow
-def test_sigterm_to_one_process_saves_and_stops_all_after_the_same_step(tmp_path):
-    processes = long_run(tmp_path)
+@pytest.mark.parametrize("evaluate_every", [1, 100_000])
+def test_sigterm_to_one_process_saves_and_stops_all_after_the_same_step(tmp_path, evaluate_every):
+    processes = long_run(tmp_path, evaluate_every=evaluate_every)
     os.kill(processes[1].pid, signal.SIGTERM)
     codes, said = end(processes, timeout_s=120)
     assert codes == [75, 75], said

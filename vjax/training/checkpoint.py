@@ -24,6 +24,14 @@ class DamagedCheckpoint(InputError):
     """A checkpoint that was whole when it was written, and cannot be read any more."""
 
 
+class _Manager(ocp.CheckpointManager):
+    """Orbax's, which does not ask whether the run is to stop: the loop does, and counts its questions."""
+
+    def reached_preemption(self, step: int) -> bool:
+        """Returns False."""
+        return False
+
+
 class Checkpoints:
     """The checkpoints of one work directory.
 
@@ -62,9 +70,7 @@ class Checkpoints:
             cleanup_tmp_directories=not read_only,
             save_interval_steps=0 if read_only else 1,
         )
-        self._manager = ocp.CheckpointManager(
-            self._directory, options=options, item_handlers=ocp.StandardCheckpointHandler()
-        )
+        self._manager = _Manager(self._directory, options=options, item_handlers=ocp.StandardCheckpointHandler())
         self._whole = self.latest_step()  # known to be on disk; without it the folder was removed
         self._newest: int | None = None  # saved, perhaps still being written
 
@@ -99,7 +105,7 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def restore(self, step: int, like: Any) -> Any:
-        """Returns the state of a step.
+        """Returns the state of a step; each process reads its own part, and waits for no other.
 
         Args:
           step: of the checkpoint.
@@ -116,7 +122,7 @@ class Checkpoints:
             if found is None:
                 raise FileNotFoundError("its metadata are gone")
             _check_params(found["params"], like.params, where=where)
-            return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+            return _read_alone(self._directory / str(step) / "default", abstract)
         except InputError:
             raise
         except Exception as error:
@@ -161,6 +167,17 @@ class Checkpoints:
         self._manager.close()
 
 
+def _read_alone(folder: Path, abstract: Any) -> Any:
+    """Reads this process's part. Orbax's processes wait for each other, for ever where one of them has failed."""
+    this = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=this, active_processes={this}, barrier_sync_key_prefix=f"process {this}"
+    )
+    handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
+    with ocp.Checkpointer(handler, multiprocessing_options=alone) as reader:
+        return reader.restore(folder, args=ocp.args.StandardRestore(abstract))
+
+
 def _is_of_files(error: Exception) -> bool:
     """Whether Orbax speaks of files: then it raises ValueErrors, OSErrors and bare Exceptions."""
     return type(error) is Exception or isinstance(error, (ValueError, OSError))
@@ -169,7 +186,7 @@ def _is_of_files(error: Exception) -> bool:
 def _reason(error: Exception) -> str:
     """What an error of Orbax says last: TensorStore's begin with files within files, and end with specifications."""
     words = (str(error) or type(error).__name__).splitlines()[0]
-    return re.split(r" \[\w+='", words)[0].rpartition('": ')[2][:300]
+    return re.split(r" \[\w+='|\. See full TensorStore", words)[0].rpartition('": ')[2][:300]
 
 
 def _unreadable_metrics(directory: Path) -> list[Path]:
