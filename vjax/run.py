@@ -254,6 +254,7 @@ def load(workdir: str | Path, *, checkpoint: str = "newest") -> Trained:
     step = checkpoints.latest_step() if checkpoint == "newest" else checkpoints.best_step()
     if step is None:
         raise InputError(f"{workdir}: has no checkpoint yet; train on with the same config and work directory")
+    checkpoints.check(step)
     state = checkpoints.restore(step, _abstract(fresh, meshes.data_parallel(mesh)))
     checkpoints.close()
     return Trained(workdir, settings, class_names, network, state, mesh)
@@ -347,17 +348,18 @@ def _restore(
     """
     damaged: dict[int, str] = {}
     for step in reversed(checkpoints.all_steps()):
-        state, said = None, f"checkpoint {step} is damaged for another process"
+        reason = None
         try:
-            state = checkpoints.restore(step, _abstract(fresh, layout))
+            checkpoints.check(step, index=jax.process_index(), count=jax.process_count())
         except DamagedCheckpoint as error:
-            said = str(error)
-        if not meshes.in_any_process(state is None):  # each may read its own part of it
-            for newer, reason in damaged.items():
-                console.write(f"{reason}; the one before it is taken\n")
-                checkpoints.set_aside(newer)
-            return state
-        damaged[step] = said
+            reason = str(error)
+        if meshes.in_any_process(reason is not None):  # each has looked at its share
+            damaged[step] = reason or f"checkpoint {step} is damaged, as another process has found"
+            continue
+        for newer, reason in damaged.items():
+            console.write(f"{reason}; the one before it is taken\n")
+            checkpoints.set_aside(newer)
+        return checkpoints.restore(step, _abstract(fresh, layout))
     if damaged:
         raise InputError(
             f"no checkpoint of this run can be read: {'; '.join(damaged.values())}. Nothing was changed. If the files "

@@ -1,4 +1,5 @@
 import os
+import pathlib
 import shutil
 
 import chex
@@ -82,7 +83,47 @@ def test_a_damaged_checkpoint_is_named_with_the_reason_however_deep_its_folder(t
     with pytest.raises(
         InputError, match=r"b/3 is damaged \(Requested byte range .* is not valid for value of size \d+\)$"
     ):
-        Checkpoints(folder).restore(3, state)
+        Checkpoints(folder).check(3)
+
+
+@pytest.mark.parametrize("harm", [pathlib.Path.unlink, lambda path: os.truncate(path, path.stat().st_size // 2)])
+def test_whatever_file_is_lost_or_cut_off_is_noticed_or_does_not_matter(tmp_path, harm):
+    state = make_state()
+    checkpoints = Checkpoints(tmp_path / "whole")
+    checkpoints.save(3, state, metrics=None)
+    checkpoints.close()
+    names = [path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*") if path.is_file()]
+    noticed = set()
+    for number, name in enumerate(names):
+        shutil.copytree(tmp_path / "whole", tmp_path / str(number))
+        harm(tmp_path / str(number) / name)
+        harmed = Checkpoints(tmp_path / str(number), read_only=True)
+        try:
+            harmed.check(3)
+            chex.assert_trees_all_equal(harmed.restore(3, state), state)
+        except InputError:
+            noticed.add(name)
+    needed = {name for name in names if name.match("3/default/d/*") or name.match("3/default/manifest.ocdbt")}
+    assert len(needed) > 1
+    assert noticed >= needed
+
+
+@pytest.mark.parametrize("count", [2, 5, 1000])
+def test_processes_find_together_what_one_would_find(tmp_path, count):
+    checkpoints, state = Checkpoints(tmp_path), make_state()
+    checkpoints.save(3, state, metrics=None)
+    checkpoints.wait()
+    for index in range(count):
+        checkpoints.check(3, index=index, count=count)
+    for path in (tmp_path / "3").rglob("d/*"):
+        os.truncate(path, path.stat().st_size // 2)
+    found = 0
+    for index in range(count):
+        try:
+            checkpoints.check(3, index=index, count=count)
+        except InputError:
+            found += 1
+    assert found
 
 
 def test_an_empty_folder_has_no_newest_checkpoint(tmp_path):
