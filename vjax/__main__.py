@@ -76,7 +76,9 @@ def train_main(argv: Sequence[str] | None = None) -> int:
     _add_config(parser)
     parser.add_argument("--workdir", help="where the run is kept (default: runs/NAME OF THE CONFIG)")
     group = parser.add_argument_group("several processes", "None is needed under Slurm and Open MPI.")
-    group.add_argument("--coordinator", metavar="HOST:PORT", help="address of process 0; auto on a Cloud TPU pod, alone")
+    group.add_argument(
+        "--coordinator", metavar="HOST:PORT", help="address of process 0; auto on a Cloud TPU pod, alone"
+    )
     group.add_argument("--num_processes", type=int, help="of the run")
     group.add_argument("--process_id", type=int, help="of this process, from 0")
     parser.set_defaults(command=_train)
