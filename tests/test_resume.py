@@ -104,38 +104,46 @@ def test_a_run_asked_to_stop_saves_its_state_and_asks_to_be_started_again(tmp_pa
     assert int(step) < 1000
 
 
-@pytest.mark.parametrize(("question", "step"), [(3, 2), (6, 4)])
-def test_a_run_asked_to_stop_while_it_evaluates_saves_at_once_and_evaluates_when_it_goes_on(tmp_path, question, step):
-    """Asked after each of four steps, and between the two batches that follow the second and the fourth."""
-    root = write_folder(tmp_path / "videos", groups=[f"{number:02}" for number in range(40)])
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """A run of four steps with two batches to test on: (config, workdir, result)."""
+    base = tmp_path_factory.mktemp("uninterrupted")
+    root = write_folder(base / "videos", groups=[f"{number:02}" for number in range(40)])
     config = vjax.load_config(f"{CONFIG}:tiny", [f"--config.source.root={root}"])
-    whole = vjax.train(config, tmp_path / "whole", console=io.StringIO())
+    return config, base / "run", vjax.train(config, base / "run", console=io.StringIO())
+
+
+@pytest.mark.parametrize(("question", "step"), [(3, 2), (6, 4)])
+def test_a_run_asked_to_stop_while_it_evaluates_saves_at_once_and_evaluates_when_it_goes_on(
+    tmp_path, uninterrupted, question, step
+):
+    """Asked after each of four steps, and between the two batches that follow the second and the fourth."""
+    config, whole, result = uninterrupted
     questions = itertools.count(1)
     with pytest.raises(Interrupted, match=f"stopped after step {step}, which is saved"):
         vjax.train(config, tmp_path / "cut", console=io.StringIO(), should_stop=lambda: next(questions) == question)
-    assert vjax.train(config, tmp_path / "cut", console=io.StringIO()) == whole
+    assert vjax.train(config, tmp_path / "cut", console=io.StringIO()) == result
     lines = [
         [
             (line["step"], line["test/loss"])
-            for line in map(json.loads, (tmp_path / name / "metrics.jsonl").read_text().splitlines())
+            for line in map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
             if "test/loss" in line
         ]
-        for name in ("whole", "cut")
+        for workdir in (whole, tmp_path / "cut")
     ]
     assert lines[0] == lines[1]
-    states = [vjax.load(tmp_path / name).state for name in ("whole", "cut")]
+    states = [vjax.load(workdir).state for workdir in (whole, tmp_path / "cut")]
     jax.tree.map(np.testing.assert_array_equal, *states)
 
 
-def test_a_run_goes_on_with_other_keys_that_change_no_result(tmp_path):
-    root = write_folder(tmp_path / "videos")
-    config = vjax.load_config(f"{CONFIG}:tiny", [f"--config.source.root={root}"])
-    whole = vjax.train(config, tmp_path / "run", console=io.StringIO())
+def test_a_run_goes_on_with_other_keys_that_change_no_result(tmp_path, uninterrupted):
+    config, whole, result = uninterrupted
+    shutil.copytree(whole, tmp_path / "run")
     (tmp_path / "run" / "result.json").unlink()
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "4")
     other = {"data_timeout_s": 7.0, "skip_bad": True, "sharding": "fsdp", "evaluate_every": 3, "checkpoint_every": 1}
     again = vjax.train(config | other, tmp_path / "run", console=io.StringIO())
-    assert again == pytest.approx(whole)
+    assert again == pytest.approx(result)
     kept = json.loads((tmp_path / "run" / "config.json").read_text())
     assert kept.items() >= other.items()
 
