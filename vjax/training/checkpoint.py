@@ -109,7 +109,8 @@ class Checkpoints:
         """Reads a state once, or every `count`-th array of it from `index` on, and forgets it.
 
         Where Orbax cannot read a file, it leaves threads and coroutines behind that may hold the process for ever
-        (0.12.8: 2 of 30 runs of two processes); and its processes wait for those that have failed. So files are looked at first.
+        (0.12.8: 2 of 30 runs of two processes), and its processes wait for those that have failed. So files are looked
+        at first.
 
         Raises:
           DamagedCheckpoint: a file is missing or cut off.
