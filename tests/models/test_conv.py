@@ -165,7 +165,25 @@ LAYERS = {
         (4, 4, 8, 8, 16),
         (3, 3, 3, 16, 32),
         (1, 1, 1),
-        "products_of_rows input_gradient_by_turned_taps kernel_gradient",
+        "sum_of_taps input_gradient_by_turned_taps kernel_gradient",
+    ),
+    "first layer in 2D": (
+        (8, 1, 16, 20, 3),
+        (1, 3, 3, 3, 16),
+        (1, 1, 1),
+        "products_of_windows input_gradient_by_turned_taps kernel_gradient_by_windows",
+    ),
+    "first layer in 3D": (
+        (2, 4, 16, 18, 3),
+        (3, 3, 3, 3, 16),
+        (1, 1, 1),
+        "stacked_taps input_gradient_by_turned_taps kernel_gradient_by_windows",
+    ),
+    "second layer in 2D": (
+        (8, 1, 12, 16, 16),
+        (1, 3, 3, 16, 32),
+        (1, 1, 1),
+        "sum_of_taps input_gradient_by_turned_taps kernel_gradient_by_windows",
     ),
     "few positions": (
         (1, 2, 7, 7, 64),
@@ -250,6 +268,31 @@ def test_every_form_is_the_convolution(form, x_shape, kernel_size, features, str
         x, kernel = draw_arrays(seed, x_shape, (*kernel_size, x_shape[-1], features), dtype=np.float64)
         found = FORMS[form](x, kernel, strides=strides)
         np.testing.assert_allclose(found, reference(x, kernel, strides), atol=1e-11)
+
+
+windowed = {
+    "x_shape": st.tuples(*[st.integers(1, n) for n in (2, 4, 8, 12)], st.sampled_from([1, 3, 16])),
+    "kernel_size": st.tuples(*[st.sampled_from([1, 3]), st.integers(1, 5), st.integers(1, 5)]),
+    "features": st.integers(1, 3),
+    "seed": st.integers(0, 2**16),
+}
+
+
+@given(**windowed)
+@settings(deadline=None, max_examples=12, phases=NO_SHRINKING)
+def test_windows_of_any_size_give_the_convolution_and_its_gradient_to_the_kernel(x_shape, kernel_size, features, seed):
+    kernel_shape = (*kernel_size, x_shape[-1], features)
+    with jax.enable_x64(True):
+        arrays = draw_arrays(seed, x_shape, kernel_shape, (*x_shape[:-1], features), dtype=np.float64)
+
+        @jax.jit  # one program in place of one for every operation
+        def both(x, kernel, grad):
+            out, pull = jax.vjp(lambda kernel: reference(x, kernel, (1, 1, 1)), kernel)
+            to_kernel = conv_forms.kernel_gradient_by_windows(x, grad, kernel_shape=kernel_shape)
+            return (conv_forms.products_of_windows(x, kernel), to_kernel), (out, *pull(grad))
+
+        found, expected = both(*arrays)
+        jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-11), found, expected)
 
 
 @pytest.mark.parametrize("layer", LAYERS)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vjax.models.norm import BatchNorm
+from vjax.models.norm import BatchNorm, GroupNorm
 
 
 def draw(seed, *shape):
@@ -31,6 +31,78 @@ def test_batch_norm_and_its_gradients_are_those_of_flax(sizes, channels, seed):
     layers = BatchNorm(train=True), nn.BatchNorm(use_running_average=False, momentum=0.9)
     found, expected = jax.jit(lambda params, x: [run(layer, params, x) for layer in layers])(params, x)
     chex.assert_trees_all_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+@given(
+    outs=st.tuples(*[st.integers(1, 3)] * 3),
+    rest=st.tuples(*[st.integers(0, 1)] * 3),
+    window=st.sampled_from([(2, 2, 2), (1, 2, 2), (3, 1, 2)]),
+    seed=st.integers(0, 99),
+)
+@settings(deadline=None, max_examples=12)
+def test_batch_norm_with_a_pool_and_its_gradients_are_a_max_pool_of_flaxs(outs, rest, window, seed):
+    sizes = [out * width + min(extra, width - 1) for out, extra, width in zip(outs, rest, window, strict=True)]
+    x, weights = draw(seed, 3, *sizes, 4), draw(seed + 1, 3, *outs, 4)
+    # A negative scale turns the order round: the maxima are then where x is smallest.
+    params = {"scale": np.float32([1.5, -0.7, 0.3, -2.0]), "bias": draw(seed + 3, 4)}
+    stats = {"mean": draw(seed + 4, 4), "var": np.abs(draw(seed + 5, 4))}
+
+    def run(layer, pool, params, x):
+        def loss(params, x):
+            out, new = layer.apply({"params": params, "batch_stats": stats}, x, mutable=["batch_stats"])
+            out = pool(out)
+            return (out * weights).sum(), (out, new)
+
+        return jax.value_and_grad(loss, (0, 1), has_aux=True)(params, x)
+
+    sides = (
+        (BatchNorm(train=True, pool=window), lambda out: out),
+        (nn.BatchNorm(use_running_average=False, momentum=0.9), lambda out: nn.max_pool(out, window, window)),
+    )
+    found, expected = jax.jit(lambda params, x: [run(*side, params, x) for side in sides])(params, x)
+    chex.assert_trees_all_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("layer", [BatchNorm(train=False, pool=(2, 2, 2)), GroupNorm(pool=(2, 2, 2))])
+def test_a_norm_with_a_pool_is_the_norm_and_then_the_pool(layer):
+    x = draw(0, 2, 4, 4, 5, 8)
+    variables = layer.init(jax.random.key(0), x)
+    whole = layer.clone(pool=(1, 1, 1)).apply(variables, x)
+    np.testing.assert_array_equal(layer.apply(variables, x), nn.max_pool(whole, (2, 2, 2), (2, 2, 2)))
+
+
+def test_batch_norm_is_right_where_the_mean_is_a_thousand_times_the_deviation():
+    exact = np.random.default_rng(0).normal(100, 0.1, (8, 64, 64, 4))
+    x, weights = exact.astype(np.float32), draw(1, *exact.shape)
+    layer = BatchNorm(train=True)
+    variables = layer.init(jax.random.key(0), x[:1])
+
+    @jax.jit
+    def run(x):
+        def loss(x):
+            out, new = layer.apply(variables, x, mutable=["batch_stats"])
+            return (out * weights).sum(), (out, new["batch_stats"])
+
+        return jax.value_and_grad(loss, has_aux=True)(x)
+
+    (_, (out, stats)), grad = run(x)
+    exact, axes = x.astype(np.float64), (0, 1, 2)
+    inverse = 1 / np.sqrt(exact.var(axes) + 1e-5)
+    unit = (exact - exact.mean(axes)) * inverse
+    expected = inverse * (weights - weights.mean(axes) - unit * (weights * unit).mean(axes))
+    # A mean of 100 is known to 4e-6 in float32, 4e-5 of the deviation.
+    np.testing.assert_allclose(out, unit, atol=2e-4)
+    np.testing.assert_allclose(stats["mean"], 0.1 * exact.mean(axes), rtol=1e-6)
+    np.testing.assert_allclose(stats["var"], 0.9 + 0.1 * exact.var(axes), rtol=1e-6)
+    assert np.linalg.norm(grad - expected) < 2e-4 * np.linalg.norm(expected)
+
+
+def test_group_norm_is_right_where_the_mean_is_a_thousand_times_the_deviation():
+    x = np.random.default_rng(0).normal(100, 0.1, (2, 64, 64, 8)).astype(np.float32)
+    out, _ = jax.jit(GroupNorm().init_with_output)(jax.random.key(0), x)
+    exact, axes = x.astype(np.float64), (1, 2)
+    inverse = 1 / np.sqrt(exact.var(axes, keepdims=True) + 1e-6)
+    np.testing.assert_allclose(out, (exact - exact.mean(axes, keepdims=True)) * inverse, atol=3e-4)
 
 
 def test_batch_norm_evaluates_with_the_running_statistics():

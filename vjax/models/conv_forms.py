@@ -6,6 +6,7 @@ before and k // 2 after. Which form suits which layer is decided in conv.py.
 
 import functools
 import itertools
+import math
 import operator
 from collections.abc import Callable
 
@@ -48,6 +49,53 @@ def products_of_rows(x: jax.Array, kernel: jax.Array, *, strides: Triple) -> jax
         )
 
     return _sum_over_time(_side_by_side(padded, 3, width, num_columns, strides[2]), kernel, strides[0], products)
+
+
+def products_of_windows(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Returns the convolution of strides 1 as kt matrix products, of several columns' outputs at once.
+
+    A window holds the columns that `fold_size` neighbouring outputs meet, side by side as channels, and the kernel is
+    written out for each of them. So few channels, as in a first layer, still make a product of some size.
+    """
+    height, features, fold = kernel.shape[1], kernel.shape[4], fold_size(x.shape)
+    patches = _side_by_side(_windows(x, kernel.shape, fold), 2, height, x.shape[2], 1)
+
+    def products(frames: jax.Array, taps: jax.Array) -> jax.Array:
+        return frames @ taps.reshape(-1, fold * features)
+
+    return _sum_over_time(patches, _fold_kernel(kernel, fold), 1, products).reshape(*x.shape[:4], features)
+
+
+def kernel_gradient_by_windows(x: jax.Array, grad: jax.Array, *, kernel_shape: tuple[int, ...]) -> jax.Array:
+    """Returns the gradient to the kernel where strides are 1, as kt * kh matrix products of windows.
+
+    The windows are those of `products_of_windows`. A loop takes the frames one after the other, or the rows of single
+    frames in four parts: all products of a part then read it from the cache. The loop also keeps XLA from computing
+    the gradient of the norm and the pool in the windows' layout, where it takes up to fifteen times as long.
+    """
+    num_taps, height, width, channels, features = kernel_shape
+    num_frames, num_rows = grad.shape[1:3]
+    fold = fold_size(x.shape)
+    windows = jnp.pad(_windows(x, kernel_shape, fold), [(0, 0), pad_sizes(num_taps), *[(0, 0)] * 3])
+    axis, num_parts = (1, num_frames) if num_frames > 1 else (2, math.gcd(num_rows, 4))
+    size = grad.shape[axis] // num_parts
+
+    def add_part(part: jax.Array, total: jax.Array) -> jax.Array:
+        near = lax.dynamic_slice_in_dim(windows, part * size, size + kernel_shape[axis - 1] - 1, axis)
+        some = lax.dynamic_slice_in_dim(grad, part * size, size, axis)
+        flat = some.reshape(-1, fold * features)
+        found = []
+        for tap, row in itertools.product(range(num_taps), range(height)):
+            met = near[:, tap : tap + some.shape[1], row : row + some.shape[2]].reshape(len(flat), -1)
+            found.append(lax.dot_general(met, flat, (((0,), (0,)), ((), ()))))
+        return total + jnp.stack(found)
+
+    shape = (num_taps * height, (fold + width - 1) * channels, fold * features)
+    total = lax.fori_loop(0, num_parts, add_part, jnp.zeros(shape, grad.dtype))
+    # Output p of a window meets tap k in its column p + k.
+    total = total.reshape(num_taps, height, fold + width - 1, channels, fold, features)
+    taps = [sum(total[:, :, tap + place, :, place] for place in range(fold)) for tap in range(width)]
+    return jnp.stack(taps, axis=2)
 
 
 def kernel_gradient_by_patches(
@@ -113,6 +161,34 @@ def pad_sizes(kernel_size: int) -> tuple[int, int]:
 def num_outputs(x_shape: tuple[int, ...], strides: Triple) -> list[int]:
     """Returns the sizes `[t' h' w']` of the output."""
     return [(size - 1) // stride + 1 for size, stride in zip(x_shape[1:4], strides, strict=True)]
+
+
+def fold_size(x_shape: tuple[int, ...]) -> int:
+    """Returns how many neighbouring columns share a window: fewer where channels are few, and none is left over."""
+    return math.gcd(x_shape[3], 2 if x_shape[1] > 1 and x_shape[4] < 16 else 4)
+
+
+def _windows(x: jax.Array, kernel_shape: tuple[int, ...], fold: int) -> jax.Array:
+    """`(b t h+kh-1 w/fold (fold+kw-1)*c)`: the columns that `fold` neighbouring outputs meet, side by side."""
+    _, height, width, channels, _ = kernel_shape
+    num = x.shape[3] // fold
+    before, after = pad_sizes(width)
+    # More zeros than the kernel asks for: the last window's right part is cut out of a whole one.
+    padded = jnp.pad(x, ((0, 0), (0, 0), pad_sizes(height), (before, after + fold + width - 1), (0, 0)))
+    parts, missing = [], fold + width - 1
+    for start in range(0, fold + width - 1, fold):
+        block = padded[:, :, :, start : start + num * fold].reshape(*padded.shape[:3], num, fold * channels)
+        parts.append(block[..., : missing * channels])
+        missing -= fold
+    return jnp.concatenate(parts, axis=-1)
+
+
+def _fold_kernel(kernel: jax.Array, fold: int) -> jax.Array:
+    """`(kt kh kw c f)` to `(kt kh (fold+kw-1)*c fold*f)`, the kernel moved on by a column for each output."""
+    moved = [jnp.pad(kernel, ((0, 0), (0, 0), (place, fold - 1 - place), (0, 0), (0, 0))) for place in range(fold)]
+    num_taps, height, width, channels, features = kernel.shape
+    folded = jnp.stack(moved, axis=-2)
+    return folded.reshape(num_taps, height, 1, (fold + width - 1) * channels, fold * features)
 
 
 def _meets(x: jax.Array, axis: int, start: int, num_out: int, stride: int) -> jax.Array:

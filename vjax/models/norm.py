@@ -11,7 +11,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from vjax.errors import InputError
+from vjax.models.conv_forms import Triple
+from vjax.models.pool import find_maxima, max_pool, spread
 
+NO_POOL: Triple = (1, 1, 1)
 EPSILON = 1e-5
 
 
@@ -37,24 +40,27 @@ class BatchNorm(nn.Module):
       momentum: share of the running statistics that a step keeps.
       dtype: of the output; statistics are float32.
       scale_init: of the scale.
+      pool: window of a max pool of the result.
     """
 
     train: bool
     momentum: float = 0.9
     dtype: Any = jnp.float32
     scale_init: nn.initializers.Initializer = nn.initializers.ones
+    pool: Triple = NO_POOL
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps `(... c)` to the same shape."""
+        """Maps `(... c)` to the same shape; with a pool `(b t h w c)` to `(b t//wt h//wh w//ww c)`."""
         shape = x.shape[-1:]
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         variance = self.variable("batch_stats", "var", jnp.ones, shape)
         scale = self.param("scale", self.scale_init, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
         if not self.train:
-            return _normalize(x, scale, bias, mean.value, variance.value).astype(self.dtype)
-        out, batch_mean, batch_variance = normalize_batch(x, scale, bias)
+            out = _normalize(x, scale, bias, mean.value, variance.value).astype(self.dtype)
+            return out if self.pool == NO_POOL else max_pool(out, self.pool)
+        out, batch_mean, batch_variance = normalize_batch(x, scale, bias, self.pool)
         if not self.is_initializing():
             mean.value = self.momentum * mean.value + (1 - self.momentum) * batch_mean
             variance.value = self.momentum * variance.value + (1 - self.momentum) * batch_variance
@@ -65,45 +71,74 @@ class GroupNorm(nn.Module):
     """Group norm over 8 groups of channels, or as many of them as divide the channels.
 
     Source: Wu and He 2018, "Group normalization". Deviation: 8 groups, not 32, for trunks as narrow as 16 channels.
+
+    Attributes:
+      dtype: of the output; statistics are float32.
+      scale_init: of the scale.
+      pool: window of a max pool of the result.
     """
 
     dtype: Any = jnp.float32
     scale_init: nn.initializers.Initializer = nn.initializers.ones
+    pool: Triple = NO_POOL
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps `(b t h w c)` to the same shape."""
+        """Maps `(... c)` to the same shape; with a pool `(b t h w c)` to `(b t//wt h//wh w//ww c)`."""
         num_groups = math.gcd(8, x.shape[-1])
-        return nn.GroupNorm(num_groups, dtype=self.dtype, scale_init=self.scale_init)(x)
+        # The fast variance, E[x^2] - E[x]^2, is wrong where the mean is much larger than the deviation.
+        norm = nn.GroupNorm(num_groups, dtype=self.dtype, scale_init=self.scale_init, use_fast_variance=False)
+        out = norm(x)
+        return out if self.pool == NO_POOL else max_pool(out, self.pool)
 
 
-# The gradient that XLA derives passes over x nine times; this one three times. It keeps x and 2 c numbers.
-@jax.custom_vjp
-def normalize_batch(x: jax.Array, scale: jax.Array, bias: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns `x (... c)` with mean 0 and variance 1 in each channel, times scale, plus bias; the mean; the variance.
+# The gradient that XLA derives passes over x nine times; this one twice. It keeps x, and a pool's maxima and places.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def normalize_batch(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, window: Triple
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns x with mean 0 and variance 1 in each channel, times scale, plus bias; the mean; the variance.
 
     No gradient passes through the mean and the variance that it returns.
+
+    Args:
+      x: `(... c)`; `(b t h w c)` where there is a window.
+      scale: of the channels, `(c)`.
+      bias: of the channels, `(c)`.
+      window: of a max pool that follows; (1, 1, 1) for none.
     """
+    return _normalize_forward(x, scale, bias, window)[0]
+
+
+def _normalize_forward(x, scale, bias, window):
     axes = tuple(range(x.ndim - 1))
     wide = x.astype(jnp.float32)
+    # The mean first: E[x^2] - E[x]^2 loses the variance where the mean is much larger than the deviation.
     mean = wide.mean(axes)
-    variance = jnp.maximum((wide * wide).mean(axes) - mean * mean, 0)
-    return _normalize(x, scale, bias, mean, variance), mean, variance
+    variance = jnp.square(wide - mean).mean(axes)
+    maxima, places = x, None
+    if window != NO_POOL:
+        # A norm keeps the order of a channel's values, or turns it round: so the maxima are found first, and only
+        # they are normalized.
+        sign = jnp.where(scale < 0, -1, 1).astype(x.dtype)
+        maxima, places = find_maxima(x * sign, window)
+        maxima = maxima * sign
+    out = _normalize(maxima, scale, bias, mean, variance)
+    return (out, mean, variance), (x, maxima, places, scale, mean, variance)
 
 
-def _normalize_forward(x, scale, bias):
-    out, mean, variance = normalize_batch(x, scale, bias)
-    return (out, mean, variance), (x, scale, mean, variance)
-
-
-def _normalize_backward(residuals, gradients):
-    x, scale, mean, variance = residuals
+def _normalize_backward(window, residuals, gradients):
+    x, maxima, places, scale, mean, variance = residuals
     axes, num = tuple(range(x.ndim - 1)), x.size // x.shape[-1]
     inverse = lax.rsqrt(variance + EPSILON)
     grad = gradients[0].astype(jnp.float32)
-    unit = (x.astype(jnp.float32) - mean) * inverse
-    to_bias, to_scale = grad.sum(axes), (grad * unit).sum(axes)
-    to_x = scale * inverse * (grad - to_bias / num - unit * (to_scale / num))
+    # All of the gradient lies at the maxima.
+    to_bias = grad.sum(axes)
+    to_scale = (grad * (maxima.astype(jnp.float32) - mean)).sum(axes) * inverse
+    if places is not None:
+        grad = spread(grad, places, window, sizes=x.shape[1:4])
+    centered = x.astype(jnp.float32) - mean
+    to_x = (scale * inverse) * (grad - to_bias / num - centered * (inverse * to_scale / num))
     # Made once: else XLA makes it anew wherever the convolution's gradients read it.
     return lax.optimization_barrier(to_x.astype(x.dtype)), to_scale, to_bias
 

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -16,45 +17,47 @@ def max_pool(x: jax.Array, window: Triple) -> jax.Array:
 
     Frames, rows and columns that do not fill a window are dropped. The gradient goes to the first maximum of a window.
     """
-    return _best_and_place(x, window)[0]
+    return find_maxima(x, window)[0]
 
 
 def _forward(x, window):
-    best, place = _best_and_place(x, window)
-    return best, (place, jnp.zeros((0, *x.shape[1:]), x.dtype))
+    maxima, places = find_maxima(x, window)
+    return maxima, (places, jnp.zeros((0, *x.shape[1:]), x.dtype))
 
 
 def _backward(window, residuals, grad):
-    place, like = residuals
-    shape = (len(grad), *like.shape[1:])
-    b, t, h, w, c = grad.shape
-    parts = [jnp.where(place == i, grad, 0) for i in range(window[0] * window[1] * window[2])]
-    whole = jnp.stack(parts).reshape(*window, b, t, h, w, c).transpose(3, 4, 0, 5, 1, 6, 2, 7)
-    whole = whole.reshape(b, t * window[0], h * window[1], w * window[2], c)
-    # Made once: else XLA makes it anew for each of the norm's sums. 6 % of a small network's step.
-    whole = lax.optimization_barrier(whole)
-    return (jnp.pad(whole, [(0, size - kept) for size, kept in zip(shape, whole.shape, strict=True)]),)
+    places, like = residuals
+    return (spread(grad, places, window, sizes=like.shape[1:4]),)
 
 
 max_pool.defvjp(_forward, _backward)
 
 
-def _best_and_place(x: jax.Array, window: Triple) -> tuple[jax.Array, jax.Array]:
-    """Returns the maxima, and where in its window each was found first, uint8.
+def find_maxima(x: jax.Array, window: Triple) -> tuple[jax.Array, jax.Array]:
+    """Returns the maxima over windows `(b t' h' w' c)`, and the place of the first in its window, uint8.
 
-    Both come out of one pass. The gradient must not look for the place again: XLA computes x in several fusions, whose
-    results differ in the last digit, so that a maximum of one need not be found in another.
+    Both come out of one pass. A gradient must not look for the place later, by comparing x with the maximum: XLA
+    computes x in several fusions, whose results differ in the last digit, so the maximum of one may not be in another.
     """
-    _, t, h, w, _ = x.shape
-    kept = [size // width * width for size, width in zip((t, h, w), window, strict=True)]
-    best, place = None, None
-    for i, start in enumerate(itertools.product(*map(range, window))):
-        part = x[:, start[0] : kept[0] : window[0], start[1] : kept[1] : window[1], start[2] : kept[2] : window[2]]
-        if best is None or place is None:
-            best, place = part, jnp.zeros(part.shape, jnp.uint8)
-        else:
-            place = jnp.where(part > best, jnp.uint8(i), place)
-            best = jnp.maximum(best, part)
-    assert best is not None
-    assert place is not None
-    return best, place
+    kept = [size // width * width for size, width in zip(x.shape[1:4], window, strict=True)]
+    starts = itertools.product(*map(range, window))
+    parts = [x[:, t : kept[0] : window[0], h : kept[1] : window[1], w : kept[2] : window[2]] for t, h, w in starts]
+    maxima, places = parts[0], jnp.zeros(parts[0].shape, jnp.uint8)
+    for place, part in enumerate(parts[1:], start=1):
+        places = jnp.where(part > maxima, jnp.uint8(place), places)
+        maxima = jnp.maximum(maxima, part)
+    return maxima, places
+
+
+def spread(values: jax.Array, places: jax.Array, window: Triple, *, sizes: tuple[int, ...]) -> jax.Array:
+    """Returns `(b *sizes c)` with each value at its place in its window, and zeros elsewhere."""
+    b, t, h, w, c = values.shape
+    over_window = functools.partial(jnp.expand_dims, axis=(2, 4, 6))
+    numbers = jnp.arange(math.prod(window), dtype=jnp.uint8).reshape(1, 1, window[0], 1, window[1], 1, window[2], 1)
+    whole = jnp.where(over_window(places) == numbers, over_window(values), 0)
+    whole = whole.reshape(b, t * window[0], h * window[1], w * window[2], c)
+    return lax.pad(
+        whole,
+        jnp.zeros((), whole.dtype),
+        [(0, 0, 0), *[(0, size - filled, 0) for size, filled in zip(sizes, whole.shape[1:4], strict=True)], (0, 0, 0)],
+    )

@@ -16,8 +16,7 @@ import jax.numpy as jnp
 from vjax.errors import InputError
 from vjax.models.conv import Conv
 from vjax.models.conv_forms import Triple
-from vjax.models.norm import norm_layer
-from vjax.models.pool import max_pool
+from vjax.models.norm import NO_POOL, norm_layer
 
 
 class SmallTrunk(nn.Module):
@@ -67,11 +66,9 @@ class SmallTrunk(nn.Module):
 
     def _stage(self, x: jax.Array, width: int, depth: int, norm: Callable[..., nn.Module]) -> jax.Array:
         for index in range(depth):
-            x = norm()(Conv(width, _reach(3, temporal=self.temporal), dtype=self.dtype)(x))
-            if index == depth - 1:
-                # Before the ReLU, where it is the same and the ReLU has an eighth to do.
-                x = max_pool(x, _reach(2, temporal=self.temporal))
-            x = nn.relu(x)
+            # The pool comes before the ReLU, where it is the same and the ReLU has an eighth to do.
+            pool = _reach(2, temporal=self.temporal) if index == depth - 1 else NO_POOL
+            x = nn.relu(norm(pool=pool)(Conv(width, _reach(3, temporal=self.temporal), dtype=self.dtype)(x)))
         return x
 
 
