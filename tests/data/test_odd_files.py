@@ -41,14 +41,20 @@ def test_frames_are_counted_whatever_the_header_says(tmp_path, claimed):
     assert probe(path).num_frames == len(read_video(path)) == 10
 
 
-def test_metadata_that_is_not_utf8_does_not_matter(tmp_path):
+@pytest.mark.parametrize(("ending", "codec"), [(".avi", "mpeg4"), (".mkv", "libx264"), (".mp4", "libx264")])
+def test_metadata_that_is_not_utf8_does_not_matter(tmp_path, ending, codec):
     path = write_video(
-        tmp_path / "x.avi", numbered_frames(5), codec="mpeg4", pix_fmt="yuv420p", metadata={"title": "Caf_"}
+        tmp_path / f"x{ending}", numbered_frames(5), codec=codec, pix_fmt="yuv420p", metadata={"title": "Caf_"}
     )
     patch(path, b"Caf_", b"Caf\xe9")
-    with pytest.raises(UnicodeDecodeError):  # the trap is there
-        av.open(str(path))
+    # The trap is there: PyAV 18 fails by default, PyAV 19 keeps the byte as half of a surrogate pair.
+    try:
+        with av.open(str(path)) as container:
+            assert container.metadata["title"] == "Caf\udce9"
+    except UnicodeDecodeError:
+        pass
     assert probe(path).num_frames == len(read_video(path)) == 5
+    assert numbers(read_frames(path, [4, 2])) == [4, 2]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import time
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 import av.container
@@ -81,6 +82,8 @@ class VideoInfo:
 # Elsewhere packet times are not frame times: seeking by them failed on 125 of 172 real AVI files, once silently.
 _SEEKABLE = {"mov", "mp4", "matroska", "webm"}
 _WORTH_A_SEEK = 8  # frames that a seek must save
+# PyAV 19 reads metadata that is not UTF-8 by itself, and no longer has the option.
+_OPEN_OPTIONS: dict[str, Any] = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
 def probe(path: str | Path, *, limits: Limits = LIMITS) -> VideoInfo:
@@ -245,7 +248,7 @@ def _from_keyframe(key: int, frames: Iterator[av.VideoFrame], seeks: SeekTable) 
 def _open(path: str | Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
     try:
         # Made absolute, a name with a colon in it is not taken for a protocol.
-        container = av.open(str(Path(path).absolute()), metadata_errors="ignore")
+        container = av.open(str(Path(path).absolute()), **_OPEN_OPTIONS)
     except FileNotFoundError as error:
         raise VideoError(f"{path}: no such file") from error
     except (av.error.FFmpegError, OSError) as error:
