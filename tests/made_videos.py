@@ -25,7 +25,7 @@ def numbers(frames):
 
 def write_video(path, *streams, fps=25, codec=None, pix_fmt=None, options=None, metadata=None):
     """Writes frames `(t h w 3)`, one array for each video stream, and returns the path."""
-    default_codec, default_pix_fmt, default_options = _LOSSLESS[path.suffix]
+    default_codec, default_pix_fmt, default_options = _LOSSLESS.get(path.suffix, (None, None, {}))
     with av.open(str(path), "w") as container:
         container.metadata.update(metadata or {})
         added = []

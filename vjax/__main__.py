@@ -15,7 +15,7 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import tensorflow_datasets as tfds
@@ -34,7 +34,7 @@ from vjax.evaluation.predict import Prediction, predict, rank
 from vjax.memory import keep_freed_memory
 from vjax.ops import filters
 from vjax.ops.sampling import ClipTiming
-from vjax.processes import join_processes, stop_signal
+from vjax.processes import join_processes, leave, stop_signal
 from vjax.progress import Progress
 from vjax.settings import Settings
 from vjax.tables import format_table
@@ -68,6 +68,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     _add_cost(commands)
     _add_filter(commands)
     return _run(parser, argv)
+
+
+def command() -> NoReturn:
+    """Runs the `vjax` command as a process, and ends it."""
+    leave(main())
 
 
 def train_main(argv: Sequence[str] | None = None) -> int:
@@ -405,4 +410,4 @@ def _write_json(path: str, content: Any) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

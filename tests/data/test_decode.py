@@ -192,14 +192,14 @@ def test_seeking_gives_the_frames_that_decoding_from_the_start_gives(seekable, i
 
 def test_a_seek_leaves_out_the_frames_between(seekable, monkeypatch):
     decoded = []
-    real = decode._decoded
+    real = decode.decoded_frames
 
     def counted(*args):
         for frame in real(*args):
             decoded.append(frame.pts)
             yield frame
 
-    monkeypatch.setattr(decode, "_decoded", counted)
+    monkeypatch.setattr(decode, "decoded_frames", counted)
     seeks = probe(seekable).seeks
     assert seeks.keyframes.tolist() == [0, 12, 24]
     del decoded[:]

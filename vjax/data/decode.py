@@ -1,4 +1,4 @@
-"""Video files to frames: the only place that knows codecs and containers.
+"""Video files to frames: with container.py the only place that knows codecs and containers.
 
 What a file claims about itself is not trusted. Frames are counted by decoding them, taken in the order in which
 the decoder puts them out (time stamps of B-frames in AVI run backwards), and turned upright where the container's
@@ -6,43 +6,20 @@ display matrix says so. Metadata that is not UTF-8 is ignored. Of several video 
 chooses it: the one with the most pixels. Decoding is bounded in frames, pixels and seconds.
 """
 
-import contextlib
 import dataclasses
-import time
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import av
 import av.container
 import av.error
 import numpy as np
-from av.stream import Disposition
 
-from vjax.errors import InputError
+from vjax.data.container import LIMITS, Limits, VideoError, decoded_frames, open_container, reason
+from vjax.data.threads import interruptible
 
-
-class VideoError(InputError):
-    """A video file cannot be read; the message names the file and the reason."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """What one file may cost at most; a file that asks for more is refused.
-
-    Attributes:
-      num_frames: frames that are decoded.
-      num_pixels: of a frame; an 8K frame has 33 million.
-      wall_s: seconds that decoding takes, looked at between frames.
-    """
-
-    num_frames: int = 500_000
-    num_pixels: int = 36_000_000
-    wall_s: float = 600.0
-
-
-LIMITS = Limits()
+__all__ = ["LIMITS", "Limits", "VideoError"]  # of the container, for those who read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,8 +59,6 @@ class VideoInfo:
 # Elsewhere packet times are not frame times: seeking by them failed on 125 of 172 real AVI files, once silently.
 _SEEKABLE = {"mov", "mp4", "matroska", "webm"}
 _WORTH_A_SEEK = 8  # frames that a seek must save
-# PyAV 19 reads metadata that is not UTF-8 by itself, and no longer has the option.
-_OPEN_OPTIONS: dict[str, Any] = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
 def probe(path: str | Path, *, limits: Limits = LIMITS) -> VideoInfo:
@@ -92,16 +67,25 @@ def probe(path: str | Path, *, limits: Limits = LIMITS) -> VideoInfo:
     Raises:
       VideoError: the file is missing, holds no video, stops decoding before its end, or is beyond the limits.
     """
+    return interruptible(lambda: _probe(path, limits))
+
+
+def _probe(path: str | Path, limits: Limits) -> VideoInfo:
     height, width = 0, 0
+    shown: set[tuple[str, int, int]] = set()
     pts: list[int | None] = []
     keyframes: list[int] = []
     checksums: list[int] = []
-    with _open(path) as (container, stream):
-        for frame in _decoded(path, container, stream, limits):
+    with open_container(path, limits) as (container, stream):
+        for frame in decoded_frames(path, container, stream, limits):
             if not pts:
                 height, width = frame.height, frame.width
                 if _quarter_turns(frame) % 2:
                     height, width = width, height
+            kind = (frame.format.name, frame.width, frame.height)
+            if kind not in shown:  # what decodes must also become pixels
+                shown.add(kind)
+                _pixels(path, frame, (frame.width, frame.height))
             if frame.key_frame:
                 keyframes.append(len(pts))
                 checksums.append(zlib.crc32(frame.planes[0]))
@@ -131,12 +115,7 @@ def read_frames(
       VideoError: the file cannot be read, ends before the last index, or is beyond the limits.
     """
     wanted = sorted(set(map(int, indices)))
-    found = None
-    if seeks is not None:
-        found = _read_by_seeking(path, wanted, seeks, limits)
-    if found is None:
-        with _open(path) as (container, stream):
-            found = _pick(enumerate(_decoded(path, container, stream, limits)), wanted)
+    found = interruptible(lambda: _find(path, wanted, seeks, limits))
     if wanted[-1] not in found:
         raise VideoError(f"{path}: ends before frame {wanted[-1]}")
     return np.stack([found[int(index)] for index in indices])
@@ -148,7 +127,7 @@ def read_video(path: str | Path, *, limits: Limits = LIMITS) -> np.ndarray:
     Raises:
       VideoError: the file cannot be read to its end, or is beyond the limits.
     """
-    frames = list(iterate_video(path, limits=limits))
+    frames = interruptible(lambda: list(iterate_video(path, limits=limits)))
     if not frames:
         raise VideoError(f"{path}: not one frame of the video decodes")
     return np.stack(frames)
@@ -160,14 +139,14 @@ def iterate_video(path: str | Path, *, step: float = 1.0, limits: Limits = LIMIT
     Raises:
       VideoError: the file cannot be read to its end, or is beyond the limits.
     """
-    with _open(path) as (container, stream):
+    with open_container(path, limits) as (container, stream):
         size: tuple[int, int] | None = None
         num_yielded = 0
-        for index, frame in enumerate(_decoded(path, container, stream, limits)):
+        for index, frame in enumerate(decoded_frames(path, container, stream, limits)):
             size = size or (frame.width, frame.height)
             if index >= num_yielded * step - 1e-6:
                 num_yielded += 1
-                yield _pixels(frame, size)
+                yield _pixels(path, frame, size)
 
 
 def frame_rate(path: str | Path) -> float:
@@ -176,19 +155,30 @@ def frame_rate(path: str | Path) -> float:
     Raises:
       VideoError: the file is missing or holds no video.
     """
-    with _open(path) as (_, stream):
+    with open_container(path, LIMITS) as (_, stream):
         return _frame_rate(stream)
 
 
-def _pick(frames: Iterator[tuple[int, av.VideoFrame]], wanted: Sequence[int]) -> dict[int, np.ndarray]:
+def _find(path: str | Path, wanted: Sequence[int], seeks: SeekTable | None, limits: Limits) -> dict[int, np.ndarray]:
     """Returns the pixels of the wanted frames, as far as there are such frames."""
+    if seeks is not None:
+        found = _find_by_seeking(path, wanted, seeks, limits)
+        if len(found) == len(wanted):
+            return found  # else read from the beginning, which says what is wrong
+    with open_container(path, limits) as (container, stream):
+        return _pick(path, enumerate(decoded_frames(path, container, stream, limits)), wanted)
+
+
+def _pick(
+    path: str | Path, frames: Iterator[tuple[int, av.VideoFrame]], wanted: Sequence[int]
+) -> dict[int, np.ndarray]:
     left = set(wanted)
     found: dict[int, np.ndarray] = {}
     size: tuple[int, int] | None = None
     for index, frame in frames:
         size = size or (frame.width, frame.height)
         if index in left:
-            found[index] = _pixels(frame, size)
+            found[index] = _pixels(path, frame, size)
             left.remove(index)
             if not left:
                 break
@@ -199,15 +189,15 @@ class _LostError(Exception):
     """A seek did not arrive where the table says."""
 
 
-def _read_by_seeking(
+def _find_by_seeking(
     path: str | Path, wanted: Sequence[int], seeks: SeekTable, limits: Limits
-) -> dict[int, np.ndarray] | None:
-    """Returns the wanted frames, or None where the file does not follow its table."""
-    with _open(path) as (container, stream):
+) -> dict[int, np.ndarray]:
+    """Returns the wanted frames, or none where the file does not follow its table."""
+    with open_container(path, limits) as (container, stream):
         try:
-            return _pick(_seeking(path, container, stream, wanted, seeks, limits), wanted)
+            return _pick(path, _seeking(path, container, stream, wanted, seeks, limits), wanted)
         except (_LostError, VideoError, av.error.FFmpegError):
-            return None  # read from the beginning, which says what is wrong
+            return {}
 
 
 def _seeking(
@@ -219,13 +209,14 @@ def _seeking(
     limits: Limits,
 ) -> Iterator[tuple[int, av.VideoFrame]]:
     """Yields frames with their indices, in order, leaving some out between those that are wanted."""
-    decoded = enumerate(_decoded(path, container, stream, limits))
+    decoded = enumerate(decoded_frames(path, container, stream, limits))
     last = -1
     for index in wanted:
-        key = seeks.keyframes[np.searchsorted(seeks.keyframes, index, side="right") - 1]
+        before = int(np.searchsorted(seeks.keyframes, index, side="right"))
+        key = seeks.keyframes[before - 1] if before else 0  # a file's first frames may come before any keyframe
         if key - last > _WORTH_A_SEEK:
             container.seek(int(seeks.pts[key]), stream=stream, backward=True)
-            decoded = _from_keyframe(int(key), _decoded(path, container, stream, limits), seeks)
+            decoded = _from_keyframe(int(key), decoded_frames(path, container, stream, limits), seeks)
         while last < index:
             last, frame = next(decoded, (None, None))
             if last is None or frame is None or frame.pts != seeks.pts[last]:
@@ -244,59 +235,13 @@ def _from_keyframe(key: int, frames: Iterator[av.VideoFrame], seeks: SeekTable) 
     yield from enumerate(frames, start=key + 1)
 
 
-@contextlib.contextmanager
-def _open(path: str | Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-    try:
-        # Made absolute, a name with a colon in it is not taken for a protocol.
-        container = av.open(str(Path(path).absolute()), **_OPEN_OPTIONS)
-    except FileNotFoundError as error:
-        raise VideoError(f"{path}: no such file") from error
-    except (av.error.FFmpegError, OSError) as error:
-        raise VideoError(f"{path}: no video can be opened ({_reason(error)})") from error
-    with container:
-        # A cover picture is a video stream to ffmpeg, and a text file a film of a terminal ("tty").
-        found = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-        streams = [s for s in found if s.codec_context is not None]  # None: of a codec that nobody knows
-        if not streams or container.format.name == "tty":
-            raise VideoError(f"{path}: holds no video stream")
-        stream = max(streams, key=lambda s: s.width * s.height)
-        # Clips are decoded side by side in threads of their own; threads inside one decoder only cost.
-        stream.thread_type = "NONE"
-        yield container, stream
-
-
-def _decoded(
-    path: str | Path, container: av.container.InputContainer, stream: av.VideoStream, limits: Limits
-) -> Iterator[av.VideoFrame]:
-    num_frames, deadline = 0, time.monotonic() + limits.wall_s
-    _check_pixels(path, stream.width, stream.height, limits)  # before a decoder makes room for them
-    try:
-        for frame in container.decode(stream):
-            assert isinstance(frame, av.VideoFrame)
-            _check_pixels(path, frame.width, frame.height, limits)
-            if num_frames == limits.num_frames:
-                raise VideoError(f"{path}: has more than {limits.num_frames:,} frames; cut it into shorter videos")
-            if time.monotonic() > deadline:
-                raise VideoError(f"{path}: {num_frames} frames decode in {limits.wall_s:g} s, and then time is up")
-            if frame.is_corrupt:
-                raise VideoError(f"{path}: frame {num_frames} is damaged")
-            yield frame
-            num_frames += 1
-    except av.error.FFmpegError as error:
-        raise VideoError(f"{path}: {num_frames} frames decode, then {_reason(error)}") from error
-
-
-def _check_pixels(path: str | Path, width: int, height: int, limits: Limits) -> None:
-    if width * height > limits.num_pixels:
-        raise VideoError(
-            f"{path}: a frame of {width} x {height} is more than {limits.num_pixels:,} pixels; scale the video down"
-        )
-
-
-def _pixels(frame: av.VideoFrame, size: tuple[int, int]) -> np.ndarray:
+def _pixels(path: str | Path, frame: av.VideoFrame, size: tuple[int, int]) -> np.ndarray:
     """Returns `(h w 3)` RGB, upright; a frame whose size changed in mid-stream is scaled to the first one's."""
-    # More than one thread here would be started anew for every frame, at 6 to 15 times the cost.
-    rgb = frame.reformat(width=size[0], height=size[1], format="rgb24", threads=1).to_ndarray()
+    try:
+        # More than one thread here would be started anew for every frame, at 6 to 15 times the cost.
+        rgb = frame.reformat(width=size[0], height=size[1], format="rgb24", threads=1).to_ndarray()
+    except av.error.FFmpegError as error:
+        raise VideoError(f"{path}: a frame of {frame.format.name} cannot be made pixels ({reason(error)})") from error
     return np.rot90(rgb, _quarter_turns(frame))
 
 
@@ -308,7 +253,3 @@ def _quarter_turns(frame: av.VideoFrame) -> int:
 def _frame_rate(stream: av.VideoStream) -> float:
     rate = stream.average_rate or stream.guessed_rate or stream.base_rate
     return float(rate) if rate else 25.0
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"

@@ -8,7 +8,6 @@ import os
 import statistics
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from vjax.data.listing import VideoFile, find_groups
 from vjax.data.sources import check_listing, list_source
 from vjax.data.splits import split_files
 from vjax.data.store import is_store, open_store, read_store_files
+from vjax.data.threads import thread_pool
 from vjax.data.transforms import TrainView
 from vjax.data.video import BadVideo, FileReader, Video
 from vjax.errors import InputError
@@ -227,7 +227,7 @@ def _digests(videos: Sequence[Video], files: Sequence[VideoFile]) -> list[bytes]
         seen = video.read(np.linspace(0, video.num_frames - 1, 3).astype(int))
         return hashlib.blake2b(seen.tobytes() + bytes(str(video.num_frames), "ascii")).digest()
 
-    with ThreadPoolExecutor() as pool:
+    with thread_pool() as pool:
         return list(pool.map(digest, zip(videos, files, strict=True)))
 
 

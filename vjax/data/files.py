@@ -1,11 +1,11 @@
 """Listed video files as a source: every file is decoded once, those that fail are left out and listed."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from vjax.data import decode
 from vjax.data.listing import Listing, VideoFile
 from vjax.data.splits import split_files
+from vjax.data.threads import thread_pool
 from vjax.data.video import BadVideo, FileReader, Source, Video
 from vjax.errors import InputError
 
@@ -84,7 +84,7 @@ def probe_all(
         except decode.VideoError as error:
             return error
 
-    with ThreadPoolExecutor() as pool:  # decoding releases the GIL
+    with thread_pool() as pool:  # decoding releases the GIL
         results = list(pool.map(probe, files))
     found, bad_videos = [], []
     for file, result in zip(files, results, strict=True):

@@ -71,7 +71,7 @@ def check_root(root: str) -> Path:
 
 
 def list_folder(root: Path) -> list[VideoFile]:
-    """Returns the files of a folder `class/video.ext`, sorted; hidden files are not looked at."""
+    """Returns what lies in a folder `class/video.ext`, sorted, pipes and broken links included; not what is hidden."""
     classes = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     if not classes:
         raise InputError(f"{root}: holds no class folders; videos belong in {root}/CLASS/VIDEO.EXT")
@@ -80,7 +80,7 @@ def list_folder(root: Path) -> list[VideoFile]:
         paths = sorted(
             p
             for p in folder.rglob("*")
-            if p.is_file() and not any(part.startswith(".") for part in p.relative_to(folder).parts)
+            if not p.is_dir() and not any(part.startswith(".") for part in p.relative_to(folder).parts)
         )
         if not paths:
             raise InputError(f"{folder}: the class folder is empty; put videos into it or remove it")

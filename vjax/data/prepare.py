@@ -8,6 +8,7 @@ only when every shard is there, and its `store.json` last.
 
 import concurrent.futures
 import dataclasses
+import functools
 import hashlib
 import json
 import multiprocessing
@@ -27,6 +28,7 @@ from vjax.data.pictures import encode_frame
 from vjax.data.records import encode_record, video_features
 from vjax.data.splits import split_files
 from vjax.data.store import INDEX_FILE, PARTS_FOLDER, STORE_FILE, IndexRow, write_index
+from vjax.data.threads import interruptible
 from vjax.errors import InputError
 from vjax.ops.frames import shrink
 
@@ -177,7 +179,7 @@ def write_shard(shard: Shard) -> int:
 
 def run_here(shards: Sequence[Shard]) -> Iterator[int]:
     """Writes shards one after the other."""
-    return map(write_shard, shards)
+    return (interruptible(functools.partial(write_shard, shard)) for shard in shards)
 
 
 def run_in_processes(shards: Sequence[Shard], *, num_workers: int) -> Iterator[int]:
@@ -187,19 +189,19 @@ def run_in_processes(shards: Sequence[Shard], *, num_workers: int) -> Iterator[i
       InputError: a process died, for want of memory or in a decoder; the shards that are done stay done.
     """
     context = multiprocessing.get_context("spawn")  # JAX's threads do not survive a fork
-    with concurrent.futures.ProcessPoolExecutor(num_workers, mp_context=context) as pool:
-        futures = {pool.submit(write_shard, shard): shard for shard in shards}
-        try:
-            for future in concurrent.futures.as_completed(futures):
-                yield future.result()
-        except concurrent.futures.process.BrokenProcessPool as error:
-            left = next((shard for future, shard in futures.items() if not _is_done(shard)), None)
-            near = f"; it was near {left.files[0].name}" if left else ""
-            raise InputError(
-                f"a worker process died{near}; the same command goes on, --workers 0 shows where it dies"
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
+    pool = concurrent.futures.ProcessPoolExecutor(num_workers, mp_context=context)
+    futures = {pool.submit(write_shard, shard): shard for shard in shards}
+    try:
+        for future in concurrent.futures.as_completed(futures):
+            yield future.result()
+    except concurrent.futures.process.BrokenProcessPool as error:
+        left = next((shard for future, shard in futures.items() if not _is_done(shard)), None)
+        near = f"; it was near {left.files[0].name}" if left else ""
+        raise InputError(
+            f"a worker process died{near}; the same command goes on, --workers 0 shows where it dies"
+        ) from error
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # one that is interrupted does not wait for its workers
 
 
 def run_beam(shards: Sequence[Shard], *, runner: str, arguments: Sequence[str] = ()) -> Iterator[int]:
