@@ -64,7 +64,9 @@ def write_attacks(folder, listener):
     folder.mkdir(parents=True)
     outside = folder.parent.parent / "outside"
     outside.mkdir()
-    far = write_video(outside / "far.ts", numbered_frames(5), codec="mpeg2video", pix_fmt="yuv420p")
+    far = write_video(
+        outside / "far.ts", numbered_frames(25, height=64, width=64), codec="mpeg2video", pix_fmt="yuv420p"
+    )
     near = folder / "near.ts"
     near.write_bytes(far.read_bytes())
     (folder / ".frame1.png").write_bytes(b"")

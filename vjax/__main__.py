@@ -233,11 +233,13 @@ def _add_evaluate(commands: Any) -> None:
 
 def _evaluate(args: argparse.Namespace, _: Sequence[str]) -> None:
     trained = run.load(args.workdir, checkpoint=args.checkpoint)
-    source = run.open_run_source(trained.settings)
+    source = run.open_run_source(trained.settings, trained.workdir)
     view = run.change_view(trained.settings.test_view, num_clips=args.clips, num_crops=args.crops)
     evaluation = trained.evaluate(source, view)
     result = run.describe_result(evaluation, source, view, checkpoint=args.checkpoint)
     by_class = dict(zip(trained.class_names, evaluation.class_accuracy, strict=True))
+    for bad in run.lost_in_test(evaluation, source):
+        print(f"a video cannot be read any more, it counts as wrong: {bad.reason}", file=sys.stderr)
     _print_metrics(result)
     print()
     print(_confusion_table(trained.class_names, evaluation.confusion, by_class))

@@ -35,7 +35,7 @@ def compare(config: Mapping[str, Any], workdir: str | Path, *, console: TextIO =
         console.write(f"{name}\n")
         result = run.train({**config, "network": shared | network}, workdir / name, console=console)
         trained = run.load(workdir / name)
-        source = run.open_run_source(trained.settings)
+        source = run.open_run_source(trained.settings, trained.workdir)
         view = trained.settings.test_view
         shuffled = trained.evaluate(source, view, shuffle_frames=True)
         rows.append(

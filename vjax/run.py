@@ -1,6 +1,6 @@
 """From a config to a run: the only library module that knows configs and work directories.
 
-A work directory holds `config.json` (resolved), `classes.json`, `preprocessing.json`, `bad_videos.csv`,
+A work directory holds `config.json` (resolved), `classes.json`, `preprocessing.json`, `videos.csv`, `bad_videos.csv`,
 `checkpoints/`, `metrics.jsonl`, TensorBoard's `events/`, and at the end `result.json`.
 """
 
@@ -22,9 +22,10 @@ from vjax import mesh as meshes
 from vjax import spec, workdirs
 from vjax.data import pipeline
 from vjax.data.encode import write_frames
+from vjax.data.lost import LostVideos, keep_videos, write_videos
 from vjax.data.sources import open_source
 from vjax.data.transforms import TestView
-from vjax.data.video import Source
+from vjax.data.video import BadVideo, Source
 from vjax.errors import InputError
 from vjax.evaluation.evaluate import Evaluation, evaluate
 from vjax.evaluation.infer import ClipAnswers, Normalization, infer
@@ -42,6 +43,7 @@ from vjax.training.weights_and_biases import WeightsAndBiases
 from vjax.training.writer import Console, JsonLines, TensorBoard
 
 _GIF_FPS = 8.0
+VIDEOS_FILE = "videos.csv"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +118,7 @@ def train(
     mesh = meshes.make_mesh()
     settings.check_devices(mesh.size)
     layout = LAYOUTS[settings.sharding](mesh)
-    source = meshes.first_process_first(lambda: open_run_source(settings))
+    source = meshes.first_process_first(lambda: open_run_source(settings, workdir))
     network = settings.create_network(len(source.class_names))
     num_examples = len(source.train)
     num_steps = settings.steps("length", num_examples=num_examples)
@@ -148,7 +150,8 @@ def train(
         workdirs.write_json(workdir / "classes.json", list(source.class_names))
         workdirs.write_json(workdir / "config.json", resolved)
         workdirs.write_json(workdir / "preprocessing.json", _preprocessing(settings))
-        workdirs.write_bad_videos(workdir / "bad_videos.csv", source.bad_videos)
+        if isinstance(source.train, list) and not (workdir / VIDEOS_FILE).exists():  # records have no files to lose
+            write_videos(workdir / VIDEOS_FILE, source)
         writers += [
             JsonLines(workdir / "metrics.jsonl", start_step=first),
             TensorBoard(workdir / "events", start_step=first),
@@ -156,6 +159,7 @@ def train(
             Profiler(workdir / "profile", settings.profiled, start_step=first),
         ]
 
+    lost = _lost_videos(settings, source, workdir, console, writes=writes)
     compiled_infer = _compile_infer(network, settings.channels, mesh)
     run_evaluation = functools.partial(
         evaluate,
@@ -175,6 +179,7 @@ def train(
         num_workers=settings.num_workers,
         shard=pipeline.Shard(jax.process_index(), jax.process_count()),
         mix=mixing,
+        report=lost.train,
     )
     if first == 0 and writes:
         first_batch = next(batches)
@@ -202,7 +207,7 @@ def train(
             evaluate=settings.steps("evaluate_every", num_examples=num_examples),
             checkpoint=settings.steps("checkpoint_every", num_examples=num_examples),
         ),
-        evaluate=lambda current: run_evaluation(compiled_infer(current)),
+        evaluate=lambda current: _with_losses_told(run_evaluation(compiled_infer(current)), source, lost),
         checkpoints=checkpoints,
         writers=writers,
         schedule=schedule,
@@ -220,6 +225,29 @@ def train(
     for writer in writers:  # last: wandb's may take its time
         writer.close()
     return result
+
+
+def _lost_videos(settings: Settings, source: Source, workdir: Path, console: TextIO, *, writes: bool) -> LostVideos:
+    """Returns where a run's lost videos are counted, and writes the table of bad videos."""
+
+    def save(bad_videos: tuple[BadVideo, ...]) -> None:
+        if writes:
+            workdirs.write_bad_videos(workdir / "bad_videos.csv", bad_videos)
+
+    save(source.bad_videos)
+    share = settings.source.get("max_bad_share", 0.1)
+    return LostVideos(source, max_bad_share=share, write=console.write, save=save)
+
+
+def _with_losses_told(evaluation: Evaluation, source: Source, lost: LostVideos) -> Evaluation:
+    for bad in lost_in_test(evaluation, source):
+        lost.add(bad)
+    return evaluation
+
+
+def lost_in_test(evaluation: Evaluation, source: Source) -> list[BadVideo]:
+    """Returns the test videos that an evaluation could not read; they count, as wrong."""
+    return [BadVideo(source.test[position].name, "test", reason) for position, reason in evaluation.lost]
 
 
 def load(workdir: str | Path, *, checkpoint: str = "newest") -> Trained:
@@ -280,9 +308,13 @@ def describe_cost(config: Mapping[str, Any], *, num_classes: int, num_devices: i
     )
 
 
-def open_run_source(settings: Settings) -> Source:
-    """Returns the videos of a run, split as in its training."""
-    return open_source(settings.source, seed=settings.seed, held_out=settings.held_out)
+def open_run_source(settings: Settings, workdir: Path | None = None) -> Source:
+    """Returns the videos of a run, split as in its training; with its work directory, those that it began with."""
+    source = open_source(settings.source, seed=settings.seed, held_out=settings.held_out)
+    if workdir is None or not (workdir / VIDEOS_FILE).exists():
+        return source
+    workdirs.check_kept_classes(workdir, source.class_names)
+    return keep_videos(workdir / VIDEOS_FILE, source)
 
 
 def finished_result(workdir: str | Path) -> dict[str, Any] | None:
@@ -303,13 +335,16 @@ def describe_result(
     """Returns metrics with what they were measured on: the contents of `result.json`."""
     bad = sum(video.split == "test" for video in source.bad_videos)
     num_videos = len(source.test)
+    lost = lost_in_test(evaluation, source)
+    also = f", {len(lost)} lost since training began and counted as wrong" if lost else ""
     return evaluation.metrics | {
         "num_videos": num_videos,
         "bad_videos": bad,
         "bad_train_videos": len(source.bad_videos) - bad,
+        "lost_videos": [video.name for video in lost],
         "protocol": (
             f"{view.describe()}; mean of softmax over votes, clips and crops; test split {source.split}; "
-            f"{num_videos} of {num_videos + bad} videos, {bad} unreadable; {checkpoint} checkpoint"
+            f"{num_videos} of {num_videos + bad} videos, {bad} unreadable{also}; {checkpoint} checkpoint"
         ),
     }
 

@@ -68,7 +68,7 @@ def attacks(root):
 def test_the_traps_are_there(root, name):
     """A plain open reads their neighbour."""
     with av.open(str(root / "attacks" / name)) as container:
-        assert sum(1 for _ in container.decode(video=0)) == 5
+        assert sum(1 for _ in container.decode(video=0)) > 20
 
 
 @pytest.mark.parametrize("reader", READERS)

@@ -8,6 +8,7 @@ import grain
 import numpy as np
 from absl import flags
 
+from vjax.data.lost import Report, all_read, raise_loss, read_clip, read_views, tell_losses
 from vjax.data.transforms import Mix, TestView, TrainView
 from vjax.data.video import VideoSequence
 from vjax.errors import InputError
@@ -43,6 +44,7 @@ def train_batches(
     num_workers: int,
     shard: Shard,
     mix: Mix = _UNMIXED,
+    report: Report = raise_loss,
 ) -> Iterator[Batch]:
     """Yields batches without end: `clips (b t h w c)` uint8, `label (b)` and `position (b)` int32.
 
@@ -62,6 +64,8 @@ def train_batches(
       num_workers: processes that read; 0 reads in threads of this process.
       shard: this process's part.
       mix: how clips of a batch are mixed; not at all if not given.
+      report: hears of each position that cannot be read; the next position that can takes its place. If not given,
+        such a video is an error.
 
     Raises:
       InputError: the batch cannot be split over the processes evenly, or leaves a clip to be mixed without a partner.
@@ -78,15 +82,17 @@ def train_batches(
         dataset = dataset.random_map(mix)  # before the slice, or processes would draw the same numbers
     # Of every global batch a process has neighbouring rows, as its devices do.
     dataset = dataset[shard.index :: shard.count]
-    return _with_workers_named(iter(_read(dataset[start_step:], num_workers)))
+    batches = _with_workers_named(iter(_read(dataset[start_step:], num_workers)))
+    return tell_losses(batches, len(videos), report)
 
 
 def test_batches(
     videos: VideoSequence, view: TestView, *, batch_size: int, num_workers: int, shard: Shard
 ) -> Iterator[Batch]:
-    """Yields every video once: `clips (b n t h w c)`, `label (b)`, `mask (b)`, `position (b)`.
+    """Yields every video once: `clips (b n t h w c)`, `label (b)`, `mask (b)`, `position (b)`, `unread (b ...)`.
 
-    The last global batch is filled up with rows of zeros whose mask is false.
+    A video that cannot be read has black clips, and the reason in `unread` (data/lost.py), which is 0 for others. The
+    last global batch is filled up with rows of zeros whose mask is false.
     """
     num_rows = -(-len(videos) // batch_size) * batch_size
     dataset = grain.MapDataset.range(num_rows).map(_TestElement(videos, view))
@@ -103,8 +109,8 @@ class _TrainElement:
     view: TrainView
 
     def __call__(self, position: int, rng: np.random.Generator) -> Element:
-        video = self.videos[position]
-        return {"clips": self.view(video, rng), "label": np.int32(video.label), "position": np.int32(position)}
+        clips, video, position, unread = read_clip(self.videos, position, self.view, rng)
+        return {"clips": clips, "label": np.int32(video.label), "position": np.int32(position), "unread": unread}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,14 +122,15 @@ class _TestElement:
         real = position < len(self.videos)
         if real:
             video = self.videos[position]
-            clips, label = self.view(video), video.label
+            (clips, unread), label = read_views(video, self.view), video.label
         else:
-            clips, label = np.zeros(self.view.shape, np.uint8), 0
+            clips, label, unread = np.zeros(self.view.shape, np.uint8), 0, all_read()
         return {
             "clips": clips,
             "label": np.int32(label),
             "mask": np.bool_(real),
             "position": np.int32(position),
+            "unread": unread,
         }
 
 

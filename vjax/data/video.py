@@ -56,6 +56,7 @@ class Source:
       test: the videos to evaluate on.
       split: in words, how the two were told apart, for protocols.
       bad_videos: those of either split that cannot be read; they are in neither.
+      lost_videos: those of either split that could be read when the run began; they keep their place in it.
     """
 
     class_names: tuple[str, ...]
@@ -63,6 +64,7 @@ class Source:
     test: VideoSequence
     split: str
     bad_videos: tuple[BadVideo, ...] = ()
+    lost_videos: tuple[BadVideo, ...] = ()
 
 
 def open_video(path: str | Path) -> Video:

@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from vjax import mesh as meshes
+from vjax.data.lost import reason_of
 from vjax.data.pipeline import Shard, test_batches
 from vjax.data.transforms import TestView
 from vjax.data.video import VideoSequence
@@ -28,11 +29,13 @@ class Evaluation:
       metrics: `clip@1`, `video@1`, `video@5` (shares in [0, 1]) and `loss` (mean cross-entropy over votes).
       label: `(f)`, of every video, in the order of the split.
       probs: `(f k)`, the answer for every video.
+      lost: position and reason of the videos that could not be read any more; they count, as wrong.
     """
 
     metrics: dict[str, float]
     label: np.ndarray
     probs: np.ndarray
+    lost: tuple[tuple[int, str], ...] = ()
 
     @property
     def confusion(self) -> np.ndarray:
@@ -85,9 +88,12 @@ def evaluate(
         mesh=mesh,
         shuffle_frames=shuffle_frames,
     )
-    count = 0
+    count, lost = 0, []
     for batch, answers in rows:
         real = batch["mask"]
+        unread = np.asarray(batch["unread"].any(axis=1))
+        answers = _wrong_where(unread, answers, batch["label"])
+        lost += [(int(batch["position"][i]), reason_of(batch["unread"][i])) for i in np.flatnonzero(unread)]
         sums = batch_sums(answers, batch["label"], real)
         totals = sums if totals is None else metrics.add(totals, sums)
         if probs is None:
@@ -100,7 +106,7 @@ def evaluate(
     assert totals is not None
     assert probs is not None
     assert count == len(videos), f"{count} videos were evaluated, not {len(videos)}"
-    return Evaluation(metrics.means(totals), label, probs)
+    return Evaluation(metrics.means(totals), label, probs, tuple(lost))
 
 
 def infer_videos(
@@ -113,7 +119,7 @@ def infer_videos(
     mesh: Mesh,
     shuffle_frames: bool = False,
 ) -> Iterator[tuple[dict[str, np.ndarray], ClipAnswers]]:
-    """Yields, batch by batch, `label, mask, position (b)` and the answers `(b n k)` to every view."""
+    """Yields, batch by batch, `label, mask, position (b)`, `unread (b ...)` and the answers `(b n k)` to every view."""
     shard = Shard(jax.process_index(), jax.process_count())
     batch_size = meshes.round_up(batch_size, mesh)
     for batch in test_batches(videos, view, batch_size=batch_size, num_workers=num_workers, shard=shard):
@@ -136,6 +142,18 @@ def batch_sums(answers: ClipAnswers, label: np.ndarray, mask: np.ndarray) -> dic
         "video@5": metrics.masked_sum(metrics.hits(video_probs, label, top=5), mask),
         "loss": metrics.masked_sum(loss, mask[:, None]),
     }
+
+
+def _wrong_where(unread: np.ndarray, answers: ClipAnswers, label: np.ndarray) -> ClipAnswers:
+    """Returns answers `(b n k)` that know nothing, and do not name the label, in the unread rows `(b)`."""
+    if not unread.any():
+        return answers
+    probs, log_probs = np.array(answers.probs), np.array(answers.log_probs)
+    num_classes = probs.shape[-1]
+    probs[unread] = 1 / max(num_classes - 1, 1)
+    probs[np.flatnonzero(unread), :, label[unread]] = 0
+    log_probs[unread] = -np.log(num_classes)
+    return answers._replace(probs=probs, log_probs=log_probs)
 
 
 def _shuffled(views: np.ndarray, position: int) -> np.ndarray:

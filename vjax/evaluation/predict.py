@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
+from vjax.data.decode import VideoError
+from vjax.data.lost import reason_of
 from vjax.data.transforms import TestView
 from vjax.data.video import Video
 from vjax.evaluation.evaluate import infer_videos
@@ -60,10 +62,16 @@ def predict(
     batch_size: int,
     mesh: Mesh,
 ) -> list[Prediction]:
-    """Returns the predictions for videos, in their order; arguments as in `evaluate`."""
+    """Returns the predictions for videos, in their order; arguments as in `evaluate`.
+
+    Raises:
+      VideoError: one of them cannot be read any more.
+    """
     predictions = []
     rows = infer_videos(videos, view, infer_clips, batch_size=batch_size, num_workers=0, mesh=mesh)
     for batch, answers in rows:
+        for found in batch["unread"][batch["unread"].any(axis=1)]:
+            raise VideoError(reason_of(found))
         for position, probs in zip(batch["position"][batch["mask"]], answers.probs[batch["mask"]], strict=True):
             video = videos[int(position)]
             predictions.append(Prediction(video.name, probs.mean(axis=0), _by_clip(video, view, probs)))

@@ -1,0 +1,216 @@
+"""Videos that change or vanish after the index: replaced in training, wrong in evaluation, named in both."""
+
+import csv
+import dataclasses
+import io
+import itertools
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from processes import CONFIG, in_this_process
+from video_files import write_folder
+
+import vjax
+from vjax import mesh as meshes
+from vjax.data import pipeline
+from vjax.data.decode import VideoError
+from vjax.data.lost import TRIES, LostVideos
+from vjax.data.transforms import TestView, TrainView
+from vjax.data.video import BadVideo, Source, Video
+from vjax.errors import InputError
+from vjax.evaluation.evaluate import evaluate
+from vjax.evaluation.infer import ClipAnswers
+from vjax.evaluation.predict import predict
+from vjax.ops.sampling import ClipTiming
+from vjax.training.loop import Interrupted
+
+TIMING = ClipTiming(2, stride=2)
+TRAIN_VIEW = TrainView(TIMING, (4, 4))
+TEST_VIEW = TestView(TIMING, (4, 4), num_clips=2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reader:
+    """Frames that say which video they are of, unless it is lost; can be sent to a worker process."""
+
+    number: int
+    lost: bool
+
+    def __call__(self, indices):
+        if self.lost:
+            raise VideoError(f"video {self.number} über alles: no such file")
+        return np.random.default_rng(self.number).integers(0, 256, (12, 8, 8, 3), np.uint8)[indices]
+
+
+def make_videos(count, *, lost=()):
+    return [Video(str(i), i, 12, 10.0, Reader(i, i in lost)) for i in range(count)]
+
+
+def train_batches(videos, *, start_step=0, num_workers=0, batches=6):
+    told = []
+    found = pipeline.train_batches(
+        videos,
+        TRAIN_VIEW,
+        batch_size=5,
+        seed=0,
+        start_step=start_step,
+        num_workers=num_workers,
+        shard=pipeline.Shard(),
+        report=lambda position, reason: told.append((position, reason)),
+    )
+    return list(itertools.islice(found, batches)), told
+
+
+def test_the_next_video_takes_the_place_of_a_lost_one_and_no_other_clip_changes():
+    whole, nothing = train_batches(make_videos(10))
+    found, told = train_batches(make_videos(10, lost=(3, 4, 9)))
+    assert nothing == []
+    substitutes = {3: 5, 4: 5, 9: 0}
+    for before, after in zip(whole, found, strict=True):
+        assert before.keys() == after.keys()
+        for row, position in enumerate(before["position"]):
+            assert after["position"][row] == after["label"][row] == substitutes.get(position, position)
+            if position not in substitutes:
+                np.testing.assert_array_equal(before["clips"][row], after["clips"][row])
+    assert set(told) == {(i, f"video {i} über alles: no such file") for i in (3, 4, 9)}
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_substitutes_are_the_same_from_any_step_and_in_worker_processes(num_workers):
+    videos = make_videos(10, lost=(3, 4, 9))
+    whole, _ = train_batches(videos)
+    found, told = train_batches(videos, start_step=2, num_workers=num_workers, batches=4)
+    for before, after in zip(whole[2:], found, strict=True):
+        for key in before:
+            np.testing.assert_array_equal(before[key], after[key])
+    assert {position for position, _ in told} <= {3, 4, 9}
+    assert told
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_clip_without_a_substitute_among_eight_ends_the_run(num_workers):
+    with pytest.raises(VideoError, match=r"8 videos in a row cannot be read any more; the last: video \d+ über alles"):
+        train_batches(make_videos(10, lost=range(TRIES)), num_workers=num_workers)
+
+
+def test_without_a_report_a_lost_video_is_an_error():
+    with pytest.raises(VideoError, match="video 3 über alles: no such file"):
+        next(
+            pipeline.train_batches(
+                make_videos(5, lost=(3,)),
+                TRAIN_VIEW,
+                batch_size=5,
+                seed=0,
+                start_step=0,
+                num_workers=0,
+                shard=pipeline.Shard(),
+            )
+        )
+
+
+def all_right(num_classes):
+    """An answer that is right for every clip of one class: the first."""
+
+    def infer(clips):
+        probs = np.full((len(clips), num_classes), 0.01)
+        probs[:, 0] = 1 - 0.01 * (num_classes - 1)
+        return ClipAnswers(probs, np.log(probs))
+
+    return infer
+
+
+def test_in_evaluation_a_lost_video_counts_as_wrong_and_is_named():
+    videos = [dataclasses.replace(video, label=0) for video in make_videos(8, lost=(2, 5))]
+    found = evaluate(videos, TEST_VIEW, all_right(6), batch_size=8, num_workers=0, mesh=meshes.make_mesh())
+    assert found.metrics["video@1"] == found.metrics["clip@1"] == found.metrics["video@5"] == 6 / 8
+    assert found.class_accuracy[0] == 6 / 8
+    assert np.isfinite(found.metrics["loss"])
+    assert [(position, reason.split(":")[0]) for position, reason in found.lost] == [
+        (2, "video 2 über alles"),
+        (5, "video 5 über alles"),
+    ]
+
+
+def test_a_prediction_for_a_video_that_vanished_is_an_error():
+    with pytest.raises(VideoError, match="video 1 über alles: no such file"):
+        predict(make_videos(2, lost=(1,)), TEST_VIEW, all_right(3), batch_size=8, mesh=meshes.make_mesh())
+
+
+def test_lost_videos_are_told_once_and_too_many_end_the_run():
+    source = Source(("a",), make_videos(8), make_videos(2), "given", (BadVideo("bad", "train", "bad: why"),))
+    said, saved = [], []
+    lost = LostVideos(source, max_bad_share=0.2, write=said.append, save=saved.append)
+    lost.train(3, "3: gone")
+    lost.train(3, "3: gone")
+    assert said == ["a video cannot be read any more, another one takes its place: 3: gone\n"]
+    assert [[bad.name for bad in table] for table in saved] == [["bad", "3"]]
+    with pytest.raises(InputError, match=r"3 of 11 videos cannot be read, 2 of them since .* max_bad_share=0.2; the"):
+        lost.add(BadVideo("9", "test", "9: gone"))
+    assert said[1] == "a video cannot be read any more, it counts as wrong: 9: gone\n"
+
+
+@pytest.fixture(scope="module")
+def cut_off(tmp_path_factory):
+    """A run stopped after two steps; then two training videos were lost, one of them overwritten, and a test video."""
+    folder = tmp_path_factory.mktemp("lost")
+    root = write_folder(folder / "videos")
+    words = [f"--config.source.root={root}", "--config.length=8", "--config.evaluate_every=8"]
+    config = vjax.load_config(f"{CONFIG}:tiny", [*words, "--config.source.max_bad_share=0.6"])
+    steps = iter([False, True])
+    with pytest.raises(Interrupted):
+        vjax.train(config, folder / "run", console=io.StringIO(), should_stop=lambda: next(steps))
+    with (folder / "run" / "videos.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    train, test = ([row["name"] for row in rows if row["split"] == split] for split in ("train", "test"))
+    (root / train[0]).unlink()
+    (root / train[-1]).write_bytes(b"not a video")
+    (root / test[0]).unlink()
+    return config, folder / "run", {train[0], train[-1], test[0]}, test[0]
+
+
+def resume(config, workdir, *, after=None):
+    said = io.StringIO()
+    steps = itertools.count(1)
+    stop = (lambda: next(steps) == after) if after else (lambda: False)
+    return vjax.train(config, workdir, console=said, should_stop=stop), said.getvalue()
+
+
+def test_a_run_goes_on_without_videos_that_are_lost_and_resumes_exactly(cut_off, tmp_path):
+    config, workdir, lost, lost_in_test = cut_off
+    shutil.copytree(workdir, tmp_path / "once")
+    shutil.copytree(workdir, tmp_path / "twice")
+    result, said = resume(config, tmp_path / "once")
+    with pytest.raises(Interrupted):
+        resume(config, tmp_path / "twice", after=2)
+    again, _ = resume({**config, "num_workers": 1}, tmp_path / "twice")
+
+    assert result == again
+    states = [vjax.load(tmp_path / name).state for name in ("once", "twice")]
+    jax.tree.map(np.testing.assert_array_equal, *states)
+    for name in lost:
+        assert said.count(f"{name}: ") == 1
+    assert result["lost_videos"] == [lost_in_test]
+    assert "1 lost since training began and counted as wrong" in result["protocol"]
+    with (tmp_path / "once" / "bad_videos.csv").open(newline="") as stream:
+        assert {row["name"] for row in csv.DictReader(stream)} == lost
+
+    done = in_this_process("vjax", "evaluate", tmp_path / "once", "--json", tmp_path / "evaluation.json")
+    assert f"{lost_in_test}: " in done.stderr
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    assert {key: found[key] for key in result} == result
+
+
+def test_more_lost_videos_than_the_share_stop_the_run(cut_off, tmp_path):
+    config, workdir, _, _ = cut_off
+    shutil.copytree(workdir, tmp_path / "run")
+    config = {**config, "source": {**config["source"], "max_bad_share": 0.3}}
+    kept = json.loads((tmp_path / "run" / "config.json").read_text())
+    kept["source"]["max_bad_share"] = 0.3
+    (tmp_path / "run" / "config.json").write_text(json.dumps(kept))
+    with pytest.raises(
+        InputError, match=r"3 of 8 videos cannot be read, 3 of them since .* more than max_bad_share=0.3"
+    ):
+        resume(config, tmp_path / "run")
