@@ -19,10 +19,12 @@ def write_hostile(folder, *, count, seed=0):
         _write(folder / "text.mp4", b"this is no video\n" * 50),
         _write(folder / "text.txt", b"a line\n"),
         _write(folder / "noise.avi", rng.bytes(5000)),
-        write_video(folder / "one_frame.mp4", _frames(rng, 1)),
-        write_video(folder / "wide.avi", _frames(rng, 3, height=16, width=8000), codec="mpeg4", pix_fmt="yuv420p"),
+        write_video(folder / "one_frame.mp4", moving_blocks(rng, 1)),
+        write_video(
+            folder / "wide.avi", moving_blocks(rng, 3, height=16, width=8000), codec="mpeg4", pix_fmt="yuv420p"
+        ),
         _sound_only(folder / "sound.mp4"),
-        _uneven(folder / "uneven.mkv", _frames(rng, 12)),
+        _uneven(folder / "uneven.mkv", moving_blocks(rng, 12)),
     ]
     paths = [*healthy, *strange]
     while len(paths) < count:
@@ -38,14 +40,16 @@ def _healthy(folder, rng):
     h264 = {"codec": "libx264", "pix_fmt": "yuv420p", "options": {"g": "6", "crf": "20"}}
     mpeg4 = {"codec": "mpeg4", "pix_fmt": "yuv420p", "options": {"g": "6"}}
     return [
-        write_video(folder / "h264.mp4", _frames(rng, 18), **h264),
-        write_video(folder / "h264.mkv", _frames(rng, 18), **h264),
-        write_video(folder / "mpeg4.avi", _frames(rng, 18), **mpeg4),
-        write_video(folder / "vp9.mkv", _frames(rng, 12), codec="libvpx-vp9", pix_fmt="yuv420p", options={"g": "4"}),
+        write_video(folder / "h264.mp4", moving_blocks(rng, 18), **h264),
+        write_video(folder / "h264.mkv", moving_blocks(rng, 18), **h264),
+        write_video(folder / "mpeg4.avi", moving_blocks(rng, 18), **mpeg4),
+        write_video(
+            folder / "vp9.mkv", moving_blocks(rng, 12), codec="libvpx-vp9", pix_fmt="yuv420p", options={"g": "4"}
+        ),
     ]
 
 
-def _frames(rng, num_frames, *, height=48, width=64):
+def moving_blocks(rng, num_frames, *, height=48, width=64):
     """Blocks of noise that move: enough bytes in every frame for a flipped bit to hit something."""
     blocks = rng.integers(0, 256, (height // 8, width // 8, 3), np.uint8).repeat(8, axis=0).repeat(8, axis=1)
     return np.stack([np.roll(blocks, 3 * index, axis=1) for index in range(num_frames)])

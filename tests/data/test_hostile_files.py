@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 from hostile_files import write_hostile
 from made_videos import numbered_frames, write_video
-from processes import ROOT, command
+from mutated_videos import CONTAINERS, KINDS, write_mutated
+from processes import ROOT, command, in_this_process
 from video_files import write_folder
 
 from vjax.data.decode import Limits, VideoError, probe, read_frames, read_video
+from vjax.data.transforms import TestView, TrainView
+from vjax.data.video import open_video
+from vjax.ops.sampling import ClipTiming
 
 COUNT = 500
 
@@ -29,7 +33,7 @@ def check(path):
     try:
         info = probe(path)
     except VideoError:
-        with pytest.raises(VideoError, match=re.escape(str(path))):
+        with pytest.raises(VideoError, match=rf"\A{re.escape(str(path))}: [^\n]+\Z"):
             read_video(path)
         return False
     finally:
@@ -63,6 +67,53 @@ def test_decoding_is_bounded(tmp_path, limits, message):
     for read in (probe, read_video, lambda path, limits: read_frames(path, [5], limits=limits)):
         with pytest.raises(VideoError, match=message):
             read(path, limits=limits)
+
+
+def check_clips(path):
+    """Whether a file gives clips to training and test, whatever rate and times it claims."""
+    try:
+        video = open_video(path)
+    except VideoError:
+        return False
+    view = TrainView(ClipTiming(4, fps=5.0), (8, 8))
+    assert view(video, np.random.default_rng(0)).shape == (4, 8, 8, 3)
+    assert TestView(view.timing, view.size)(video).shape == (5, 4, 8, 8, 3)
+    return True
+
+
+@pytest.fixture(scope="module")
+def mutated(tmp_path_factory):
+    """Every container with every kind of change, once."""
+    return write_mutated(tmp_path_factory.mktemp("mutated") / "b", count=len(CONTAINERS) * len(KINDS))
+
+
+def test_every_container_of_the_list_is_read(mutated):
+    healthy, _ = mutated
+    assert all(check(path) for path in healthy)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_of_changed_structure_is_a_video_or_one_line(mutated, kind):
+    paths = [path for path in mutated[1] if f"_{kind}_" in path.name]
+    assert len(paths) == len(CONTAINERS)
+    read = [check(path) for path in paths]
+    assert 0 < sum(read) < len(read)
+    assert [check_clips(path) for path in paths] == read
+
+
+@pytest.mark.slow
+def test_a_thousand_files_of_changed_structure_are_videos_or_one_line_each(tmp_path):
+    root = write_folder(tmp_path / "videos", labels=("a", "z"))
+    started = time.monotonic()
+    healthy, paths = write_mutated(root / "b", count=1000, seed=1)
+    paths = [*healthy, *paths]
+    bad = {f"b/{path.name}" for path in paths if not check(path)}
+    assert {f"b/{path.name}" for path in paths if not check_clips(path)} == bad
+    assert 200 < len(bad) < 800
+    in_this_process("vjax", "doctor", root, "--json", tmp_path / "doctor.json")
+    facts = json.loads((tmp_path / "doctor.json").read_text())
+    assert {entry["name"] for entry in facts["unreadable"]} == bad
+    assert time.monotonic() - started < 300
 
 
 @pytest.mark.slow
