@@ -27,15 +27,25 @@ def load(network: nn.Module, arrays: dict[str, "torch.Tensor"]) -> None:
     renamed = {}
     for path, array in arrays.items():
         *module, leaf = path.split("/")
-        if leaf == "kernel":
-            # Convolutions: (kt kh kw c f) to (f c kt kh kw); linear layers: (d k) to (k d).
-            array = array.permute(4, 3, 0, 1, 2) if array.ndim == 5 else array.T
         name = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}.get(leaf, leaf)
-        renamed[".".join([*module, name])] = array
+        # Convolutions: (kt kh kw c f) to (f c kt kh kw); linear layers: (d k) to (k d).
+        renamed[".".join([*module, name])] = array.permute({5: (4, 3, 0, 1, 2), 2: (1, 0), 1: (0,)}[array.ndim])
     missing, unexpected = network.load_state_dict(renamed, strict=False)
     lost = [name for name in missing if not name.endswith("num_batches_tracked")]
     if lost or unexpected:
         raise ValueError(f"the two networks differ: {lost} only in PyTorch, {unexpected} only in vjax")
+
+
+def gradients(network: nn.Module) -> dict[str, "torch.Tensor"]:
+    """Returns the parameters' gradients, by their paths and with their axes in flax."""
+    found = {}
+    for name, parameter in network.named_parameters():
+        *module, leaf = name.split(".")
+        if leaf == "weight":
+            leaf = "scale" if parameter.ndim == 1 else "kernel"
+        grad: Any = parameter.grad
+        found["/".join([*module, leaf])] = grad.permute({5: (2, 3, 4, 1, 0), 2: (1, 0), 1: (0,)}[grad.ndim])
+    return found
 
 
 class Small(nn.Module):

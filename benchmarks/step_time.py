@@ -3,9 +3,12 @@
     python benchmarks/step_time.py [--quick] [--case NAME ...] [--layers] [--rounds 9] [--out FILE.jsonl]
 
 Needs PyTorch: `pip install torch` (its CPU build, or the one for the GPU at hand). All sides start from the same
-weights and the same batch; their votes, and the losses of three training steps, are compared before anything is
-timed. Then the sides take turns, and medians and their ratios are reported. On a GPU both sides compute in
-bfloat16, PyTorch with torch.compile, AMP and channels_last_3d. Nothing here ran on a GPU so far.
+weights and the same batch; their votes, the gradient of the first training step, and the losses of three are compared
+before anything is timed. Then the sides take turns, and medians and their ratios are reported. On a GPU both sides
+compute in bfloat16, PyTorch with torch.compile, AMP and channels_last_3d. Nothing here ran on a GPU so far.
+
+Networks, clips and batches of the shipped configs are read from `configs/`. Dropout and label smoothing are left out:
+dropout draws other numbers on each side.
 
 `--quick` takes the networks at the quickstart's size, in two minutes; `--layers` takes single layers, forward and
 both gradients.
@@ -14,6 +17,7 @@ both gradients.
 import argparse
 import dataclasses
 import json
+import math
 import os
 import shutil
 import statistics
@@ -25,6 +29,9 @@ from typing import Any
 
 import numpy as np
 from about import commit, machine, versions
+
+from vjax.config import load_config
+from vjax.settings import Settings
 
 PACKAGES = ("jax", "jaxlib", "flax", "torch")
 SIDES = ("vjax", "pytorch", "xla")
@@ -41,25 +48,45 @@ class Case:
     num_classes: int = 10
 
 
-_SMALL, _QUICK = {"name": "small", "widths": (16, 32, 64)}, (8, 32, 32, 3)
-_RESNET18, _FULL = {"name": "resnet18"}, (16, 112, 112, 3)
+def config_case(name: str, *, network: str = "", batch_size: int = 0) -> Case:
+    """Returns what a shipped config trains, or another network or batch at its clips."""
+    settings = Settings.parse(load_config(str(Path(__file__).parents[1] / "configs" / f"{name}.py")))
+    trunk = dict(settings.network["trunk"])
+    if trunk.pop("norm") != "batch" or trunk.pop("remat"):
+        raise SystemExit(f"configs/{name}.py: the PyTorch side has batch norm alone, and no rematerialisation")
+    shape = settings.test_view.shape[1:]
+    return Case(network or settings.network["name"], trunk, shape, batch_size or settings.batch_size)
+
+
+_SMALL, _RESNET18, _FULL = {"name": "small"}, {"name": "resnet18"}, (16, 112, 112, 3)
 # C3D's first six convolutions (Tran et al. 2015) with norms; pools after each stage, all of 2 in time too.
 _C3D = {"name": "small", "widths": (64, 128, 256, 512), "depth": (1, 1, 2, 2)}
 
 QUICK = {
-    f"{name}, quickstart": Case(name, _SMALL, _QUICK, 16)
+    f"{name}, quickstart": config_case("quickstart", network=name)
     for name in ("single_frame", "late_pool", "late_concat", "early_fusion", "slow_fusion")
 }
-CASES = QUICK | {
-    "small 3D CNN": Case("slow_fusion", _SMALL | {"widths": (32, 64, 128)}, (16, 64, 64, 3), 4),
-    "single_frame, resnet18": Case("single_frame", _RESNET18, _FULL, 1),
-    "late_pool, resnet18": Case("late_pool", _RESNET18, _FULL, 1),
-    "late_concat, resnet18": Case("late_concat", _RESNET18, _FULL, 1),
-    "early_fusion, resnet18": Case("early_fusion", _RESNET18, _FULL, 4),
-    "C3D": Case("slow_fusion", _C3D, _FULL, 1),
-    "R3D-18": Case("slow_fusion", _RESNET18, _FULL, 1),
-    "R(2+1)D-18": Case("slow_fusion", _RESNET18 | {"factored": True}, _FULL, 1),
+# The recipes' own steps. hmdb51, kinetics and something_something train ucf101's network on its clips, 32 at a time.
+RECIPES = {
+    "slow_fusion, weizmann": config_case("weizmann"),
+    "slow_fusion, folder": config_case("folder"),
+    "slow_fusion, folder, batch of 4": config_case("folder", batch_size=4),
+    "R3D-18, ucf101, batch of 4": config_case("ucf101", batch_size=4),
 }
+CASES = (
+    QUICK
+    | {"small 3D CNN": Case("slow_fusion", _SMALL | {"widths": (32, 64, 128)}, (16, 64, 64, 3), 4)}
+    | RECIPES
+    | {
+        "single_frame, resnet18": Case("single_frame", _RESNET18, _FULL, 1),
+        "late_pool, resnet18": Case("late_pool", _RESNET18, _FULL, 1),
+        "late_concat, resnet18": Case("late_concat", _RESNET18, _FULL, 1),
+        "early_fusion, resnet18": Case("early_fusion", _RESNET18, _FULL, 4),
+        "C3D": Case("slow_fusion", _C3D, _FULL, 1),
+        "R3D-18": Case("slow_fusion", _RESNET18, _FULL, 1),
+        "R(2+1)D-18": Case("slow_fusion", _RESNET18 | {"factored": True}, _FULL, 1),
+    }
+)
 
 # (clips, kernel, strides) of the networks above.
 LAYERS: dict[str, list[tuple[Any, Any, Any]]] = {
@@ -161,10 +188,13 @@ def measure_case(name: str, sides: tuple[str, ...], *, rounds: int, half: bool, 
     with tempfile.TemporaryDirectory() as folder:
         weights = f"{folder}/weights.npz"
         found = {side: worker.ask("load", case=case, weights=weights) for side, worker in workers.items()}
-    first = {side: worker.ask("first") for side, worker in workers.items()}
-    for side in sides[1:]:
-        _check_same(first[sides[0]], first[side], what=f"{name}: {sides[0]} and {side}", half=half)
+        first = {side: worker.ask("first", gradient=f"{folder}/{side}.npz") for side, worker in workers.items()}
+        gradients = {side: dict(np.load(f"{folder}/{side}.npz")) for side in sides}
     row: dict[str, Any] = {"case": name} | case
+    for side in sides[1:]:
+        what = f"{name}: {sides[0]} and {side}"
+        _check_same(first[sides[0]], first[side], what=what, half=half)
+        row[f"gradient_off_{side}"] = _check_gradient(gradients[sides[0]], gradients[side], what=what, half=half)
     memory = {side: [worker.ask("memory", reset=True)] for side, worker in workers.items()}
     seconds: dict[tuple[str, str], list[float]] = {}
     for _ in range(rounds):
@@ -202,6 +232,23 @@ def _check_same(one: dict[str, Any], other: dict[str, Any], *, what: str, half: 
             raise SystemExit(f"{what} do not compute the same {key}: relative error {error:.2g}\n{a}\n{b}")
 
 
+def _check_gradient(one: dict[str, Any], other: dict[str, Any], *, what: str, half: bool) -> float:
+    """Returns the norm of two gradients' difference over the gradient's; raises where it is not that of rounding.
+
+    In float32 it is near 1e-4, and not smaller: where two elements of a pool's window are nearly equal, or a ReLU's
+    input nearly 0, rounding decides which way the gradient goes.
+    """
+    if one.keys() != other.keys():
+        raise SystemExit(f"{what} have gradients to other parameters: {sorted(one.keys() ^ other.keys())}")
+    off = {name: float(np.linalg.norm(one[name] - other[name])) for name in one}
+    size = {name: float(np.linalg.norm(other[name])) for name in one}
+    error = math.hypot(*off.values()) / math.hypot(*size.values())
+    if not error < (0.2 if half else 2e-3):
+        by_name = "\n".join(f"{name}: {off[name] / size[name]:.2g}" for name in one)
+        raise SystemExit(f"{what} do not compute the same gradient: relative error {error:.2g}\n{by_name}")
+    return error
+
+
 def measure_layers(name: str, sides: tuple[str, ...], *, rounds: int, half: bool) -> list[dict[str, Any]]:
     """Returns the seconds of every layer of a network."""
     workers, rows = {side: Worker(side, half=half) for side in sides}, []
@@ -223,7 +270,9 @@ def measure_layers(name: str, sides: tuple[str, ...], *, rounds: int, half: bool
 
 CASE_HEAD = (
     "| network | step ms | PyTorch / vjax | XLA / vjax | inference clips/s | PyTorch / vjax | XLA / vjax "
-    "| share of peak, step | memory MB | of PyTorch's | compile s |\n" + "| --- |" + " ---: |" * 10
+    "| share of peak, step | memory MB | of PyTorch's | planned by XLA | gradient off PyTorch's | compile s |\n"
+    + "| --- |"
+    + " ---: |" * 12
 )
 
 
@@ -238,7 +287,7 @@ def case_line(row: dict[str, Any]) -> str:
         f"| {row['case']} | {vjax['step_ms']:.1f} | {ratio('step_ms', 'pytorch')} | {ratio('step_ms', 'xla')} "
         f"| {vjax['infer_clips_per_s']:.1f} | {ratio('infer_ms', 'pytorch')} | {ratio('infer_ms', 'xla')} "
         f"| {vjax['peak_share_step']:.0%} | {vjax['memory_mb']:.0f} | {vjax['memory_mb'] / pytorch['memory_mb']:.2f} "
-        f"| {vjax['compile_s']:.1f} |"
+        f"| {vjax['planned_mb']:.0f} | {row['gradient_off_pytorch']:.0e} | {vjax['compile_s']:.1f} |"
     )
 
 

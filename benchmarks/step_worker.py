@@ -113,7 +113,8 @@ class Jax:
         self.state, self.run = state, compiled.run
         plan = compiled.run.memory_analysis()
         return {
-            "planned_mb": (plan.argument_size_in_bytes + plan.temp_size_in_bytes) / 2**20,
+            # What XLA sets aside for a step, without the state and the batch.
+            "planned_mb": plan.temp_size_in_bytes / 2**20,
             "compile_s": compiled.compile_s,
             "infer_compile_s": infer_compile_s,
             "multiply_adds": multiply_adds(network, shape),
@@ -128,6 +129,19 @@ class Jax:
         self.state, sums = self.run(self.state, self.batch)
         total, count = sums["loss"]
         return float(total) / float(count)
+
+    def gradient(self) -> tuple[float, dict[str, np.ndarray]]:
+        """Takes the first step; returns its loss, and its gradient by the parameters' paths."""
+        import flax.traverse_util
+        import optax
+
+        # Kept on the host: the step uses up its state.
+        before = self.jax.device_get(self.state.params)
+        loss = self.train()
+        # After one step the momentum is the gradient, and the weight decay of kernels.
+        momentum = optax.tree.get(self.state.opt_state, "trace")
+        gradient = self.jax.tree.map(lambda m, p: np.asarray(m) - WEIGHT_DECAY * p * (p.ndim > 1), momentum, before)
+        return loss, flax.traverse_util.flatten_dict(gradient, sep="/")
 
     def matmul(self, size: int) -> None:
         """Multiplies two square matrices."""
@@ -202,6 +216,13 @@ class PyTorch:
         self.optimizer.step()
         return float(loss.detach())
 
+    def gradient(self) -> tuple[float, dict[str, np.ndarray]]:
+        """Takes the first step; returns its loss, and its gradient by the parameters' paths in flax."""
+        import pytorch_networks
+
+        loss = self.train()
+        return loss, {name: grad.cpu().numpy() for name, grad in pytorch_networks.gradients(self.network).items()}
+
     def matmul(self, size: int) -> None:
         """Multiplies two square matrices."""
         dtype = self.torch.bfloat16 if self.half else self.torch.float32
@@ -235,7 +256,10 @@ class PyTorch:
 
 
 def make_batch(case: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Returns random clips and labels, the same in every process."""
+    """Returns random clips and labels, the same in every process.
+
+    Noise, so that no two elements of a pool's window are equal above zero: frameworks may break ties as they like.
+    """
     rng = np.random.default_rng(0)
     clips = rng.integers(0, 256, (case["batch_size"], *case["clip_shape"]), dtype=np.uint8)
     return {"clips": clips, "label": rng.integers(0, case["num_classes"], case["batch_size"]).astype(np.int32)}
@@ -283,9 +307,13 @@ class Session:
         """Makes the network."""
         return self.side.load(case, weights)
 
-    def first(self) -> dict[str, Any]:
-        """Returns votes, and the losses of three steps, to be compared."""
-        return {"votes": self.side.infer().tolist(), "losses": [self.side.train() for _ in range(3)]}
+    def first(self, gradient: str) -> dict[str, Any]:
+        """Returns votes and the losses of three steps, and writes the first step's gradient to a file."""
+        votes = self.side.infer().tolist()
+        loss, arrays = self.side.gradient()
+        named: Any = arrays
+        np.savez(gradient, **named)
+        return {"votes": votes, "losses": [loss, self.side.train(), self.side.train()]}
 
     def train(self, seconds: float) -> list[float]:
         """Returns the seconds of steps."""
