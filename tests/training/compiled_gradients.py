@@ -1,0 +1,123 @@
+"""The gradient that a compiled train step computed, and the one that a plain float64 network has."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import plain_networks
+from flax.traverse_util import flatten_dict
+from random_variables import random_variables
+
+from vjax import mesh as meshes
+from vjax import models
+from vjax.evaluation.infer import Normalization
+from vjax.training.optim import create_optimizer
+from vjax.training.step import TrainState, compile_step, train_step
+
+ADAMW = {"name": "adamw", "learning_rate": 5e-3, "clip_norm": 1.0}  # as all configs have it
+NORMALIZATION = Normalization()
+NUM_CLASSES = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A network of the table, its trunk without the norm, clips `(t h w c)` and a batch of them."""
+
+    name: str
+    trunk: dict
+    clip_shape: tuple
+    batch_size: int
+    norm: str = "batch"
+    remat: bool = False
+    accumulate: int = 1
+    dtype: str = "float32"
+    num_devices: int = 1
+    sharding: str = "data"
+    label_smoothing: float = 0.0
+
+    def __str__(self):
+        trunk = ",".join(str(value) for value in self.trunk.values()).replace(" ", "")
+        return f"{self.name}-{trunk}-{self.norm}-{self.batch_size}x{'x'.join(map(str, self.clip_shape))}"
+
+    @property
+    def network(self):
+        trunk = {**self.trunk, "norm": self.norm, "remat": self.remat}
+        return models.create(self.name, NUM_CLASSES, trunk=trunk, dtype=self.dtype)
+
+    @property
+    def batch(self):
+        """Noise; in every other clip, a frame of black around it, where a pool's windows have equal elements."""
+        rng = np.random.default_rng(0)
+        clips = rng.integers(0, 256, (self.batch_size, *self.clip_shape), np.uint8)
+        height, width = self.clip_shape[1] // 4, self.clip_shape[2] // 4
+        clips[::2, :, :height] = clips[::2, :, :, :width] = 0
+        return {"clips": clips, "label": rng.integers(0, NUM_CLASSES, self.batch_size).astype(np.int32)}
+
+
+def variables(case):
+    """Parameters and statistics that every computation of a case starts from."""
+    network = dataclasses.replace(case, remat=False).network
+    drawn = random_variables(network, case.clip_shape)
+    return drawn["params"], drawn.get("batch_stats", {})
+
+
+def gradient_of_step(case):
+    """The gradient out of the program that training runs, from the optimizer's state after its first step."""
+    params, batch_stats = variables(case)
+    mesh = meshes.make_mesh(jax.devices()[: case.num_devices])
+    layout = meshes.LAYOUTS[case.sharding](mesh)
+    optimizer, _ = create_optimizer(ADAMW, num_steps=1000)
+    step = functools.partial(
+        train_step,
+        network=case.network,
+        optimizer=optimizer,
+        normalization=NORMALIZATION,
+        label_smoothing=case.label_smoothing,
+        key=jax.random.key(0),
+        layout=layout,
+        accumulate=case.accumulate,
+    )
+
+    def start():
+        return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, optimizer.init(params), {})
+
+    state = jax.device_put(jax.jit(start)(), layout.shardings(jax.eval_shape(start)))
+    batch = meshes.put_batch(case.batch, mesh)
+    after, sums = compile_step(step, state, batch, mesh).run(state, batch)
+    # After one step, Adam's first moment is a tenth of the gradient, clipped to a norm of 1.
+    factor = 10 * max(1.0, float(sums["grad_norm"].total))
+    return jax.tree.map(lambda leaf: factor * np.asarray(leaf, np.float64), optax.tree.get(after.opt_state, "mu"))
+
+
+def plain_gradient(case, *, dtype=np.float64, pool=None):
+    """The gradient of the same network, written plainly."""
+    with jax.enable_x64(True):
+        params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), variables(case)[0])
+        clips = (case.batch["clips"] / 255 - NORMALIZATION.mean) / NORMALIZATION.std
+        smooth = optax.smooth_labels(np.eye(NUM_CLASSES)[case.batch["label"]], case.label_smoothing)
+        options = {"name": case.name, "norm": case.norm, "pool": pool}
+        if case.trunk["name"] == "small":
+            depth, num_stages = case.trunk.get("depth", 1), len(case.trunk["widths"])
+            options["depths"] = (depth,) * num_stages if isinstance(depth, int) else depth
+        else:
+            options["factored"] = case.trunk.get("factored", False) and case.name == "slow_fusion"
+        gradient = jax.jit(jax.grad(functools.partial(plain_networks.loss, **options)))
+        # Batch norms see a part at a time: every so many rows, as the step takes them.
+        parts = [
+            gradient(params, jnp.asarray(clips[part :: case.accumulate], dtype), smooth[part :: case.accumulate].astype(dtype))
+            for part in range(case.accumulate)
+        ]
+        return jax.tree.map(lambda *leaves: np.mean([np.asarray(leaf, np.float64) for leaf in leaves], 0), *parts)
+
+
+def errors(found, expected):
+    """By parameter, and under "" for all of them: the norm of the difference over the norm of what is expected."""
+    found, expected = flatten_dict(found, sep="/"), flatten_dict(expected, sep="/")
+    assert found.keys() == expected.keys()
+    off = {name: np.linalg.norm(found[name] - expected[name]) for name in expected}
+    size = {name: np.linalg.norm(expected[name]) for name in expected}
+    whole = np.linalg.norm(list(off.values())) / np.linalg.norm(list(size.values()))
+    return {"": whole} | {name: off[name] / size[name] for name in expected if size[name] > 0}
