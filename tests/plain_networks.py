@@ -1,7 +1,8 @@
-"""The five networks written as plainly as can be, to compare gradients with: XLA's own convolution, norms by their
-definition, a max pool whose window is looked at once. Parameters are found by the names they have in flax's tree.
+"""The five networks written as plainly as can be, to compare gradients with.
 
-They compute in the precision of what they are given; float64 inside `jax.enable_x64(True)`.
+The convolution is XLA's own, norms follow their definition, and a max pool looks at a window once. Parameters are found
+by the names they have in flax's tree. They compute in the precision of what they are given: float64 inside
+`jax.enable_x64(True)`.
 """
 
 import math

@@ -19,7 +19,7 @@ from vjax.training.step import TrainState, compile_step, train_step
 
 ADAMW = {"name": "adamw", "learning_rate": 5e-3, "clip_norm": 1.0}  # as all configs have it
 NORMALIZATION = Normalization()
-NUM_CLASSES = 10
+NUM_CLASSES, LABEL_SMOOTHING = 10, 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,6 @@ class Case:
     dtype: str = "float32"
     num_devices: int = 1
     sharding: str = "data"
-    label_smoothing: float = 0.0
 
     def __str__(self):
         trunk = ",".join(str(value) for value in self.trunk.values()).replace(" ", "")
@@ -75,7 +74,7 @@ def gradient_of_step(case):
         network=case.network,
         optimizer=optimizer,
         normalization=NORMALIZATION,
-        label_smoothing=case.label_smoothing,
+        label_smoothing=LABEL_SMOOTHING,
         key=jax.random.key(0),
         layout=layout,
         accumulate=case.accumulate,
@@ -92,12 +91,18 @@ def gradient_of_step(case):
     return jax.tree.map(lambda leaf: factor * np.asarray(leaf, np.float64), optax.tree.get(after.opt_state, "mu"))
 
 
+@functools.lru_cache(maxsize=4)
+def plain_gradient_of_shape(name, trunk, clip_shape, batch_size, norm, accumulate):
+    """The plain gradient, computed once for all ways of running a step."""
+    return plain_gradient(Case(name, dict(trunk), clip_shape, batch_size, norm=norm, accumulate=accumulate))
+
+
 def plain_gradient(case, *, dtype=np.float64, pool=None):
     """The gradient of the same network, written plainly."""
     with jax.enable_x64(True):
         params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), variables(case)[0])
         clips = (case.batch["clips"] / 255 - NORMALIZATION.mean) / NORMALIZATION.std
-        smooth = optax.smooth_labels(np.eye(NUM_CLASSES)[case.batch["label"]], case.label_smoothing)
+        smooth = optax.smooth_labels(np.eye(NUM_CLASSES)[case.batch["label"]], LABEL_SMOOTHING)
         options = {"name": case.name, "norm": case.norm, "pool": pool}
         if case.trunk["name"] == "small":
             depth, num_stages = case.trunk.get("depth", 1), len(case.trunk["widths"])
@@ -107,10 +112,17 @@ def plain_gradient(case, *, dtype=np.float64, pool=None):
         gradient = jax.jit(jax.grad(functools.partial(plain_networks.loss, **options)))
         # Batch norms see a part at a time: every so many rows, as the step takes them.
         parts = [
-            gradient(params, jnp.asarray(clips[part :: case.accumulate], dtype), smooth[part :: case.accumulate].astype(dtype))
+            gradient(params, *(jnp.asarray(rows[part :: case.accumulate], dtype) for rows in (clips, smooth)))
             for part in range(case.accumulate)
         ]
         return jax.tree.map(lambda *leaves: np.mean([np.asarray(leaf, np.float64) for leaf in leaves], 0), *parts)
+
+
+def errors_of_step(case):
+    """How far the gradient of a case's step is from its plain one."""
+    trunk = tuple(case.trunk.items())
+    plain = plain_gradient_of_shape(case.name, trunk, case.clip_shape, case.batch_size, case.norm, case.accumulate)
+    return errors(gradient_of_step(case), plain)
 
 
 def errors(found, expected):
