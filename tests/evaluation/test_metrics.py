@@ -46,6 +46,22 @@ def test_a_network_that_cannot_tell_classes_apart_hits_nothing():
     assert not metrics.hits(np.full((4, 4), 0.25), np.arange(4), top=1).any()
 
 
+def test_a_network_whose_answers_are_nan_hits_nothing():
+    probs = np.array([[np.nan, 0.5, 0.5], [0.2, np.nan, 0.8], [0.2, np.nan, 0.8], [np.nan] * 3])
+    label = np.array([0, 0, 2, 1])
+    assert not metrics.hits(probs, label, top=1).any()
+    np.testing.assert_array_equal(metrics.hits(probs, label, top=2), [False, False, True, False])
+
+
+def test_sums_over_very_many_clips_count_every_one():
+    """Float32 counts to 2 ** 24."""
+    total = {"x": metrics.masked_sum(np.ones(2**14))}
+    for _ in range(10):
+        total = metrics.add(total, total)  # 2 ** 24
+    total = metrics.add(total, {"x": metrics.masked_sum(np.array([1.0]))})
+    assert float(total["x"].weight) == float(total["x"].total) == 2**24 + 1
+
+
 def test_a_confusion_matrix_counts_labels_by_row():
     matrix = metrics.confusion_matrix(np.array([0, 0, 2]), np.array([1, 1, 2]), 3)
     np.testing.assert_array_equal(matrix, [[0, 2, 0], [0, 0, 0], [0, 0, 1]])

@@ -24,9 +24,9 @@ def masked_sum(values: ArrayLike, mask: ArrayLike | None = None) -> Sum:
 
 
 def add(left: Mapping[str, Sum], right: Mapping[str, Sum]) -> dict[str, Sum]:
-    """Returns the sums of two parts of the data as those of the whole."""
+    """Returns the sums of two parts of the data as those of the whole, in float64: float32 counts to 2 ** 24."""
     return {
-        name: Sum(np.add(left[name].total, right[name].total), np.add(left[name].weight, right[name].weight))
+        name: Sum(*(np.add(*parts, dtype=np.float64) for parts in zip(left[name], right[name], strict=True)))
         for name in left
     }
 
@@ -42,11 +42,11 @@ def means(sums: Mapping[str, Sum]) -> dict[str, float]:
 def hits(probs: np.ndarray, label: np.ndarray, *, top: int) -> np.ndarray:
     """Returns whether the label is among the `top` most probable classes, for probs `(*b k)` and label `(*b)`.
 
-    A class that is exactly as probable as the label counts before it: a network that says the same of every
-    class is right about nothing by chance of order.
+    A class that is exactly as probable as the label counts before it, and so does one whose probability is NaN: a
+    network that says the same of every class, or nothing, is right about nothing by chance of order.
     """
     of_label = np.take_along_axis(probs, label[..., None], axis=-1)
-    return (probs >= of_label).sum(axis=-1) <= top
+    return (~(probs < of_label)).sum(axis=-1) <= top
 
 
 def confusion_matrix(label: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:
