@@ -140,8 +140,11 @@ class Jax:
         loss = self.train()
         # After one step the momentum is the gradient, and the weight decay of kernels.
         momentum = optax.tree.get(self.state.opt_state, "trace")
-        gradient = self.jax.tree.map(lambda m, p: np.asarray(m) - WEIGHT_DECAY * p * (p.ndim > 1), momentum, before)
-        return loss, flax.traverse_util.flatten_dict(gradient, sep="/")
+        gradient: Any = self.jax.tree.map(
+            lambda m, p: np.asarray(m) - WEIGHT_DECAY * p * (p.ndim > 1), momentum, before
+        )
+        named: Any = flax.traverse_util.flatten_dict(gradient, sep="/")
+        return loss, named
 
     def matmul(self, size: int) -> None:
         """Multiplies two square matrices."""
