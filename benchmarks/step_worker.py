@@ -3,7 +3,7 @@
     python benchmarks/step_worker.py vjax|xla|pytorch --threads N [--half]
 
 Reads one JSON object a line from standard input, `{"do": METHOD OF Session, ...}`, and answers with one. "xla" is vjax
-with the forms of convolution and max pool that XLA has by itself. Each side is a process, so each keeps its own
+with the forms of convolution, norm and max pool that XLA has by itself. Each side is a process, so each keeps its own
 threads and memory; only one computes at a time.
 """
 
@@ -32,7 +32,7 @@ class Jax:
         import flax.linen as nn
         import jax
 
-        from vjax.models import conv, conv_forms, trunks
+        from vjax.models import conv, conv_forms, norm
 
         self.dtype = "bfloat16" if half else "float32"
         self.jax = jax
@@ -54,7 +54,13 @@ class Jax:
             def pool_by_xla(x: Any, window: Any) -> Any:
                 return nn.max_pool(x, window, window)
 
-            conv.on_cpu, trunks.max_pool = by_xla, pool_by_xla
+            def norm_by_xla(x: Any, scale: Any, bias: Any, window: Any) -> Any:
+                axes = tuple(range(x.ndim - 1))
+                mean, variance = x.mean(axes), x.var(axes)
+                out = (x - mean) * (scale * jax.lax.rsqrt(variance + norm.EPSILON)) + bias
+                return out if window == norm.NO_POOL else pool_by_xla(out, window), mean, variance
+
+            conv.on_cpu, norm.max_pool, norm.normalize_batch = by_xla, pool_by_xla, norm_by_xla
 
     def load(self, case: dict[str, Any], weights: str) -> dict[str, Any]:
         """Makes and compiles the case's network; writes its weights where there are none yet."""

@@ -73,32 +73,6 @@ def test_a_norm_with_a_pool_is_the_norm_and_then_the_pool(layer):
     np.testing.assert_array_equal(layer.apply(variables, x), nn.max_pool(whole, (2, 2, 2), (2, 2, 2)))
 
 
-def test_batch_norm_is_right_where_the_mean_is_a_thousand_times_the_deviation():
-    exact = np.random.default_rng(0).normal(100, 0.1, (8, 64, 64, 4))
-    x, weights = exact.astype(np.float32), draw(1, *exact.shape)
-    layer = BatchNorm(train=True)
-    variables = layer.init(jax.random.key(0), x[:1])
-
-    @jax.jit
-    def run(x):
-        def loss(x):
-            out, new = layer.apply(variables, x, mutable=["batch_stats"])
-            return (out * weights).sum(), (out, new["batch_stats"])
-
-        return jax.value_and_grad(loss, has_aux=True)(x)
-
-    (_, (out, stats)), grad = run(x)
-    exact, axes = x.astype(np.float64), (0, 1, 2)
-    inverse = 1 / np.sqrt(exact.var(axes) + 1e-5)
-    unit = (exact - exact.mean(axes)) * inverse
-    expected = inverse * (weights - weights.mean(axes) - unit * (weights * unit).mean(axes))
-    # A mean of 100 is known to 4e-6 in float32, 4e-5 of the deviation.
-    np.testing.assert_allclose(out, unit, atol=2e-4)
-    np.testing.assert_allclose(stats["mean"], 0.1 * exact.mean(axes), rtol=1e-6)
-    np.testing.assert_allclose(stats["var"], 0.9 + 0.1 * exact.var(axes), rtol=1e-6)
-    assert np.linalg.norm(grad - expected) < 2e-4 * np.linalg.norm(expected)
-
-
 def test_group_norm_is_right_where_the_mean_is_a_thousand_times_the_deviation():
     x = np.random.default_rng(0).normal(100, 0.1, (2, 64, 64, 8)).astype(np.float32)
     out, _ = jax.jit(GroupNorm().init_with_output)(jax.random.key(0), x)
@@ -134,8 +108,7 @@ def test_batch_norm_keeps_its_statistics_in_float32_under_half_precision():
 # 100,352 numbers in each channel; for the mean 100 float32 itself has a step of 8e-6, 8e-5 of the standard deviation.
 FAR, SHAPE = (100.0, 0.1), (4, 8, 56, 56, 4)
 NEAR = (1.0, 1.0)
-mended_later = pytest.mark.xfail(strict=True, reason="E[x^2] - E[x]^2 has no digits left where the mean is large")
-each_distance = pytest.mark.parametrize("distance", [NEAR, pytest.param(FAR, marks=mended_later)], ids=["near", "far"])
+each_distance = pytest.mark.parametrize("distance", [NEAR, FAR], ids=["near", "far"])
 
 
 @functools.cache
