@@ -1,7 +1,6 @@
 """Trains and evaluates a video network: python train.py --config configs/quickstart.py [--workdir DIR]."""
 
-from vjax.__main__ import train_main
-from vjax.processes import leave
+from vjax.start import train
 
 if __name__ == "__main__":
-    leave(train_main())
+    train()

@@ -370,14 +370,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--half", action="store_true", help="bfloat16")
     args = parser.parse_args()
+    if args.side != "pytorch":
+        from vjax.memory import restart_with_tunables
+
+        restart_with_tunables()  # as vjax's commands do
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print goes to standard error
     if args.side == "pytorch":
         side: Jax | PyTorch = PyTorch(threads=args.threads, half=args.half)
     else:
-        from vjax.memory import keep_freed_memory
-
-        keep_freed_memory()  # as vjax's commands do
         side = Jax(native=args.side == "xla", half=args.half)
         side.jax.devices()
     session = Session(side)

@@ -1,9 +1,35 @@
 """Video classification in JAX/Flax: the ladder from one frame to 3D CNNs, on your own videos."""
 
-from vjax.config import load_config
-from vjax.errors import InputError
-from vjax.models import LADDER, MODELS, create
-from vjax.run import Trained, load, train
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vjax.config import load_config
+    from vjax.errors import InputError
+    from vjax.models import LADDER, MODELS, create
+    from vjax.run import Trained, load, train
 
 __all__ = ["LADDER", "MODELS", "InputError", "Trained", "create", "load", "load_config", "train"]
 __version__ = "0.1.0"
+
+_MODULES = {
+    "LADDER": "models",
+    "MODELS": "models",
+    "InputError": "errors",
+    "Trained": "run",
+    "create": "models",
+    "load": "run",
+    "load_config": "config",
+    "train": "run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name where it is first asked for: a command sets the allocator before it imports JAX."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return globals().setdefault(name, getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name))
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

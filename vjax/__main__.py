@@ -4,6 +4,11 @@ Nothing is worked out here: arguments go in, tables and JSON come out, and an In
 and an exit code of 2.
 """
 
+if __name__ == "__main__":  # python -m vjax
+    from vjax.memory import restart_with_tunables
+
+    restart_with_tunables()
+
 import argparse
 import errno
 import functools
@@ -15,7 +20,7 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import jax
 import tensorflow_datasets as tfds
@@ -68,11 +73,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     _add_cost(commands)
     _add_filter(commands)
     return _run(parser, argv)
-
-
-def command() -> NoReturn:
-    """Runs the `vjax` command as a process, and ends it."""
-    leave(main())
 
 
 def train_main(argv: Sequence[str] | None = None) -> int:
@@ -412,4 +412,4 @@ def _write_json(path: str, content: Any) -> None:
 
 
 if __name__ == "__main__":
-    command()
+    leave(main())

@@ -1,27 +1,114 @@
-"""The process's memory allocator."""
+"""The process's memory allocator.
+
+glibc gives blocks of some megabytes, such as a video's record or a network's activations, back to the system when they
+are freed, and the next step faults them in again, page by page. Its settings are read when a process starts
+(`GLIBC_TUNABLES`), so a command sets them and starts itself again, before JAX is imported.
+"""
 
 import ctypes
+import functools
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8  # malloc.h
+TUNABLES = "GLIBC_TUNABLES"
+ONCE = "VJAX_RESTART"  # "0": no restart
+_THP_MODE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+_LARGE = 256 * 2**20  # bytes
+_NO_LIMIT = 2**40  # bytes
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # malloc.h
+
+
+def wanted_tunables() -> dict[str, str]:
+    """Returns the settings that training measures best with (docs/benchmarks.md, "The allocator")."""
+    wanted = {
+        "glibc.malloc.trim_threshold": str(_NO_LIMIT),
+        "glibc.malloc.arena_max": "1",  # the heaps of other arenas go back to the system whatever the threshold is
+        # XLA's blocks are aligned: what is cut off at their ends must not wait in a thread's cache, or the block does
+        # not fit where it was, and a process takes twice the memory.
+        "glibc.malloc.tcache_count": "0",
+    }
+    if _has_huge_pages():  # then even new blocks are cheap, and the largest ones need not be kept
+        return {"glibc.malloc.hugetlb": "1", "glibc.malloc.mmap_threshold": str(_LARGE)} | wanted
+    return {"glibc.malloc.mmap_max": "0"} | wanted
+
+
+def complete_tunables(given: str) -> str:
+    """Returns the value of `GLIBC_TUNABLES` with what is wanted added; what is given stays."""
+    names = {setting.partition("=")[0] for setting in given.split(":")}
+    added = [f"{name}={value}" for name, value in wanted_tunables().items() if name not in names]
+    return ":".join([*filter(None, [given]), *added])
+
+
+def is_set(environment: Mapping[str, str]) -> bool:
+    """Returns whether a process that has this environment needs nothing more; True without glibc."""
+    given = environment.get(TUNABLES, "")
+    return not _has_glibc() or complete_tunables(given) == given
+
+
+def restart_with_tunables() -> None:
+    """Starts this process again with the allocator's settings: same arguments, folder, process id and open files.
+
+    It returns where they are set already, without glibc, where `VJAX_RESTART` is 0 (as it is after a restart), and
+    where the process cannot start again as it was: it runs no file, other threads or JAX are there, a debugger watches.
+    """
+    if is_set(os.environ) or os.environ.get(ONCE) == "0" or not _can_restart():
+        return
+    environment = os.environ | {TUNABLES: complete_tunables(os.environ.get(TUNABLES, "")), ONCE: "0"}
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 
 def keep_freed_memory() -> bool:
-    """Tells glibc's allocator to keep memory that was freed; returns whether it did (False without glibc).
+    """Tells the allocator of a process that was not restarted to keep what was freed; returns whether it did.
 
-    By default blocks of some megabytes, such as a video's record or a network's activations, go back to the system
-    and are faulted in again, page by page, for every clip and every step: reading a record of 3.4 MB took 8 ms
-    instead of 1.5, the quickstart's step 86 ms instead of 54 (docs/benchmarks.md). The process then holds on to the
-    most memory that it ever used at once.
+    It takes as little time as `GLIBC_TUNABLES`, and up to twice the memory. Nothing happens where `GLIBC_TUNABLES` has
+    a say about malloc, or without glibc.
     """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # not glibc
+    if not _has_glibc() or "glibc.malloc." in os.environ.get(TUNABLES, ""):
         return False
+    mallopt = ctypes.CDLL(None).mallopt
     wanted = {
-        _M_TRIM_THRESHOLD: 2**31 - 1,
-        _M_TOP_PAD: 64 * 2**20,
+        _M_TRIM_THRESHOLD: -1,  # never; larger numbers than 2 GB do not fit an int
         _M_MMAP_MAX: 0,  # blocks with a mapping of their own go back when they are freed
-        _M_ARENA_MAX: 1,  # the heaps of other arenas go back to the system whatever the threshold is
+        _M_ARENA_MAX: 1,
     }
     taken = [mallopt(name, value) for name, value in wanted.items()]
     return all(taken)
+
+
+@functools.cache
+def advise() -> None:
+    """Warns, once, that this process was started without the allocator's settings."""
+    if not is_set(os.environ) and os.environ.get(ONCE) != "0":
+        warnings.warn(
+            "glibc gives memory back to the system after every step, which can take half of a step's time on CPU: "
+            f"start Python with {TUNABLES}={complete_tunables(os.environ.get(TUNABLES, ''))} "
+            f"({ONCE}=0 silences this line)",
+            stacklevel=3,
+        )
+
+
+def _has_glibc() -> bool:
+    try:
+        return (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc")
+    except (AttributeError, OSError, ValueError):  # Windows, musl, macOS
+        return False
+
+
+def _has_huge_pages() -> bool:
+    try:
+        return "[never]" not in _THP_MODE.read_text()
+    except OSError:
+        return False
+
+
+def _can_restart() -> bool:
+    runs_file = bool(getattr(sys.modules.get("__main__"), "__file__", None))
+    is_watched = sys.gettrace() is not None or "pydevd" in sys.modules
+    is_alone = threading.active_count() == 1 and "jax" not in sys.modules
+    return runs_file and bool(sys.executable and sys.orig_argv) and is_alone and not is_watched

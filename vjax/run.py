@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from vjax import memory, spec, workdirs
 from vjax import mesh as meshes
-from vjax import spec, workdirs
 from vjax.data import pipeline
 from vjax.data.encode import write_frames
 from vjax.data.lost import LostVideos, keep_videos, write_videos
@@ -115,6 +115,8 @@ def train(
     if finished := finished_result(workdir):
         return finished
 
+    if jax.default_backend() == "cpu":
+        memory.advise()
     mesh = meshes.make_mesh()
     settings.check_devices(mesh.size)
     layout = LAYOUTS[settings.sharding](mesh)

@@ -1,0 +1,23 @@
+"""How the commands start: the allocator first, then everything else, which takes a second to import."""
+
+from typing import NoReturn
+
+from vjax.memory import restart_with_tunables
+
+
+def main() -> NoReturn:
+    """Runs the `vjax` command to the end of the process."""
+    restart_with_tunables()
+    from vjax.__main__ import main
+    from vjax.processes import leave
+
+    leave(main())
+
+
+def train() -> NoReturn:
+    """Runs `train.py` to the end of the process."""
+    restart_with_tunables()
+    from vjax.__main__ import train_main
+    from vjax.processes import leave
+
+    leave(train_main())
