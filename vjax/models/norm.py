@@ -92,8 +92,6 @@ class GroupNorm(nn.Module):
         return out if self.pool == NO_POOL else max_pool(out, self.pool)
 
 
-# The gradient that XLA derives passes over x nine times; this one twice. It keeps x, and a pool's maxima and places.
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def normalize_batch(
     x: jax.Array, scale: jax.Array, bias: jax.Array, window: Triple
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -107,6 +105,12 @@ def normalize_batch(
       bias: of the channels, `(c)`.
       window: of a max pool that follows; (1, 1, 1) for none.
     """
+    return _normalize_batch(x, scale, bias, window)
+
+
+# The gradient that XLA derives passes over x nine times; this one twice. It keeps x, and a pool's maxima and places.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _normalize_batch(x, scale, bias, window):
     return _normalize_forward(x, scale, bias, window)[0]
 
 
@@ -143,7 +147,7 @@ def _normalize_backward(window, residuals, gradients):
     return lax.optimization_barrier(to_x.astype(x.dtype)), to_scale, to_bias
 
 
-normalize_batch.defvjp(_normalize_forward, _normalize_backward)
+_normalize_batch.defvjp(_normalize_forward, _normalize_backward)
 
 
 def _normalize(x, scale, bias, mean, variance):
