@@ -343,7 +343,7 @@ def describe_result(
         "num_videos": num_videos,
         "bad_videos": bad,
         "bad_train_videos": len(source.bad_videos) - bad,
-        "lost_videos": [video.name for video in lost],
+        "lost_videos": len(lost),
         "protocol": (
             f"{view.describe()}; mean of softmax over votes, clips and crops; test split {source.split}; "
             f"{num_videos} of {num_videos + bad} videos, {bad} unreadable{also}; {checkpoint} checkpoint"

@@ -203,6 +203,15 @@ def test_opening_and_each_wait_for_bytes_have_a_deadline(tmp_path, name, why):
         assert time.monotonic() - started < 5
 
 
+@pytest.fixture
+def sigint():
+    """SIGINT as a terminal has it; a shell's background jobs ignore it, and so do their children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("sigint")
 @pytest.mark.parametrize("name", ["x.mpg", "x.avi"])
 def test_sigint_ends_the_wait_for_a_decoder(tmp_path, name):
     path = write_endless(tmp_path / name)
@@ -215,6 +224,7 @@ def test_sigint_ends_the_wait_for_a_decoder(tmp_path, name):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("sigint")
 @pytest.mark.parametrize("words", [["doctor", "{root}"], ["prepare", "{root}", "--out", "{root}/../store"]])
 def test_sigint_ends_a_command_that_waits_for_a_decoder(tmp_path, words):
     root = write_folder(tmp_path / "videos")
@@ -228,4 +238,4 @@ def test_sigint_ends_a_command_that_waits_for_a_decoder(tmp_path, words):
     error = process.communicate(timeout=60)[1]
     assert time.monotonic() - asked < 15
     assert process.returncode == 130
-    assert error.splitlines()[-1] == "interrupted; the same command goes on from the newest checkpoint"
+    assert "interrupted; the same command goes on from the newest checkpoint" in error.splitlines()

@@ -192,7 +192,7 @@ def test_a_run_goes_on_without_videos_that_are_lost_and_resumes_exactly(cut_off,
     jax.tree.map(np.testing.assert_array_equal, *states)
     for name in lost:
         assert said.count(f"{name}: ") == 1
-    assert result["lost_videos"] == [lost_in_test]
+    assert result["lost_videos"] == 1
     assert "1 lost since training began and counted as wrong" in result["protocol"]
     with (tmp_path / "once" / "bad_videos.csv").open(newline="") as stream:
         assert {row["name"] for row in csv.DictReader(stream)} == lost
