@@ -72,7 +72,8 @@ def predict(
     for batch, answers in rows:
         for found in batch["unread"][batch["unread"].any(axis=1)]:
             raise VideoError(reason_of(found))
-        for position, probs in zip(batch["position"][batch["mask"]], answers.probs[batch["mask"]], strict=True):
+        mask = batch["mask"]
+        for position, probs in zip(batch["position"][mask], np.asarray(answers.probs)[mask], strict=True):
             video = videos[int(position)]
             predictions.append(Prediction(video.name, probs.mean(axis=0), _by_clip(video, view, probs)))
     return predictions
