@@ -17,23 +17,14 @@ from pathlib import Path
 TUNABLES = "GLIBC_TUNABLES"
 ONCE = "VJAX_RESTART"  # "0": no restart
 _THP_MODE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-_LARGE = 256 * 2**20  # bytes
-_NO_LIMIT = 2**40  # bytes
+_LARGE = 2**33  # bytes: a block of a step is smaller
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # malloc.h
 
 
 def wanted_tunables() -> dict[str, str]:
     """Returns the settings that training measures best with (docs/benchmarks.md, "The allocator")."""
-    wanted = {
-        "glibc.malloc.trim_threshold": str(_NO_LIMIT),
-        "glibc.malloc.arena_max": "1",  # the heaps of other arenas go back to the system whatever the threshold is
-        # XLA's blocks are aligned: what is cut off at their ends must not wait in a thread's cache, or the block does
-        # not fit where it was, and a process takes twice the memory.
-        "glibc.malloc.tcache_count": "0",
-    }
-    if _has_huge_pages():  # then even new blocks are cheap, and the largest ones need not be kept
-        return {"glibc.malloc.hugetlb": "1", "glibc.malloc.mmap_threshold": str(_LARGE)} | wanted
-    return {"glibc.malloc.mmap_max": "0"} | wanted
+    wanted = {"glibc.malloc.mmap_threshold": str(_LARGE), "glibc.malloc.trim_threshold": str(2 * _LARGE)}
+    return ({"glibc.malloc.hugetlb": "1"} if _has_huge_pages() else {}) | wanted
 
 
 def complete_tunables(given: str) -> str:
