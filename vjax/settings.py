@@ -1,8 +1,9 @@
 """Every key that a config has, checked, and the objects that its sections describe."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+import numbers
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 
@@ -83,22 +84,19 @@ class Settings:
     def parse(cls, config: Mapping[str, Any]) -> "Settings":
         """Returns the settings a plain config describes; raises an InputError that names what is off."""
         settings = spec.call(cls, config, what="the config")
-        if settings.batch_size < 1:
-            raise InputError(f"config.batch_size must be 1 or more, got {settings.batch_size}")
-        settings.steps("length", num_examples=1)
-        for key in ("log_every", "evaluate_every", "checkpoint_every"):
-            settings.steps(key, num_examples=1)
+        for key, number in _NUMBERS.items():
+            number.check(getattr(settings, key), what=f"config.{key}")
         if "batch_size" not in settings.test:
             raise InputError("config.test needs a value for: batch_size")
-        if settings.test["batch_size"] < 1:
-            raise InputError(f"config.test.batch_size must be 1 or more, got {settings.test['batch_size']}")
-        if settings.accumulate < 1:
-            raise InputError(f"config.accumulate must be 1 or more, got {settings.accumulate}")
-        if not 0 <= settings.ema_decay < 1:
-            raise InputError(f"config.ema_decay must lie in [0, 1), got {settings.ema_decay}")
-        if settings.data_timeout_s <= 0:
-            raise InputError(f"config.data_timeout_s must be above 0, got {settings.data_timeout_s}")
+        _NUMBERS["batch_size"].check(settings.test["batch_size"], what="config.test.batch_size")
+        for key in ("length", "log_every", "evaluate_every", "checkpoint_every"):
+            settings.steps(key, num_examples=1)
+        if not isinstance(settings.skip_bad, bool):
+            raise InputError(f"config.skip_bad is True or False, got {settings.skip_bad!r}")
         spec.check_names([settings.sharding], LAYOUTS, what="config.sharding")
+        # A run takes its work directory only after all sections were read once.
+        for name in ("train_view", "test_view", "mixing", "channels", "origin", "rates", "profiled"):
+            getattr(settings, name)
         return settings
 
     def check_devices(self, num_devices: int) -> None:
@@ -179,13 +177,57 @@ class Settings:
     def channels(self) -> Normalization:
         """Mean and standard deviation of the channels."""
         values = {key: _as_tuple(value) for key, value in self.normalization.items()}
-        return spec.call(Normalization, values, what="config.normalization")
+        found = spec.call(Normalization, values, what="config.normalization")
+        for key, values in found._asdict().items():
+            known = isinstance(values, tuple) and all(_is_number(value) for value in values)
+            if not known or len(values) != 3 or (key == "std" and min(values) <= 0):
+                above = " above 0" if key == "std" else ""
+                raise InputError(
+                    f"config.normalization.{key} is 3 numbers{above}, one for each channel; got {values!r}"
+                )
+        return found
 
     def create_network(self, num_classes: int) -> nn.Module:
         """Returns the network."""
         if "name" not in self.network:
             raise InputError(f"config.network needs a name; choose one of: {', '.join(models.NAMES)}")
         return models.create(num_classes=num_classes, **self.network)
+
+
+class _Number(NamedTuple):
+    """What a number of the config may be.
+
+    Attributes:
+      allowed: the range, in words that follow "must".
+      fits: tells whether a number is in it.
+      whole: whether it must be a whole number.
+    """
+
+    allowed: str
+    fits: Callable[[float], bool]
+    whole: bool = True
+
+    def check(self, value: Any, *, what: str) -> None:
+        """Raises an InputError unless the value is such a number."""
+        if not _is_number(value) or (self.whole and not isinstance(value, numbers.Integral)):
+            raise InputError(f"{what} is a {'whole ' if self.whole else ''}number, got {value!r}")
+        if not self.fits(value):
+            raise InputError(f"{what} must {self.allowed}, got {value}")
+
+
+_NUMBERS = {
+    "seed": _Number("lie in [0, 2**32)", lambda value: 0 <= value < 2**32),
+    "batch_size": _Number("be 1 or more", lambda value: value >= 1),
+    "num_workers": _Number("be 0 or more", lambda value: value >= 0),
+    "accumulate": _Number("be 1 or more", lambda value: value >= 1),
+    "label_smoothing": _Number("lie in [0, 1)", lambda value: 0 <= value < 1, whole=False),
+    "ema_decay": _Number("lie in [0, 1)", lambda value: 0 <= value < 1, whole=False),
+    "data_timeout_s": _Number("be above 0", lambda value: value > 0, whole=False),
+}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def _as_tuple(value: Any) -> Any:
