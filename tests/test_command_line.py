@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -47,6 +48,15 @@ def test_evaluate_prints_tables_and_writes_every_answer(trained, tmp_path):
     assert found["protocol"] in done.stdout
     assert {"clip@1", "video@1", "video@5", "loss", "class_accuracy", "confusion"} <= found.keys()
     assert len(found["videos"]) == found["num_videos"] == 2
+
+
+def test_evaluate_says_that_a_run_is_not_finished(trained, tmp_path):
+    _, workdir, _ = trained
+    shutil.copytree(workdir, tmp_path / "cut_off")
+    (tmp_path / "cut_off" / "result.json").unlink()
+    done = command("vjax", "evaluate", tmp_path / "cut_off")
+    for text in (done.stdout, done.stderr):
+        assert "newest checkpoint of a run that is not finished, at step 4" in text
 
 
 def test_predict_ranks_classes_as_evaluate_does(trained, tmp_path):

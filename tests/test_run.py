@@ -36,7 +36,7 @@ def test_a_run_leaves_all_that_is_needed_to_use_it(finished):
     _, workdir, result = finished
     names = {path.name for path in workdir.iterdir()}
     assert names == {
-        "bad_videos.csv", "checkpoints", "classes.json", "config.json", "events", "first_batch.gif",
+        ".lock", "bad_videos.csv", "checkpoints", "classes.json", "config.json", "events", "first_batch.gif",
         "metrics.jsonl", "preprocessing.json", "result.json", "videos.csv",
     }  # fmt: skip
     assert json.loads((workdir / "classes.json").read_text()) == ["fall", "rise"]
@@ -100,7 +100,7 @@ def test_the_test_split_can_be_seen_with_more_clips_and_crops(finished):
     trained = vjax.load(workdir, checkpoint="best")
     source = run.open_run_source(trained.settings)
     view = run.change_view(trained.settings.test_view, num_clips=3, num_crops=3)
-    result = run.describe_result(trained.evaluate(source, view), source, view, checkpoint="best")
+    result = run.describe_result(trained.evaluate(source, view), source, view, checkpoint="best checkpoint")
     assert "3 clips x 3 crops" in result["protocol"]
     assert "best checkpoint" in result["protocol"]
 

@@ -32,7 +32,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("key, value", [(key, value) for key, values in WRONG.items() for value in values])
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in WRONG.items() for value in values])
 def test_a_wrong_value_is_named_before_anything_is_written(tmp_path, key, value):
     config = load_config(f"{CONFIGS}/quickstart.py:tiny")
     *sections, name = key.split(".")

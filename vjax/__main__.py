@@ -236,7 +236,11 @@ def _evaluate(args: argparse.Namespace, _: Sequence[str]) -> None:
     source = run.open_run_source(trained.settings, trained.workdir)
     view = run.change_view(trained.settings.test_view, num_clips=args.clips, num_crops=args.crops)
     evaluation = trained.evaluate(source, view)
-    result = run.describe_result(evaluation, source, view, checkpoint=args.checkpoint)
+    checkpoint = f"{args.checkpoint} checkpoint"
+    if run.finished_result(args.workdir) is None:
+        checkpoint += f" of a run that is not finished, at step {int(trained.state.step)}"
+        print(f"{args.workdir}: {checkpoint}; the same training command goes on", file=sys.stderr)
+    result = run.describe_result(evaluation, source, view, checkpoint=checkpoint)
     by_class = dict(zip(trained.class_names, evaluation.class_accuracy, strict=True))
     for bad in run.lost_in_test(evaluation, source):
         print(f"a video cannot be read any more, it counts as wrong: {bad.reason}", file=sys.stderr)

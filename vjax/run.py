@@ -4,6 +4,7 @@ A work directory holds `config.json` (resolved), `classes.json`, `preprocessing.
 `checkpoints/`, `metrics.jsonl`, TensorBoard's `events/`, and at the end `result.json`.
 """
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -114,9 +115,18 @@ def train(
     workdirs.check_config(workdir, resolved)
     if finished := finished_result(workdir):
         return finished
-
     if jax.default_backend() == "cpu":
         memory.advise()
+    with contextlib.ExitStack() as held:
+        # Process 0 holds it for all.
+        directory = workdirs.claimed(workdir) if jax.process_index() == 0 else contextlib.nullcontext()
+        meshes.first_process_first(lambda: held.enter_context(directory))
+        return _train(settings, resolved, workdir, console, should_stop)
+
+
+def _train(
+    settings: Settings, resolved: dict[str, Any], workdir: Path, console: TextIO, should_stop: Callable[[], bool]
+) -> dict[str, Any]:
     mesh = meshes.make_mesh()
     settings.check_devices(mesh.size)
     layout = LAYOUTS[settings.sharding](mesh)
@@ -332,7 +342,7 @@ def change_view(view: TestView, *, num_clips: int | None, num_crops: int | None)
 
 
 def describe_result(
-    evaluation: Evaluation, source: Source, view: TestView, *, checkpoint: str = "newest"
+    evaluation: Evaluation, source: Source, view: TestView, *, checkpoint: str = "newest checkpoint"
 ) -> dict[str, Any]:
     """Returns metrics with what they were measured on: the contents of `result.json`."""
     bad = sum(video.split == "test" for video in source.bad_videos)

@@ -211,7 +211,7 @@ class _Number(NamedTuple):
         """Raises an InputError unless the value is such a number."""
         if not _is_number(value) or (self.whole and not isinstance(value, numbers.Integral)):
             raise InputError(f"{what} is a {'whole ' if self.whole else ''}number, got {value!r}")
-        if not self.fits(value):
+        if not self.fits(float(value)):
             raise InputError(f"{what} must {self.allowed}, got {value}")
 
 

@@ -1,9 +1,13 @@
 """Work directories: whose run they hold, and files that are written whole or not at all."""
 
+import contextlib
 import csv
 import dataclasses
+import errno
+import fcntl
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,40 @@ CHANGEABLE = (
     "wandb_project",
     "profile",
 )
+
+
+_LOCK_FILE = ".lock"
+_WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)  # some network file systems
+
+
+@contextlib.contextmanager
+def claimed(workdir: Path) -> Iterator[None]:
+    """Keeps other runs out of a work directory; a process that dies, however it does, lets go of it.
+
+    Where a file system has no locks, nothing keeps them out. A directory that was made here and stays empty is removed.
+
+    Raises:
+      InputError: another run has the directory.
+    """
+    made = not workdir.exists()
+    workdir.mkdir(parents=True, exist_ok=True)
+    path = workdir / _LOCK_FILE
+    with path.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"{workdir}: another run is at work there; wait until it ends, or choose another --workdir"
+            ) from error
+        except OSError as error:
+            if error.errno not in _WITHOUT_LOCKS:
+                raise
+        try:
+            yield
+        finally:
+            if made and workdir.is_dir() and [found.name for found in workdir.iterdir()] == [_LOCK_FILE]:
+                path.unlink()
+                workdir.rmdir()
 
 
 def check_config(workdir: Path, resolved: dict[str, Any]) -> None:

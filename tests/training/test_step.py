@@ -269,7 +269,9 @@ def test_a_bad_step_that_is_skipped_changes_the_step_alone_and_weighs_nothing():
 def test_a_good_step_is_the_same_whether_bad_ones_are_skipped_or_not():
     state, step = make()
     _, skipping = make(options={"skip_bad": True})
-    chex.assert_trees_all_equal(jax.jit(step)(state, make_batch())[0], jax.jit(skipping)(state, make_batch())[0])
+    found = [jax.jit(each)(state, make_batch())[0] for each in (step, skipping)]
+    # Two programs: XLA fuses their sums differently, so a last digit may differ.
+    chex.assert_trees_all_close(*found, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
