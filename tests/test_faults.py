@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import pytest
 from processes import CONFIG, arguments, error_line
+from saved_states import saved_state
 from video_files import write_folder
 
 import vjax
@@ -33,7 +34,7 @@ def train(config, workdir):
 def test_a_truncated_newest_checkpoint_is_set_aside_for_the_one_before(tmp_path):
     config = tiny(write_folder(tmp_path / "videos"))
     train(config, tmp_path / "run")
-    whole = vjax.load(tmp_path / "run").state
+    whole = saved_state(tmp_path / "run")
     (tmp_path / "run" / "result.json").unlink()
     for path in (tmp_path / "run" / "checkpoints" / "4").rglob("d/*"):  # where arrays are kept
         os.truncate(path, path.stat().st_size // 2)
@@ -44,7 +45,7 @@ def test_a_truncated_newest_checkpoint_is_set_aside_for_the_one_before(tmp_path)
     assert re.search(r"checkpoint .*/4 is damaged \(.*\); the one before it is taken", said)
     assert "step 3/4" in said
     assert not re.search("step 2/4 .*clip@1", said)
-    jax.tree.map(np.testing.assert_array_equal, whole, vjax.load(tmp_path / "run").state)
+    jax.tree.map(np.testing.assert_array_equal, whole, saved_state(tmp_path / "run"))
     assert list((tmp_path / "run" / "checkpoints").glob("damaged_4_*"))
 
 
@@ -52,14 +53,14 @@ def test_metrics_of_a_checkpoint_that_were_cut_off_do_not_stop_the_run(tmp_path)
     config = tiny(write_folder(tmp_path / "videos"))
     train(config, tmp_path / "run")
     (tmp_path / "run" / "result.json").unlink()
-    before = vjax.load(tmp_path / "run").state
+    before = saved_state(tmp_path / "run")
     os.truncate(tmp_path / "run" / "checkpoints" / "4" / "metrics" / "metrics", 3)
     with pytest.raises(vjax.InputError, match=r"the metrics in .*/4/metrics are cut off; remove that folder"):
         vjax.load(tmp_path / "run")
     said = train(config, tmp_path / "run")
     assert "step 4/4  test/clip@1" in said, "it is evaluated again"
     assert "step 3/4" not in said, "the state is whole: no step is taken again"
-    jax.tree.map(np.testing.assert_array_equal, before, vjax.load(tmp_path / "run").state)
+    jax.tree.map(np.testing.assert_array_equal, before, saved_state(tmp_path / "run"))
 
 
 def test_a_run_of_which_no_checkpoint_can_be_read_is_left_as_it_is(tmp_path):
@@ -87,7 +88,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_checkpoint_and_v
         train(config, tmp_path / "run")
     step, kept = (int(group) for group in re.search(message, str(found.value)).group(1, 2))
     assert kept < step
-    state = vjax.load(tmp_path / "run").state
+    state = saved_state(tmp_path / "run")
     assert int(state.step) == kept
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
 
@@ -95,7 +96,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_checkpoint_and_v
 def test_steps_that_are_not_finite_are_left_out_when_told_to(tmp_path):
     config = tiny(write_folder(tmp_path / "videos"), *DIVERGES, "--config.skip_bad=True")
     assert "of the steps left out" in train(config, tmp_path / "run")
-    state = vjax.load(tmp_path / "run").state
+    state = saved_state(tmp_path / "run")
     assert int(state.step) == 6
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
 
@@ -171,7 +172,7 @@ def test_a_full_disk_ends_the_run_and_keeps_the_checkpoint_before(tmp_path, smal
     assert "No space left on device" in end(process, timeout_s=300)
     newest = max(int(path.name) for path in (small_disk / "run" / "checkpoints").iterdir() if path.name.isdigit())
     shutil.copytree(small_disk / "run", tmp_path / "run")
-    state = vjax.load(tmp_path / "run").state
+    state = saved_state(tmp_path / "run")
     assert int(state.step) == newest
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
 

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 from processes import CONFIG
+from saved_states import saved_state
 from video_files import write_folder
 
 import vjax
@@ -62,7 +63,7 @@ def test_with_the_same_classes_nothing_is_fresh_and_without_steps_of_any_size_no
     words = [f"--config.init.workdir={workdir}", "--config.layer_rates=trunk=0,head=0", "--config.ema_decay=0.5"]
     said = start(tiny(root, *words, f"--config.sharding={sharding}"), tmp_path / "run")
     assert "fresh: nothing" in said
-    before, after = vjax.load(workdir).state, vjax.load(tmp_path / "run").state
+    before, after = saved_state(workdir), saved_state(tmp_path / "run")
     jax.tree.map(np.testing.assert_array_equal, (after.params, after.ema), (before.ema, before.ema))
 
 
@@ -71,12 +72,12 @@ def test_a_run_goes_on_when_the_one_it_started_from_is_gone(tmp_path, source):
     shutil.copytree(workdir, tmp_path / "origin")
     config = tiny(root, f"--config.init.workdir={tmp_path / 'origin'}")
     start(config, tmp_path / "run")
-    whole = vjax.load(tmp_path / "run").state
+    whole = saved_state(tmp_path / "run")
     (tmp_path / "run" / "result.json").unlink()
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "4")
     shutil.rmtree(tmp_path / "origin")
     assert "starts from" not in start(config, tmp_path / "run")
-    jax.tree.map(np.testing.assert_array_equal, whole, vjax.load(tmp_path / "run").state)
+    jax.tree.map(np.testing.assert_array_equal, whole, saved_state(tmp_path / "run"))
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from processes import CONFIG, arguments, command, error_line
+from saved_states import saved_state
 from video_files import write_folder
 
-import vjax
 from vjax.processes import in_cluster
 
 
@@ -121,7 +121,7 @@ def test_two_processes_of_two_devices_train_as_one_of_four_and_any_number_resume
     for name, num_processes, devices in (("one", 1, 4), ("two", 2, 2)):
         codes, said = end(start(words, tmp_path / name, num_processes=num_processes, devices=devices))
         assert set(codes) == {0}, said
-    states = [vjax.load(tmp_path / name).state for name in ("one", "two")]
+    states = [saved_state(tmp_path / name) for name in ("one", "two")]
     chex.assert_trees_all_close(*states, rtol=1e-4, atol=1e-5)
     assert "video@1" in said[0]
     assert "video@1" not in said[1], "one process alone writes tables"
@@ -137,7 +137,7 @@ def test_two_processes_of_two_devices_train_as_one_of_four_and_any_number_resume
     assert codes == [0], said
     assert "step 5/6" in said[0]
     assert not re.search("step 4/6 .*clip@1", said[0])
-    chex.assert_trees_all_close(states[0], vjax.load(tmp_path / "two").state, rtol=1e-4, atol=1e-5)
+    chex.assert_trees_all_close(states[0], saved_state(tmp_path / "two"), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -199,7 +199,7 @@ def test_sigterm_to_one_process_saves_and_stops_all_after_the_same_step(tmp_path
     assert steps[0] == steps[1]
     (step,) = steps[0]
     assert (tmp_path / "run" / "checkpoints" / step).is_dir()
-    state = vjax.load(tmp_path / "run").state
+    state = saved_state(tmp_path / "run")
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
 
 
@@ -209,7 +209,7 @@ def test_all_processes_set_a_damaged_checkpoint_aside_whoever_reads_the_damage(t
     words = [f"{CONFIG}:tiny", f"--config.source.root={write_folder(tmp_path / 'videos')}", "--config.sharding=fsdp"]
     codes, said = end(start(words, tmp_path / "run", num_processes=2, devices=1))
     assert codes == [0, 0], said
-    whole = vjax.load(tmp_path / "run").state
+    whole = saved_state(tmp_path / "run")
     (tmp_path / "run" / "result.json").unlink()
     files = list((tmp_path / "run" / "checkpoints" / "4").glob(damaged))
     assert files
@@ -218,4 +218,4 @@ def test_all_processes_set_a_damaged_checkpoint_aside_whoever_reads_the_damage(t
     codes, said = end(start(words, tmp_path / "run", num_processes=2, devices=1))
     assert codes == [0, 0], said
     assert "the one before it is taken" in said[0]
-    chex.assert_trees_all_close(whole, vjax.load(tmp_path / "run").state, rtol=1e-4, atol=1e-5)
+    chex.assert_trees_all_close(whole, saved_state(tmp_path / "run"), rtol=1e-4, atol=1e-5)

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 import pytest
 from processes import CONFIG, arguments, command
+from saved_states import saved_state
 from video_files import write_folder
 
 import vjax
@@ -132,7 +133,7 @@ def test_a_run_asked_to_stop_while_it_evaluates_saves_at_once_and_evaluates_when
         for workdir in (whole, tmp_path / "cut")
     ]
     assert lines[0] == lines[1]
-    states = [vjax.load(workdir).state for workdir in (whole, tmp_path / "cut")]
+    states = [saved_state(workdir) for workdir in (whole, tmp_path / "cut")]
     jax.tree.map(np.testing.assert_array_equal, *states)
 
 

@@ -4,6 +4,7 @@ import json
 import pathlib
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from video_files import write_folder
@@ -93,6 +94,15 @@ def test_a_prediction_for_a_file_equals_the_row_of_the_evaluation(finished):
             [video], view, trained.infer_clips, batch_size=trained.settings.test["batch_size"], mesh=trained.mesh
         )
         np.testing.assert_array_equal(found.probs, row)
+
+
+def test_loading_a_run_reads_the_network_and_not_the_optimizers_state(finished):
+    _, workdir, _ = finished
+    trained = vjax.load(workdir)
+    assert trained.state.opt_state is None
+    assert int(trained.state.step) == 4
+    saved = trained.network.init(jax.random.key(0), np.zeros((1, *trained.settings.test_view.shape[1:])), train=False)
+    assert jax.tree.structure(trained.state.params) == jax.tree.structure(saved["params"])
 
 
 def test_the_test_split_can_be_seen_with_more_clips_and_crops(finished):

@@ -56,7 +56,7 @@ class Trained:
       settings: of its run.
       class_names: of its votes.
       network: maps clips to votes.
-      state: of the checkpoint.
+      state: of the checkpoint, without the optimizer's.
       mesh: of the devices.
     """
 
@@ -295,7 +295,9 @@ def load(workdir: str | Path, *, checkpoint: str = "newest") -> Trained:
     if step is None:
         raise InputError(f"{workdir}: has no checkpoint yet; train on with the same config and work directory")
     checkpoints.check(step)
-    state = checkpoints.restore(step, _abstract(fresh, meshes.data_parallel(mesh)))
+    # Nothing here takes a step, so the optimizer's state is not read.
+    like = dataclasses.replace(_abstract(fresh, meshes.data_parallel(mesh)), opt_state=None)
+    state = checkpoints.restore(step, like)
     checkpoints.close()
     return Trained(workdir, settings, class_names, network, state, mesh)
 

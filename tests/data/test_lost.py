@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from processes import CONFIG, in_this_process
+from saved_states import saved_state
 from video_files import write_folder
 
 import vjax
@@ -195,7 +196,7 @@ def test_a_run_goes_on_without_videos_that_are_lost_and_resumes_exactly(cut_off,
     again, _ = resume({**config, "num_workers": 1}, tmp_path / "twice")
 
     assert result == again
-    states = [vjax.load(tmp_path / name).state for name in ("once", "twice")]
+    states = [saved_state(tmp_path / name) for name in ("once", "twice")]
     jax.tree.map(np.testing.assert_array_equal, *states)
     for name in lost:
         assert said.count(f"{name}: ") == 1

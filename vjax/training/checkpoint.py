@@ -1,5 +1,6 @@
 """Checkpoints of a run: written in the background, the newest two and the best kept, none ever half written."""
 
+import dataclasses
 import json
 import re
 import time
@@ -130,19 +131,21 @@ class Checkpoints:
 
         Args:
           step: of the checkpoint.
-          like: a state of the same structure and shapes, of arrays or `ShapeDtypeStruct`s with shardings.
+          like: a state of the same structure and shapes, of arrays or `ShapeDtypeStruct`s with shardings. A field that
+            is None is not read: of a large run's state, the optimizer's part is the most.
 
         Raises:
           DamagedCheckpoint: files of it are missing or cut off.
           InputError: the checkpoint holds another network, or one with another number of classes.
         """
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         with self._damage_named(step):
             found = self._manager.item_metadata(step)
             if found is None:
                 raise FileNotFoundError("its metadata are gone")
             _check_params(found["params"], like.params, where=f"checkpoint {self._directory / str(step)}")
-            return _read_alone(self._item(step), abstract)
+            fields = {field.name: getattr(like, field.name) for field in dataclasses.fields(like)}
+            wanted = {name: value for name, value in fields.items() if value is not None}
+            return dataclasses.replace(like, **_read_alone(self._item(step), wanted))
 
     def _item(self, step: int) -> Path:
         """The folder of the state, as Orbax names what has no name."""
@@ -197,15 +200,17 @@ class Checkpoints:
         self._manager.close()
 
 
-def _read_alone(folder: Path, abstract: Any) -> Any:
-    """Reads this process's part; where it fails, no other process is left waiting for it."""
+def _read_alone(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Reads this process's part of some fields; where it fails, no other process is left waiting for it."""
     this = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(
         primary_host=this, active_processes={this}, barrier_sync_key_prefix=f"process {this}"
     )
-    handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
+    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, wanted)
+    how = ocp.checkpoint_utils.construct_restore_args(abstract)
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
     with ocp.Checkpointer(handler, multiprocessing_options=alone) as reader:
-        return reader.restore(folder, args=ocp.args.StandardRestore(abstract))
+        return reader.restore(folder, args=ocp.args.PyTreeRestore(abstract, restore_args=how, partial_restore=True))
 
 
 def _is_of_files(error: Exception) -> bool:
