@@ -1,0 +1,122 @@
+"""Where the frames of an ArrayRecord file lie, so that a clip reads the bytes of its own frames and no others.
+
+ArrayRecord reads whole records: 2 MB of a video of ten seconds, where a clip needs 110 KB. In an uncompressed file a
+record's bytes lie one after the other, except that every block of 64 KiB starts with a header of 24 bytes (the format
+of Riegeli, which ArrayRecord is built on). Nothing else of the format is used, and a table is written only for
+frames that were found in this way.
+"""
+
+import dataclasses
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+from array_record.python.array_record_module import ArrayRecordReader
+
+from vjax.data import pictures
+from vjax.data.decode import VideoError
+from vjax.data.records import parse_record
+
+ENTRY = np.dtype([("start", "<u8"), ("size", "<u4"), ("crc", "<u4")])  # of a frame; starts do not count headers
+_BLOCK, _HEADER = 1 << 16, 24
+_BODY = _BLOCK - _HEADER
+
+
+def write_table(records: Path, table: Path) -> None:
+    """Writes the table of a file of records: an `ENTRY` for each frame of each record, in their order.
+
+    Raises:
+      ValueError: the frames do not lie in the file as they are.
+    """
+    reader = ArrayRecordReader(str(records))
+    start = 0
+    with records.open("rb") as file, table.open("wb") as out:
+        for position in range(reader.num_records()):
+            frames = parse_record(reader.read([position])[0])["frames"]
+            entries = np.empty(len(frames), ENTRY)
+            for index, frame in enumerate(frames):
+                start = _find(file.fileno(), frame, start)
+                if start < 0:
+                    raise ValueError(f"{records}: frame {index} of record {position} does not lie in the file as it is")
+                entries[index] = start, len(frame), zlib.crc32(frame)
+                start += len(frame)
+            out.write(entries.tobytes())
+    reader.close()
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameReader:
+    """Reads frames of a video in a file of records that has a table; can be sent to a worker process.
+
+    Attributes:
+      records: path of the file.
+      table: path of its table.
+      first: the video's first entry in the table.
+      num_frames: of the video.
+      name: of the video, for messages.
+    """
+
+    records: str
+    table: str
+    first: int
+    num_frames: int
+    name: str
+
+    def __call__(self, indices: np.ndarray) -> np.ndarray:
+        """Returns the frames `(t h w c)` at frame indices `(t)`."""
+        try:
+            return pictures.decode_frames(self.read_encoded(indices))
+        except (ValueError, IndexError) as error:
+            raise VideoError(f"{self.name}: its record is damaged ({error}); prepare the data set again") from error
+        except OSError as error:
+            raise VideoError(f"{self.name}: its record cannot be read ({error})") from error
+
+    def read_encoded(self, indices: np.ndarray) -> list[bytes]:
+        """Returns the JPEG bytes of frames; their checksums are looked at.
+
+        Raises:
+          IndexError: the video has no such frame.
+          ValueError: the files have changed since they were written.
+        """
+        lowest, highest = int(indices.min()), int(indices.max())
+        if lowest < 0 or highest >= self.num_frames:
+            raise IndexError(f"no frame {lowest if lowest < 0 else highest} of {self.num_frames}")
+        # Files are opened for each clip: this takes 10 microseconds, and thousands of shards need no open file.
+        with open(self.table, "rb", buffering=0) as table, open(self.records, "rb", buffering=0) as records:
+            size = (highest - lowest + 1) * ENTRY.itemsize
+            content = os.pread(table.fileno(), size, (self.first + lowest) * ENTRY.itemsize)
+            if len(content) < size:
+                raise ValueError("its frame table is cut off")
+            entries = np.frombuffer(content, ENTRY)[indices - lowest]
+            length = os.fstat(records.fileno()).st_size
+            frames = []
+            for index, (start, size, crc) in zip(indices, entries.tolist(), strict=True):
+                frame = _read(records.fileno(), start, size) if start + size <= length else b""
+                if not frame or zlib.crc32(frame) != crc:
+                    raise ValueError(f"frame {index} is not what was written")
+                frames.append(frame)
+        return frames
+
+
+def _read(descriptor: int, start: int, size: int) -> bytes:
+    """Returns bytes of a file without its block headers; fewer where the file ends."""
+    first, last = start // _BODY, (start + size - 1) // _BODY
+    content = os.pread(descriptor, size + _HEADER * (last - first), start + _HEADER * (first + 1))
+    if first == last:
+        return content
+    cut = (first + 1) * _BODY - start
+    return content[:cut] + b"".join(content[at : at + _BODY] for at in range(cut + _HEADER, len(content), _BLOCK))
+
+
+def _find(descriptor: int, frame: bytes, start: int) -> int:
+    """Returns where a frame begins, at `start` or later, or -1."""
+    size = len(frame) + _BLOCK  # what lies between two frames is a few bytes, or names, paths and headers of records
+    while True:
+        content = _read(descriptor, start, size)
+        found = content.find(frame)
+        if found >= 0:
+            return start + found
+        if len(content) < size:
+            return -1
+        size *= 2
