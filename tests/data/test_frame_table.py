@@ -86,7 +86,9 @@ def test_a_single_flipped_bit_of_a_frame_is_noticed_and_the_other_frames_are_rea
     content[at] ^= 1
     records.write_bytes(content)
     reader = FrameReader(str(records), str(table), 0, 3, "a/v.mp4")
-    with pytest.raises(VideoError, match=re.escape("a/v.mp4: its record is damaged (frame 1 is not what was written); prepare")):
+    with pytest.raises(
+        VideoError, match=re.escape("a/v.mp4: its record is damaged (frame 1 is not what was written); prepare")
+    ):
         reader(np.array([0, 1]))
     assert reader(np.array([2, 0])).shape == (2, 48, 48, 3)
 
@@ -98,11 +100,15 @@ def test_files_that_are_cut_off_or_gone_are_said_with_the_video(tmp_path):
     with pytest.raises(VideoError, match=r"a/v.mp4: its record is damaged \(its frame table is cut off\); prepare"):
         reader(np.array([2]))
     table.write_bytes(b"\xff" * 48)
-    with pytest.raises(VideoError, match=r"a/v.mp4: its record is damaged \(frame 1 is not what was written\); prepare"):
+    with pytest.raises(
+        VideoError, match=r"a/v.mp4: its record is damaged \(frame 1 is not what was written\); prepare"
+    ):
         reader(np.array([1]))
     frame_table.write_table(records, table)
     records.write_bytes(records.read_bytes()[:100])
-    with pytest.raises(VideoError, match=r"a/v.mp4: its record is damaged \(frame 2 is not what was written\); prepare"):
+    with pytest.raises(
+        VideoError, match=r"a/v.mp4: its record is damaged \(frame 2 is not what was written\); prepare"
+    ):
         reader(np.array([2]))
     records.unlink()
     with pytest.raises(VideoError, match=r"a/v.mp4: its record cannot be read \(.*No such file.*x.array_record"):

@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -17,6 +18,8 @@ from video_files import LABELS, write_folder
 
 from vjax.data import prepare
 from vjax.data.decode import VideoError
+from vjax.data.frame_table import FrameReader
+from vjax.data.records import RecordReader
 from vjax.data.sources import list_source, open_source
 from vjax.errors import InputError
 
@@ -68,6 +71,19 @@ def test_training_from_a_store_sees_the_videos_and_splits_of_the_files(videos, s
             for stored, filed in zip(ours, theirs, strict=True):
                 indices = np.array([3, 0, 11, 3])
                 assert np.abs(stored.read(indices).astype(int) - filed.read(indices)).mean() < 3
+
+
+def test_a_store_without_frame_tables_gives_the_same_clips_out_of_whole_records(store, tmp_path):
+    shutil.copytree(store, tmp_path / "old")
+    for table in (tmp_path / "old").glob("*.frames"):
+        table.unlink()
+    new, old = (open_source(options_of(root), seed=0) for root in (store, tmp_path / "old"))
+    assert len(new.train) == 16
+    for ours, theirs in zip([*new.train, *new.test], [*old.train, *old.test], strict=True):
+        assert isinstance(ours.read, FrameReader)
+        assert isinstance(theirs.read, RecordReader)
+        indices = np.array([ours.num_frames - 1, 0, 5])
+        np.testing.assert_array_equal(ours.read(indices), theirs.read(indices))
 
 
 def test_a_store_is_a_tfds_data_set(store):

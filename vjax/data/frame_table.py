@@ -18,6 +18,7 @@ from vjax.data import pictures
 from vjax.data.decode import VideoError
 from vjax.data.records import parse_record
 
+TABLE_ENDING = ".frames"
 ENTRY = np.dtype([("start", "<u8"), ("size", "<u4"), ("crc", "<u4")])  # of a frame; starts do not count headers
 _BLOCK, _HEADER = 1 << 16, 24
 _BODY = _BLOCK - _HEADER

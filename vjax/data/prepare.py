@@ -23,6 +23,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 from vjax.data import decode
 from vjax.data.files import name_classes
+from vjax.data.frame_table import TABLE_ENDING, write_table
 from vjax.data.listing import Listing, VideoFile
 from vjax.data.pictures import encode_frame
 from vjax.data.records import encode_record, video_features
@@ -173,6 +174,7 @@ def write_shard(shard: Shard) -> int:
         num_bytes += len(record)
     writer.close()
     os.replace(half, records)
+    write_table(records, shard.part.with_suffix(TABLE_ENDING))
     _write_json(shard.part.with_suffix(".json"), {"rows": list(map(dataclasses.asdict, rows)), "num_bytes": num_bytes})
     return len(shard.files)
 
@@ -298,9 +300,10 @@ def _finish(
     for split, with_records in filled.items():
         for number, shard in enumerate(with_records):
             name = f"{_DATASET}-{split}.array_record-{number:05d}-of-{len(with_records):05d}"
-            records = shard.part.with_suffix(".array_record")
-            if records.exists():  # or an earlier run was cut off right here
-                os.replace(records, out / name)
+            for part, final in ((".array_record", name), (TABLE_ENDING, name + TABLE_ENDING)):
+                written = shard.part.with_suffix(part)
+                if written.exists():  # or an earlier run was cut off right here
+                    os.replace(written, out / final)
     # In the order of the listing, whatever the split: then training does not depend on how the store was split.
     of_split = {split: iter([row for row in rows if row.split == split]) for split in ("train", "test")}
     write_index(out / INDEX_FILE, [*(next(of_split[split]) for split in splits), *missing])

@@ -6,14 +6,16 @@ could not be read included, and `store.json`, which is written last: without it 
 
 import csv
 import dataclasses
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
 
 from vjax.data.files import check_readable
+from vjax.data.frame_table import TABLE_ENDING, FrameReader
 from vjax.data.listing import VideoFile, find_groups
 from vjax.data.records import RecordReader, read_raw
 from vjax.data.splits import split_files
@@ -93,22 +95,36 @@ def open_store(
     files, split = split_files(files, held_out=held_out, test_share=test_share, seed=seed)
     class_names = tuple(about["class_names"])
     builder = tfds.builder_from_directory(root)
-    records = {name: read_raw(builder, name) for name in builder.info.splits}
+    readers = {split: _readers(builder, split, rows) for split in builder.info.splits}
     found: dict[str, list[Video]] = {"train": [], "test": []}
     bad_videos, missing = [], []
-    positions = dict.fromkeys(records, 0)
     labels = {name: number for number, name in enumerate(class_names)}
     for row, file in zip(rows, files, strict=True):
         if row.reason:
             kind = bad_videos if row.label else missing
             kind.append(BadVideo(row.name, file.split, row.reason))
             continue
-        read = RecordReader(records[row.split], positions[row.split], row.name)
-        positions[row.split] += 1
+        read = next(readers[row.split])
         found[file.split].append(Video(row.name, labels[row.label], row.num_frames, row.fps, read))
     train, test = found["train"], found["test"]
     check_readable(str(root), class_names, train, test, bad_videos, max_bad_share=max_bad_share)
     return Source(class_names, train, test, f"{split}; {_describe(about)}", (*bad_videos, *missing))
+
+
+def _readers(builder: Any, split: str, rows: Sequence[IndexRow]) -> Iterator[FrameReader | RecordReader]:
+    """Yields what reads each video of a TFDS split, in order: by the table of its file, or whole."""
+    records = read_raw(builder, split)
+    position, info = 0, builder.info.splits[split]
+    with_records = iter([row for row in rows if row.split == split and not row.reason])
+    for path, length in zip(info.filepaths, info.shard_lengths, strict=True):
+        table, first = Path(f"{path}{TABLE_ENDING}"), 0
+        has_table = table.exists()  # stores of older versions have none
+        for row in itertools.islice(with_records, length):
+            if has_table:
+                yield FrameReader(str(path), str(table), first, row.num_frames, row.name)
+            else:
+                yield RecordReader(records, position, row.name)
+            position, first = position + 1, first + row.num_frames
 
 
 def read_store_files(root: str | Path, group: str) -> tuple[list[VideoFile], list[IndexRow]]:
