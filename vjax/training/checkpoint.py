@@ -17,6 +17,7 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from vjax.errors import InputError
+from vjax.training import damage
 
 BEST_BY = "video@1"
 NUM_NEWEST = 2
@@ -32,6 +33,26 @@ class _Manager(ocp.CheckpointManager):
     def reached_preemption(self, step: int) -> bool:
         """Returns False."""
         return False
+
+
+class _Handler(ocp.StandardCheckpointHandler):
+    """Orbax's, which also writes checksums: in the background, before a checkpoint takes its final name."""
+
+    def finalize(self, directory: Any) -> None:
+        """Ends a save."""
+        super().finalize(directory)
+        if jax.process_index() == 0:
+            damage.write_checksums(Path(directory))
+
+
+@ocp.args.register_with_handler(_Handler, for_save=True)
+class _Save(ocp.args.StandardSave):
+    """What `_Handler` saves."""
+
+
+@ocp.args.register_with_handler(_Handler, for_restore=True)
+class _Restore(ocp.args.StandardRestore):
+    """Unused, since `_read_alone` reads; Orbax takes handlers with both alone."""
 
 
 class Checkpoints:
@@ -72,7 +93,7 @@ class Checkpoints:
             cleanup_tmp_directories=not read_only,
             save_interval_steps=0 if read_only else 1,
         )
-        self._manager = _Manager(self._directory, options=options, item_handlers=ocp.StandardCheckpointHandler())
+        self._manager = _Manager(self._directory, options=options, item_handlers=_Handler())
         self._whole = self.latest_step()  # known to be on disk; without it the folder was removed
         self._newest: int | None = None  # saved, perhaps still being written
 
@@ -85,7 +106,7 @@ class Checkpoints:
         if self._whole is not None and self._whole not in self._steps_on_disk():
             raise InputError(f"{self._directory} was removed while the run went on; what it held is lost")
         with self._said_clearly():
-            self._manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics, force=True)
+            self._manager.save(step, args=_Save(state), metrics=metrics, force=True)
         # Orbax has waited for the save before this one, which is kept until two newer ones are whole.
         self._whole = self._whole if self._newest is None else self._newest
         self._newest = step
@@ -107,17 +128,22 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def check(self, step: int, *, index: int = 0, count: int = 1) -> None:
-        """Reads a state once, or every `count`-th array of it from `index` on, and forgets it.
+        """Compares a state's files with their checksums, or every `count`-th part of them from `index` on.
 
-        Where Orbax cannot read a file, it leaves threads and coroutines behind that may hold the process for ever
+        Without checksums, as in checkpoints of older versions, every array is read once and forgotten. Where Orbax
+        cannot read a file, it leaves threads and coroutines behind that may hold the process for ever
         (0.12.8: 2 of 30 runs of two processes), and its processes wait for those that have failed. So files are looked
         at first.
 
         Raises:
-          DamagedCheckpoint: a file is missing or cut off.
+          DamagedCheckpoint: a file is missing, cut off or changed.
         """
         folder = self._item(step)
         with self._damage_named(step):
+            if damage.has_checksums(folder):
+                if changed := damage.find_changed(folder, index=index, count=count):
+                    raise ValueError(f"{changed} is not what was written")
+                return
             base = {"driver": "file", "path": f"{folder}/"}
             store: Any = tensorstore.KvStore.open({"driver": "ocdbt", "base": base}).result()
             names = sorted(store.list().result())
