@@ -2,15 +2,22 @@
 
 from pathlib import Path
 
+import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from vjax.training.step import TrainState
 
 
 def saved_state(workdir):
-    """The state of a run's newest checkpoint."""
-    newest = max(Path(workdir).glob("checkpoints/[0-9]*"), key=lambda folder: int(folder.name))
+    """The state of a run's newest checkpoint, as NumPy arrays."""
+    steps = [int(folder.name) for folder in Path(workdir).glob("checkpoints/*") if folder.name.isdigit()]
+    folder = Path(workdir).absolute() / "checkpoints" / str(max(steps)) / "default"
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
-        found = reader.restore(newest.absolute() / "default")
-    fields = ("step", "params", "batch_stats", "opt_state", "ema")
-    return TrainState(**{name: found.get(name) or {} for name in fields[1:]}, step=found["step"])
+        # Whatever devices it was saved from, which need not be here.
+        like = jax.tree.map(
+            lambda _: ocp.RestoreArgs(restore_type=np.ndarray), reader.metadata(folder).item_metadata.tree
+        )
+        found = reader.restore(folder, args=ocp.args.PyTreeRestore(restore_args=like))
+    fields = ("params", "batch_stats", "opt_state", "ema")
+    return TrainState(step=found["step"], **{name: found.get(name) or {} for name in fields})
