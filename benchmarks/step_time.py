@@ -239,14 +239,16 @@ def _check_gradients(one: dict[str, Any], other: dict[str, Any], *, what: str, h
 
     Where two elements of a pool's window are nearly equal, or a ReLU's input nearly 0, rounding decides which way the
     gradient goes. A share e of activations that differ so makes an error of sqrt(e): 3e-4 in the small networks
-    (e near 1e-7), and 6e-3 after the 17 ReLUs of ResNet-18.
+    (e near 1e-7), 3e-3 in C3D at a batch of 1, where XLA's own forms are as far from float64, and 6e-3 to 3e-2 after
+    the 17 ReLUs of ResNet-18 and the 33 of R(2+1)D-18. There the tests' comparison with float64 is the proof. A small
+    network's gradient that is wrong is off by 4e-2 or more.
     """
     if one.keys() != other.keys():
         raise SystemExit(f"{what} have gradients to other parameters: {sorted(one.keys() ^ other.keys())}")
     off = {name: float(np.linalg.norm(one[name] - other[name])) for name in one}
     size = {name: float(np.linalg.norm(other[name])) for name in one}
     error = math.hypot(*off.values()) / math.hypot(*size.values())
-    if not error < (0.5 if half else 2e-2 if deep else 2e-3):
+    if not error < (0.5 if half else 5e-2 if deep else 1e-2):
         by_name = "\n".join(f"{name}: {off[name] / size[name]:.2g}" for name in one)
         raise SystemExit(f"{what} do not compute the same gradient: relative error {error:.2g}\n{by_name}")
     return error
