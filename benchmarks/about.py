@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Iterable
 from importlib import metadata
@@ -9,10 +10,22 @@ from pathlib import Path
 
 
 def machine() -> str:
-    """Returns the processor and the Python version."""
+    """Returns the processor, the GPUs and the Python version."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.split(":")[1] for line in lines if line.startswith("model name")), "?")
-    return f"{os.cpu_count()} cores of {model.strip()}, Python {platform.python_version()}"
+    words = next((line.split(":")[1].split() for line in lines if line.startswith("flags")), [])
+    avx512 = ", AVX-512" if "avx512f" in words else ""
+    parts = [f"{os.cpu_count()} cores of {model.strip()}{avx512}", *gpus(), f"Python {platform.python_version()}"]
+    return ", ".join(parts)
+
+
+def gpus() -> list[str]:
+    """Returns the names and drivers of NVIDIA's GPUs here."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [f"{name} (driver {driver})" for name, driver in (line.split(", ") for line in found.splitlines())]
 
 
 def versions(names: Iterable[str]) -> str:

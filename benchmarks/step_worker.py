@@ -152,6 +152,11 @@ class Jax:
         named: Any = flax.traverse_util.flatten_dict(gradient, sep="/")
         return loss, named
 
+    def gpu_memory(self, *, reset: bool) -> float | None:
+        """Returns the most bytes of the GPU that arrays held, or None without one; JAX has no way to reset it."""
+        stats = self.jax.devices()[0].memory_stats()
+        return stats and stats["peak_bytes_in_use"]
+
     def matmul(self, size: int) -> None:
         """Multiplies two square matrices."""
         self.jax.block_until_ready(_matmul(self.jax, size, self.dtype))
@@ -231,6 +236,15 @@ class PyTorch:
 
         loss = self.train()
         return loss, {name: grad.cpu().numpy() for name, grad in pytorch_networks.gradients(self.network).items()}
+
+    def gpu_memory(self, *, reset: bool) -> float | None:
+        """Returns the most bytes of the GPU that tensors held since the last reset, or None without one."""
+        if self.device.type == "cpu":
+            return None
+        most = self.torch.cuda.max_memory_allocated()
+        if reset:
+            self.torch.cuda.reset_peak_memory_stats()
+        return most
 
     def matmul(self, size: int) -> None:
         """Multiplies two square matrices."""
@@ -356,7 +370,10 @@ class Session:
         return statistics.median(timed(self.functions[which], seconds))
 
     def memory(self, reset: bool = False) -> float:
-        """Returns the most megabytes the process held since the last reset, beyond those before the network."""
+        """Returns the most megabytes held since the last reset: of the GPU, or of the process beyond its imports."""
+        on_gpu = self.side.gpu_memory(reset=reset)
+        if on_gpu is not None:
+            return on_gpu / 2**20
         found = _status_mb("VmHWM") - self.resident_mb
         if reset:
             Path("/proc/self/clear_refs").write_text("5")
