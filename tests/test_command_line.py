@@ -46,6 +46,7 @@ def test_evaluate_prints_tables_and_writes_every_answer(trained, tmp_path):
     assert "3 clips x 3 crops" in done.stdout
     assert "label \\ answer" in done.stdout
     assert found["protocol"] in done.stdout
+    assert found["protocol"].endswith(" unreadable; newest checkpoint")
     assert {"clip@1", "video@1", "video@5", "loss", "class_accuracy", "confusion"} <= found.keys()
     assert len(found["videos"]) == found["num_videos"] == 2
 

@@ -358,7 +358,7 @@ def describe_result(
         "lost_videos": len(lost),
         "protocol": (
             f"{view.describe()}; mean of softmax over votes, clips and crops; test split {source.split}; "
-            f"{num_videos} of {num_videos + bad} videos, {bad} unreadable{also}; {checkpoint} checkpoint"
+            f"{num_videos} of {num_videos + bad} videos, {bad} unreadable{also}; {checkpoint}"
         ),
     }
 
