@@ -35,7 +35,7 @@ def _grain(root: str, num_workers: int = 0):
     from vjax.data import pipeline
     from vjax.data.sources import open_source
 
-    source = open_source({"name": "videos", "root": root, "test_share": 0.01}, seed=0)
+    source = open_source({"name": "videos", "root": root}, seed=0, test_share=0.01)
     batches = pipeline.train_batches(
         source.train,
         _view(),
@@ -52,7 +52,7 @@ def _grain(root: str, num_workers: int = 0):
 def _loop(root: str):
     from vjax.data.sources import open_source
 
-    videos = open_source({"name": "videos", "root": root, "test_share": 0.01}, seed=0).train
+    videos = open_source({"name": "videos", "root": root}, seed=0, test_share=0.01).train
     view, rng = _view(), np.random.default_rng(0)
     while True:
         view(videos[int(rng.integers(len(videos)))], rng)

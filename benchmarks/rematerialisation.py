@@ -25,6 +25,7 @@ from vjax import models
 from vjax.evaluation.infer import Normalization, vote_loss
 from vjax.memory import keep_freed_memory
 from vjax.mesh import data_parallel, make_mesh
+from vjax.spec import Choice
 from vjax.training.optim import create_optimizer
 from vjax.training.step import init_state, train_step
 
@@ -52,7 +53,7 @@ class Step:
 
     def __init__(self, case: Case, *, remat: bool, options: dict[str, Any] | None):
         network = models.create("slow_fusion", NUM_CLASSES, trunk=case.trunk | {"remat": remat})
-        optimizer, _ = create_optimizer({"name": "sgd", "learning_rate": 0.01}, num_steps=1000)
+        optimizer, _ = create_optimizer(Choice("sgd", learning_rate=0.01), num_steps=1000)
         self.state = init_state(network, optimizer, key=jax.random.key(0), clip_shape=case.clip_shape)
         rng = np.random.default_rng(0)
         self.batch = jax.device_put(

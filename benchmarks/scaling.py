@@ -24,6 +24,7 @@ from about import commit, machine, versions
 from vjax import mesh as meshes
 from vjax import models
 from vjax.evaluation.infer import Normalization
+from vjax.spec import Choice
 from vjax.training.optim import create_optimizer
 from vjax.training.step import compile_step, init_state, train_step
 from vjax.training.step_cost import exchanged, step_cost
@@ -57,7 +58,7 @@ CASES = {
 def compare(case: Case, num_devices: int, sharding: str) -> dict[str, Any]:
     """Returns bytes, modelled and planned."""
     network = models.create("slow_fusion", NUM_CLASSES, trunk=case.trunk)
-    optimizer, _ = create_optimizer({"name": "adamw", "learning_rate": 1e-3}, num_steps=1000)
+    optimizer, _ = create_optimizer(Choice("adamw", learning_rate=1e-3), num_steps=1000)
     mesh = meshes.make_mesh(jax.devices()[:num_devices])
     layout = meshes.LAYOUTS[sharding](mesh)
     fresh = functools.partial(init_state, network, optimizer, clip_shape=case.clip_shape)

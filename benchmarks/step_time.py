@@ -30,7 +30,7 @@ import numpy as np
 from about import commit, gpus, machine, versions
 
 from vjax.config import load_config
-from vjax.settings import Settings
+from vjax.typed import as_plain
 
 PACKAGES = ("jax", "jaxlib", "flax", "torch")
 SIDES = ("vjax", "pytorch", "xla")
@@ -49,12 +49,12 @@ class Case:
 
 def config_case(name: str, *, network: str = "", batch_size: int = 0) -> Case:
     """Returns what a shipped config trains, or another network or batch at its clips."""
-    settings = Settings.parse(load_config(str(Path(__file__).parents[1] / "configs" / f"{name}.py")))
-    trunk = dict(settings.network["trunk"])
-    if trunk.pop("norm") != "batch" or trunk.pop("remat"):
+    config = load_config(str(Path(__file__).parents[1] / "configs" / f"{name}.py"))
+    trunk = as_plain(config.network.options["trunk"])
+    if trunk.pop("norm") != "batch" or trunk.pop("remat") or trunk.pop("drop_path", 0):
         raise SystemExit(f"configs/{name}.py: the PyTorch side has batch norm alone, and no rematerialisation")
-    shape = settings.test_view.shape[1:]
-    return Case(network or settings.network["name"], trunk, shape, batch_size or settings.batch_size)
+    shape = config.test_view.shape[1:]
+    return Case(network or config.network.name, trunk, shape, batch_size or config.batch_size)
 
 
 _SMALL, _RESNET18, _FULL = {"name": "small"}, {"name": "resnet18"}, (16, 112, 112, 3)

@@ -70,6 +70,7 @@ class Jax:
         from vjax import models
         from vjax.evaluation.infer import Normalization
         from vjax.models.cost import multiply_adds
+        from vjax.spec import Choice
         from vjax.training import optim
         from vjax.training import step as steps
 
@@ -78,7 +79,7 @@ class Jax:
         mesh = meshes.make_mesh(jax.devices()[:1])
         network = models.create(case["network"], case["num_classes"], trunk=case["trunk"], dtype=self.dtype)
         optimizer, _ = optim.create_optimizer(
-            {"name": "sgd", "learning_rate": LEARNING_RATE, "momentum": MOMENTUM, "weight_decay": WEIGHT_DECAY},
+            Choice("sgd", learning_rate=LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY),
             num_steps=1_000_000,
         )
         state = steps.init_state(network, optimizer, key=jax.random.key(0), clip_shape=shape)
@@ -93,7 +94,7 @@ class Jax:
             params=unflatten({name: jnp.asarray(arrays[name]) for name in flatten(state.params)}),
             batch_stats=unflatten({name: jnp.asarray(arrays[name]) for name in flatten(state.batch_stats)}),
         )
-        normalization = Normalization((MEAN,) * 3, (STD,) * 3)
+        normalization = Normalization((MEAN, MEAN, MEAN), (STD, STD, STD))
         function = functools.partial(
             steps.train_step,
             network=network,
@@ -109,9 +110,7 @@ class Jax:
         self.batch = meshes.put_batch(batch, mesh)
 
         def votes(variables: Any, clips: Any) -> Any:
-            from vjax.ops.frames import to_float
-
-            return network.apply(variables, to_float(clips, **normalization._asdict()), train=False)
+            return network.apply(variables, normalization(clips), train=False)
 
         started = time.perf_counter()
         self.votes = jax.jit(votes).lower(state.variables, self.batch["clips"]).compile()

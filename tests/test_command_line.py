@@ -103,7 +103,7 @@ def bad_commands(root, workdir, tmp_path):
     """Every way to go wrong, with what the one line must say."""
     train = ["train.py", "--workdir", tmp_path / "new", "--config"]
     typo = tmp_path / "typo.py"
-    typo.write_text(CONFIG.read_text().replace("            batch_size=16", "            bach_size=16"))
+    typo.write_text(CONFIG.read_text().replace("        batch_size=16", "        bach_size=16"))
     broken = tmp_path / "broken.py"
     broken.write_text(CONFIG.read_text() + "\n\nget_config = get_confg\n")
     empty = tmp_path / "empty"
@@ -124,7 +124,7 @@ def bad_commands(root, workdir, tmp_path):
         ),
         "wrong type": (
             [*train, CONFIG, "--config.length=many"],
-            "config.length takes a int such as 2000, or a length such as '30 epochs'",
+            "config.length is a number of steps, or a text such as '900 steps', '30 epochs'",
         ),
         "typo in get_config": (
             [*train, typo, f"--config.source.root={root}"],

@@ -8,7 +8,7 @@ from official_layouts import LAYOUTS
 from video_files import write_folder
 
 import vjax
-from vjax.settings import Settings
+from vjax.config import PREFIX, list_keys
 
 CONFIGS = sorted(pathlib.Path(__file__).parents[1].joinpath("configs").glob("*.py"))
 
@@ -23,12 +23,22 @@ def overrides(path, tmp_path):
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_a_config_sets_every_key_and_no_other(path):
-    settings = Settings.parse(vjax.load_config(str(path)))
-    view = settings.test_view
-    assert settings.train_view.size == view.size
-    assert settings.create_network(3) is not None
-    assert path.read_text().startswith('"""')
+def test_a_config_says_in_its_docstring_what_it_is_and_how_to_run_it(path):
+    config = vjax.load_config(str(path))
+    assert config.train_view.size == config.test_view.size
+    assert config.create_network(3) is not None
+    text = path.read_text()
+    assert text.startswith('"""')
+    assert path.stem == "quickstart" or f"configs/{path.name}" in text
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_key_that_a_config_lists_can_be_set_to_its_own_value(path):
+    config = vjax.load_config(str(path))
+    keys = list_keys(config)
+    words = [f"{PREFIX}{key}={value}" for key, value, _ in keys]
+    assert vjax.load_config(str(path), words) == config
+    assert len(keys) > 50
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

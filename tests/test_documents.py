@@ -12,6 +12,7 @@ import subprocess
 import pytest
 
 from vjax.__main__ import main
+from vjax.config import load_config
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -36,6 +37,12 @@ def test_the_readmes_network_example_runs():
     names = {}
     exec(block, names)
     assert names["votes"].shape == (2, 1, 10)
+
+
+def test_the_readmes_config_is_one(tmp_path):
+    (block,) = [text for text in re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL) if "get_config" in text]
+    (tmp_path / "mine.py").write_text(block)
+    assert load_config(str(tmp_path / "mine.py")).length == 2000
 
 
 def test_the_configs_of_the_readme_exist():

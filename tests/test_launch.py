@@ -12,7 +12,6 @@ from processes import ROOT, command
 
 import vjax
 from vjax.__main__ import EXIT_REQUEUE
-from vjax.settings import Settings
 
 SLURM = ROOT / "docs/launch/slurm.sh"
 SERVICE, JOB = yaml.safe_load_all((ROOT / "docs/launch/kubernetes.yaml").read_text())
@@ -122,9 +121,9 @@ def check_settings(words, *, num_devices):
     """A run of these words would start on so many devices."""
     flags = dict(word.split("=", 1) for word in words)
     overrides = [word for word in words if word.startswith("--config.")]
-    settings = Settings.parse(vjax.load_config(str(ROOT / flags["--config"]), overrides))
-    settings.check_devices(num_devices)
-    assert settings.source["root"]
+    config = vjax.load_config(str(ROOT / flags["--config"]), overrides)
+    config.check_devices(num_devices)
+    assert config.source.options["root"]
     assert flags["--workdir"]
 
 

@@ -11,15 +11,17 @@ from video_files import write_folder
 
 import vjax
 from vjax import run
+from vjax.config import Config, check_config
 from vjax.data.video import open_video
 from vjax.evaluation.predict import predict
+from vjax.typed import as_plain
 
 CONFIG = str(pathlib.Path(__file__).parents[1] / "configs/folder.py:tiny")
 
 
 def folder_config(root, **changes):
-    config = vjax.load_config(CONFIG, [f"--config.source.root={root}"])
-    return config | changes
+    """The config of a folder as plain data, with sections that are replaced."""
+    return as_plain(vjax.load_config(CONFIG, [f"--config.source.root={root}"])) | changes
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,7 @@ def finished(tmp_path_factory):
     root = write_folder(base / "videos")
     (root / "rise" / "zoe.mp4").write_bytes(b"no video")
     config = folder_config(root)
-    config["source"]["max_bad_share"] = 0.2
+    config["max_bad_share"] = 0.2
     return root, base / "run", vjax.train(config, base / "run", console=io.StringIO())
 
 
@@ -77,21 +79,21 @@ def test_a_finished_run_is_left_alone(finished):
 def test_a_loaded_run_measures_what_its_training_measured(finished):
     _, workdir, result = finished
     trained = vjax.load(workdir)
-    source = run.open_run_source(trained.settings)
-    found = trained.evaluate(source, trained.settings.test_view)
+    source = run.open_run_source(trained.config)
+    found = trained.evaluate(source, trained.config.test_view)
     assert found.metrics == {name: result[name] for name in found.metrics}
 
 
 def test_a_prediction_for_a_file_equals_the_row_of_the_evaluation(finished):
     root, workdir, _ = finished
     trained = vjax.load(workdir)
-    source = run.open_run_source(trained.settings)
-    view = trained.settings.test_view
+    source = run.open_run_source(trained.config)
+    view = trained.config.test_view
     rows = trained.evaluate(source, view).probs
     videos = [open_video(root / video.name) for video in source.test]
     for video, row in zip(videos, rows, strict=True):  # each by itself, not in the evaluation's batch
         (found,) = predict(
-            [video], view, trained.infer_clips, batch_size=trained.settings.test["batch_size"], mesh=trained.mesh
+            [video], view, trained.infer_clips, batch_size=trained.config.test.batch_size, mesh=trained.mesh
         )
         np.testing.assert_array_equal(found.probs, row)
 
@@ -101,15 +103,15 @@ def test_loading_a_run_reads_the_network_and_not_the_optimizers_state(finished):
     trained = vjax.load(workdir)
     assert trained.state.opt_state is None
     assert int(trained.state.step) == 4
-    saved = trained.network.init(jax.random.key(0), np.zeros((1, *trained.settings.test_view.shape[1:])), train=False)
+    saved = trained.network.init(jax.random.key(0), np.zeros((1, *trained.config.test_view.shape[1:])), train=False)
     assert jax.tree.structure(trained.state.params) == jax.tree.structure(saved["params"])
 
 
 def test_the_test_split_can_be_seen_with_more_clips_and_crops(finished):
     _, workdir, _ = finished
     trained = vjax.load(workdir, checkpoint="best")
-    source = run.open_run_source(trained.settings)
-    view = run.change_view(trained.settings.test_view, num_clips=3, num_crops=3)
+    source = run.open_run_source(trained.config)
+    view = run.change_view(trained.config.test_view, num_clips=3, num_crops=3)
     result = run.describe_result(trained.evaluate(source, view), source, view, checkpoint="best checkpoint")
     assert "3 clips x 3 crops" in result["protocol"]
     assert "best checkpoint" in result["protocol"]
@@ -149,9 +151,9 @@ def test_a_class_list_that_changed_is_refused(finished, tmp_path):
     with pytest.raises(vjax.InputError, match=r"class list .* missing \['rise'\], new \['climb'\]"):
         vjax.train(config, tmp_path / "run", console=io.StringIO())
     trained = vjax.load(tmp_path / "run")
-    source = run.open_run_source(trained.settings)
+    source = run.open_run_source(trained.config)
     with pytest.raises(vjax.InputError, match=r"class list .* missing \['rise'\], new \['climb'\]"):
-        trained.evaluate(source, trained.settings.test_view)
+        trained.evaluate(source, trained.config.test_view)
 
 
 def test_a_class_count_that_does_not_fit_the_checkpoint_is_refused(finished, tmp_path):
@@ -179,16 +181,19 @@ def test_a_run_without_a_checkpoint_cannot_be_loaded(finished, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batchsize": 8}, "the config does not know 'batchsize'; did you mean 'batch_size'"),
+        ({"batchsize": 8}, "config does not know 'batchsize'; did you mean 'batch_size'"),
         ({"length": 0}, "config.length must be 1 step or more, got 0"),
         ({"log_every": "1 day"}, "config.log_every is a number of steps, or a text such as '900 steps'"),
         ({"batch_size": 12}, r"config.batch_size must be a multiple of the 8 device\(s\), got 12"),
-        ({"test": {"num_clips": 2}}, "config.test needs a value for: batch_size"),
+        ({"test": {"num_clips": 0}}, "config.test.num_clips must be 1 or more, got 0"),
         ({"source": {"name": "video", "root": "x"}}, "config.source does not know 'video'; did you mean 'videos'"),
         ({"source": {"name": "videos", "root": "/nowhere"}}, "config.source.root: '/nowhere' does not exist"),
-        ({"clip": {"num_frames": 8, "fps": 5.0}}, "config.clip needs a size"),
+        (
+            {"clip": {"num_frames": 8, "fps": 5.0, "size": "big"}},
+            "config.clip.size is a whole number or 2 whole numbers",
+        ),
         ({"clip": {"num_frames": 8, "size": 16}}, "exactly one of stride, fps and duration_s, got none"),
-        ({"network": {"trunk": {"name": "small"}}}, "config.network needs a name; choose one of: single_frame"),
+        ({"network": {"trunk": {"name": "small"}}}, "config.network needs a name; choose one of: early_fusion"),
         ({"network": {"name": "slow"}}, "network does not know 'slow'"),
         ({"augment": {"flipp": True}}, "config.augment does not know 'flipp'; did you mean 'flip'"),
         ({"mix": {"mixupp": 1.0}}, "config.mix does not know 'mixupp'; did you mean 'mixup'"),
@@ -203,8 +208,8 @@ def test_a_config_that_does_not_work_is_explained(tmp_path, changes, message):
         vjax.train(folder_config(root, **changes), tmp_path / "run")
 
 
-def test_a_key_that_is_missing_is_named(tmp_path):
+def test_a_key_that_is_missing_has_its_default():
     config = folder_config("x")
-    del config["seed"]
-    with pytest.raises(vjax.InputError, match="the config needs a value for: seed"):
-        vjax.train(config, tmp_path / "run")
+    del config["seed"], config["clip"]
+    assert check_config(config).seed == Config().seed
+    assert check_config(config).clip == Config().clip

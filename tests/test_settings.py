@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 import vjax
-from vjax.config import load_config
+from vjax.config import check_config, load_config
 from vjax.errors import InputError
-from vjax.settings import Settings
+from vjax.typed import as_plain
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -34,7 +34,7 @@ WRONG = {
 
 @pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in WRONG.items() for value in values])
 def test_a_wrong_value_is_named_before_anything_is_written(tmp_path, key, value):
-    config = load_config(f"{CONFIGS}/quickstart.py:tiny")
+    config = as_plain(load_config(f"{CONFIGS}/quickstart.py:tiny"))
     *sections, name = key.split(".")
     section = config
     for part in sections:
@@ -47,5 +47,5 @@ def test_a_wrong_value_is_named_before_anything_is_written(tmp_path, key, value)
 
 @pytest.mark.parametrize("mean", [(0.4, 0.5, 0.6), [0, 0, 0]])
 def test_channels_are_three_numbers(mean):
-    config = load_config(f"{CONFIGS}/quickstart.py:tiny")
-    assert Settings.parse({**config, "normalization": {"mean": mean}}).channels.mean == tuple(mean)
+    config = as_plain(load_config(f"{CONFIGS}/quickstart.py:tiny"))
+    assert check_config({**config, "normalization": {"mean": mean}}).normalization.mean == tuple(mean)

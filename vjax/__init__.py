@@ -4,17 +4,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vjax.config import load_config
+    from vjax.config import Config, load_config
     from vjax.errors import InputError
-    from vjax.models import LADDER, MODELS, create
+    from vjax.models import LADDER, NETWORKS, create
     from vjax.run import Trained, load, train
+    from vjax.spec import Choice
 
-__all__ = ["LADDER", "MODELS", "InputError", "Trained", "create", "load", "load_config", "train"]
+__all__ = [
+    "LADDER", "NETWORKS", "Choice", "Config", "InputError", "Trained", "create", "load", "load_config", "train",
+]  # fmt: skip
 __version__ = "0.1.0"
 
 _MODULES = {
     "LADDER": "models",
-    "MODELS": "models",
+    "NETWORKS": "models",
+    "Choice": "spec",
+    "Config": "config",
     "InputError": "errors",
     "Trained": "run",
     "create": "models",

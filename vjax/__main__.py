@@ -12,7 +12,6 @@ if __name__ == "__main__":  # python -m vjax
 import argparse
 import errno
 import functools
-import inspect
 import json
 import logging
 import os
@@ -28,20 +27,18 @@ import tensorflow_datasets as tfds
 from vjax import run
 from vjax.compare import COLUMNS, compare
 from vjax.compilation import keep_compiled_programs
-from vjax.config import PREFIX, apply_overrides, load_config
+from vjax.config import NO_DEFAULT, PREFIX, Config, list_keys, load_config, override_choice
 from vjax.data import decode, encode, prepare
 from vjax.data.doctor import examine
-from vjax.data.sources import LISTINGS, list_source
-from vjax.data.transforms import TrainView
+from vjax.data.sources import LISTINGS
 from vjax.data.video import open_video
 from vjax.errors import InputError
 from vjax.evaluation.predict import Prediction, predict, rank
 from vjax.memory import keep_freed_memory
 from vjax.ops import filters
-from vjax.ops.sampling import ClipTiming
 from vjax.processes import join_processes, leave, stop_signal
 from vjax.progress import Progress
-from vjax.settings import Settings
+from vjax.spec import Choice
 from vjax.tables import format_table
 from vjax.training.loop import Interrupted
 
@@ -71,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _add_predict(commands)
     _add_compare(commands)
     _add_cost(commands)
+    _add_config_command(commands)
     _add_filter(commands)
     return _run(parser, argv)
 
@@ -162,13 +160,10 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _source_options(name: str, overrides: Sequence[str]) -> dict[str, Any]:
-    """Returns the options of a listing: SOURCE is its name, or the root of plain videos."""
-    if name not in LISTINGS:
-        overrides, name = [f"{SOURCE_PREFIX}root={name}", *overrides], "videos"
-    parameters = inspect.signature(LISTINGS[name]).parameters.values()
-    defaults = {p.name: "" if p.default is p.empty else p.default for p in parameters}
-    return {"name": name} | apply_overrides(defaults, overrides, prefix=SOURCE_PREFIX)
+def _choose_source(name: str, overrides: Sequence[str]) -> Choice:
+    """Returns the data set that SOURCE names: by the name of a listing, or by the root of plain videos."""
+    choice = Choice(name, root="") if name in LISTINGS else Choice("videos", root=name)
+    return override_choice(choice, LISTINGS, overrides, prefix=SOURCE_PREFIX)
 
 
 def _add_prepare(commands: Any) -> None:
@@ -185,7 +180,7 @@ def _add_prepare(commands: Any) -> None:
 
 
 def _prepare(args: argparse.Namespace, overrides: Sequence[str]) -> None:
-    source = _source_options(args.source, overrides)
+    source = _choose_source(args.source, overrides)
     options = prepare.Options(args.short_side, args.fps, args.quality)
     if args.runner:
         runner = functools.partial(prepare.run_beam, runner=args.runner, arguments=shlex.split(args.runner_args))
@@ -194,11 +189,11 @@ def _prepare(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     else:
         runner = prepare.run_here
     with Progress(sys.stderr, unit="video") as progress:
-        done = prepare.prepare(list_source(source), source, args.out, options, run=runner, advance=progress.advance)
+        done = prepare.prepare(LISTINGS.create(source), source, args.out, options, run=runner, advance=progress.advance)
     print(f"{done.num_videos:,} videos, {done.num_bytes / 1e6:,.0f} MB, in {args.out}; {done.num_bad} left out")
     if done.num_bad:
         print(f"{args.out}/index.csv says why, in its last column")
-    config = "folder" if source["name"] == "videos" else source["name"]
+    config = "folder" if source.name == "videos" else source.name
     print(f"\ntrain on it: python train.py --config configs/{config}.py --config.source.root={args.out}")
 
 
@@ -211,11 +206,9 @@ def _add_doctor(commands: Any) -> None:
 
 
 def _doctor(args: argparse.Namespace, overrides: Sequence[str]) -> None:
-    view, batch_size = TrainView(ClipTiming(num_frames=16, fps=5.0), (112, 112)), 16
-    if args.config:
-        settings = Settings.parse(load_config(args.config))
-        view, batch_size = settings.train_view, settings.batch_size
-    found = examine(_source_options(args.source, overrides), view, batch_size=batch_size)
+    config = load_config(args.config) if args.config else Config()
+    source = _choose_source(args.source, overrides)
+    found = examine(source, config.train_view, batch_size=config.batch_size)
     print(found.page())
     if args.json:
         _write_json(args.json, found.facts | {"problems": found.problems})
@@ -233,8 +226,8 @@ def _add_evaluate(commands: Any) -> None:
 
 def _evaluate(args: argparse.Namespace, _: Sequence[str]) -> None:
     trained = run.load(args.workdir, checkpoint=args.checkpoint)
-    source = run.open_run_source(trained.settings, trained.workdir)
-    view = run.change_view(trained.settings.test_view, num_clips=args.clips, num_crops=args.crops)
+    source = run.open_run_source(trained.config, trained.workdir)
+    view = run.change_view(trained.config.test_view, num_clips=args.clips, num_crops=args.crops)
     evaluation = trained.evaluate(source, view)
     checkpoint = f"{args.checkpoint} checkpoint"
     if run.finished_result(args.workdir) is None:
@@ -279,9 +272,9 @@ def _predict(args: argparse.Namespace, _: Sequence[str]) -> int:
     trained = run.load(args.workdir, checkpoint=args.checkpoint)
     predictions = predict(
         videos,
-        trained.settings.test_view,
+        trained.config.test_view,
         trained.infer_clips,
-        batch_size=trained.settings.test["batch_size"],
+        batch_size=trained.config.test.batch_size,
         mesh=trained.mesh,
     )
     if args.json:
@@ -326,6 +319,19 @@ def _cost(args: argparse.Namespace, overrides: Sequence[str]) -> None:
         ("sent, in a ring", traffic.sent / 1e6),
     ]
     print("\n" + format_table(["traffic of each device, a step", "MB"], rows))
+
+
+def _add_config_command(commands: Any) -> None:
+    parser = commands.add_parser("config", help="show every key of a config, and which differ from the default")
+    parser.add_argument("file", metavar="FILE", help="a config file; FILE:tiny for its smallest version")
+    parser.set_defaults(command=_show_config, overridden=PREFIX)
+    parser.epilog = "Any key of the config is set by --config.KEY=VALUE, for example --config.length=1000."
+
+
+def _show_config(args: argparse.Namespace, overrides: Sequence[str]) -> None:
+    for key, value, default in list_keys(load_config(args.file, overrides)):
+        differs = "  (no default)" if default is NO_DEFAULT else f"  (default: {default!r})"
+        print(f"{key} = {value!r}{'' if value == default else differs}")
 
 
 def _add_filter(commands: Any) -> None:

@@ -1,9 +1,9 @@
 """The ladder on one data set: five networks, same data, same budget, one table."""
 
+import dataclasses
 import json
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -11,12 +11,14 @@ import numpy as np
 
 from vjax import mesh as meshes
 from vjax import models, run
+from vjax.config import Config
 from vjax.models.cost import count_parameters, multiply_adds
+from vjax.spec import Choice
 
 COLUMNS = ("network", "clip@1", "video@1", "video@1_shuffled", "parameters", "multiply_adds", "ms_per_clip")
 
 
-def compare(config: Mapping[str, Any], workdir: str | Path, *, console: TextIO = sys.stderr) -> list[dict[str, Any]]:
+def compare(config: Config, workdir: str | Path, *, console: TextIO = sys.stderr) -> list[dict[str, Any]]:
     """Trains the five networks of `models.LADDER` and returns a row of `COLUMNS` for each.
 
     Each is trained in a folder of its own under the work directory, so a cut-off comparison goes on where it was.
@@ -29,14 +31,14 @@ def compare(config: Mapping[str, Any], workdir: str | Path, *, console: TextIO =
       console: where progress is shown.
     """
     workdir = Path(workdir).expanduser()
-    shared = {key: value for key, value in config["network"].items() if key in ("trunk", "dropout", "dtype")}
+    shared = {key: value for key, value in config.network.options.items() if key in ("trunk", "dropout", "dtype")}
     rows = []
-    for name, network in models.LADDER.items():
+    for name in models.LADDER:
         console.write(f"{name}\n")
-        result = run.train({**config, "network": shared | network}, workdir / name, console=console)
+        result = run.train(dataclasses.replace(config, network=Choice(name, **shared)), workdir / name, console=console)
         trained = run.load(workdir / name)
-        source = run.open_run_source(trained.settings, trained.workdir)
-        view = trained.settings.test_view
+        source = run.open_run_source(trained.config, trained.workdir)
+        view = trained.config.test_view
         shuffled = trained.evaluate(source, view, shuffle_frames=True)
         rows.append(
             {
@@ -55,8 +57,8 @@ def compare(config: Mapping[str, Any], workdir: str | Path, *, console: TextIO =
 
 def _ms_per_clip(trained: run.Trained) -> float:
     """Returns the median time of inference on a batch of clips already on the devices, per clip."""
-    num_clips = trained.settings.test["batch_size"]
-    clips = np.random.default_rng(0).integers(0, 256, (num_clips, *trained.settings.test_view.shape[1:]), np.uint8)
+    num_clips = trained.config.test.batch_size
+    clips = np.random.default_rng(0).integers(0, 256, (num_clips, *trained.config.test_view.shape[1:]), np.uint8)
     batch = meshes.put_batch(clips, trained.mesh)
     seconds = []
     for _ in range(8):

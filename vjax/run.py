@@ -19,8 +19,9 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from vjax import memory, spec, workdirs
+from vjax import memory, spec, typed, workdirs
 from vjax import mesh as meshes
+from vjax.config import Config, check_config
 from vjax.data import pipeline
 from vjax.data.encode import write_frames
 from vjax.data.lost import LostVideos, keep_videos, write_videos
@@ -32,7 +33,7 @@ from vjax.evaluation.evaluate import Evaluation, evaluate
 from vjax.evaluation.infer import ClipAnswers, Normalization, infer
 from vjax.mesh import LAYOUTS, Layout
 from vjax.ops.frames import tile_clips
-from vjax.settings import Settings
+from vjax.spec import Choice
 from vjax.training.checkpoint import Checkpoints, DamagedCheckpoint
 from vjax.training.loop import Intervals, run_loop
 from vjax.training.optim import create_optimizer
@@ -53,7 +54,7 @@ class Trained:
 
     Attributes:
       workdir: it was read from.
-      settings: of its run.
+      config: of its run.
       class_names: of its votes.
       network: maps clips to votes.
       state: of the checkpoint, without the optimizer's.
@@ -61,7 +62,7 @@ class Trained:
     """
 
     workdir: Path
-    settings: Settings
+    config: Config
     class_names: tuple[str, ...]
     network: nn.Module
     state: TrainState
@@ -70,7 +71,7 @@ class Trained:
     @functools.cached_property
     def infer_clips(self) -> Callable[[Any], ClipAnswers]:
         """Maps uint8 clips `(b t h w c)` to answers."""
-        return _compile_infer(self.network, self.settings.channels, self.mesh)(self.state)
+        return _compile_infer(self.network, self.config.normalization, self.mesh)(self.state)
 
     def evaluate(self, source: Source, view: TestView, *, shuffle_frames: bool = False) -> Evaluation:
         """Returns the evaluation on a source's test split."""
@@ -79,15 +80,15 @@ class Trained:
             source.test,
             view,
             self.infer_clips,
-            batch_size=self.settings.test["batch_size"],
-            num_workers=self.settings.num_workers,
+            batch_size=self.config.test.batch_size,
+            num_workers=self.config.num_workers,
             mesh=self.mesh,
             shuffle_frames=shuffle_frames,
         )
 
 
 def train(
-    config: Mapping[str, Any],
+    config: Config | Mapping[str, Any],
     workdir: str | Path,
     *,
     console: TextIO = sys.stderr,
@@ -99,7 +100,7 @@ def train(
     one that holds a finished run is left alone and its result returned.
 
     Args:
-      config: every key of `Settings`, as plain data.
+      config: of the run; the contents of a `config.json` will do.
       workdir: where the run is kept.
       console: where progress is shown.
       should_stop: asked after every step, and between the batches of an evaluation, whether to save and stop.
@@ -110,8 +111,8 @@ def train(
       Interrupted: it was asked to stop.
     """
     workdir = Path(workdir).expanduser()
-    settings = Settings.parse(config)
-    resolved = workdirs.as_json(dataclasses.asdict(settings))
+    config = check_config(config)
+    resolved = workdirs.as_json(typed.as_plain(config))
     workdirs.check_config(workdir, resolved)
     if finished := finished_result(workdir):
         return finished
@@ -121,28 +122,28 @@ def train(
         # Process 0 holds it for all.
         directory = workdirs.claimed(workdir) if jax.process_index() == 0 else contextlib.nullcontext()
         meshes.first_process_first(lambda: held.enter_context(directory))
-        return _train(settings, resolved, workdir, console, should_stop)
+        return _train(config, resolved, workdir, console, should_stop)
 
 
 def _train(
-    settings: Settings, resolved: dict[str, Any], workdir: Path, console: TextIO, should_stop: Callable[[], bool]
+    config: Config, resolved: dict[str, Any], workdir: Path, console: TextIO, should_stop: Callable[[], bool]
 ) -> dict[str, Any]:
     mesh = meshes.make_mesh()
-    settings.check_devices(mesh.size)
-    layout = LAYOUTS[settings.sharding](mesh)
-    source = meshes.first_process_first(lambda: open_run_source(settings, workdir))
-    network = settings.create_network(len(source.class_names))
+    config.check_devices(mesh.size)
+    layout = LAYOUTS[config.sharding](mesh)
+    source = meshes.first_process_first(lambda: open_run_source(config, workdir))
+    network = config.create_network(len(source.class_names))
     num_examples = len(source.train)
-    num_steps = settings.steps("length", num_examples=num_examples)
-    layer_rates = settings.rates
+    num_steps = config.steps("length", num_examples=num_examples)
+    layer_rates = config.rates
     optimizer, schedule = create_optimizer(
-        settings.optimizer_in_steps(num_examples=num_examples), num_steps=num_steps, layer_rates=layer_rates
+        config.optimizer_in_steps(num_examples=num_examples), num_steps=num_steps, layer_rates=layer_rates
     )
-    train_view, test_view, mixing = settings.train_view, settings.test_view, settings.mixing
-    origin = settings.origin
-    init_key, step_key = jax.random.split(jax.random.key(settings.seed))
+    train_view, test_view, mixing = config.train_view, config.test_view, config.mix
+    origin = config.init
+    init_key, step_key = jax.random.split(jax.random.key(config.seed))
     fresh = functools.partial(
-        init_state, network, optimizer, key=init_key, clip_shape=test_view.shape[1:], keep_ema=settings.ema_decay > 0
+        init_state, network, optimizer, key=init_key, clip_shape=test_view.shape[1:], keep_ema=config.ema_decay > 0
     )
     layer_rates.check(jax.eval_shape(fresh).params)
     writes = jax.process_index() == 0
@@ -155,40 +156,40 @@ def _train(
             state = _take_over(state, origin, source.class_names, layout, console)
     first = int(state.step)
     writers = []
-    if writes and settings.wandb_project:
-        writers.append(WeightsAndBiases(workdir, project=settings.wandb_project, config=resolved))
+    if writes and config.wandb_project:
+        writers.append(WeightsAndBiases(workdir, project=config.wandb_project, config=resolved))
     # All that the config describes could be made: only now does the run take the work directory.
     if writes:
         workdirs.write_json(workdir / "classes.json", list(source.class_names))
         workdirs.write_json(workdir / "config.json", resolved)
-        workdirs.write_json(workdir / "preprocessing.json", _preprocessing(settings))
+        workdirs.write_json(workdir / "preprocessing.json", _preprocessing(config))
         if isinstance(source.train, list) and not (workdir / VIDEOS_FILE).exists():  # records have no files to lose
             write_videos(workdir / VIDEOS_FILE, source)
         writers += [
             JsonLines(workdir / "metrics.jsonl", start_step=first),
             TensorBoard(workdir / "events", start_step=first),
             Console(console, start_step=first, num_steps=num_steps),
-            Profiler(workdir / "profile", settings.profiled, start_step=first),
+            Profiler(workdir / "profile", config.profile, start_step=first),
         ]
 
-    lost = _lost_videos(settings, source, workdir, console, writes=writes)
-    compiled_infer = _compile_infer(network, settings.channels, mesh)
+    lost = _lost_videos(config, source, workdir, console, writes=writes)
+    compiled_infer = _compile_infer(network, config.normalization, mesh)
     run_evaluation = functools.partial(
         evaluate,
         source.test,
         test_view,
-        batch_size=settings.test["batch_size"],
-        num_workers=settings.num_workers,
+        batch_size=config.test.batch_size,
+        num_workers=config.num_workers,
         mesh=mesh,
         should_stop=should_stop,
     )
     batches = pipeline.train_batches(
         source.train,
         train_view,
-        batch_size=settings.batch_size,
-        seed=settings.seed,
+        batch_size=config.batch_size,
+        seed=config.seed,
         start_step=first,
-        num_workers=settings.num_workers,
+        num_workers=config.num_workers,
         shard=pipeline.Shard(jax.process_index(), jax.process_count()),
         mix=mixing,
         report=lost.train,
@@ -204,20 +205,20 @@ def _train(
             train_step,
             network=network,
             optimizer=optimizer,
-            normalization=settings.channels,
-            label_smoothing=settings.label_smoothing,
+            normalization=config.normalization,
+            label_smoothing=config.label_smoothing,
             key=step_key,
             layout=layout,
             layer_rates=layer_rates,
-            accumulate=settings.accumulate,
-            ema_decay=settings.ema_decay,
-            skip_bad=settings.skip_bad,
+            accumulate=config.accumulate,
+            ema_decay=config.ema_decay,
+            skip_bad=config.skip_bad,
         ),
         num_steps=num_steps,
         intervals=Intervals(
-            log=settings.steps("log_every", num_examples=num_examples),
-            evaluate=settings.steps("evaluate_every", num_examples=num_examples),
-            checkpoint=settings.steps("checkpoint_every", num_examples=num_examples),
+            log=config.steps("log_every", num_examples=num_examples),
+            evaluate=config.steps("evaluate_every", num_examples=num_examples),
+            checkpoint=config.steps("checkpoint_every", num_examples=num_examples),
         ),
         evaluate=lambda current: _with_losses_told(run_evaluation(compiled_infer(current)), source, lost),
         checkpoints=checkpoints,
@@ -226,9 +227,9 @@ def _train(
         mesh=mesh,
         names=lambda positions: [source.train[int(position)].name for position in positions],
         should_stop=should_stop,
-        skip_bad=settings.skip_bad,
-        accumulate=settings.accumulate,
-        data_timeout_s=settings.data_timeout_s,
+        skip_bad=config.skip_bad,
+        accumulate=config.accumulate,
+        data_timeout_s=config.data_timeout_s,
     )
     checkpoints.close()
     result = describe_result(evaluation, source, test_view)
@@ -239,7 +240,7 @@ def _train(
     return result
 
 
-def _lost_videos(settings: Settings, source: Source, workdir: Path, console: TextIO, *, writes: bool) -> LostVideos:
+def _lost_videos(config: Config, source: Source, workdir: Path, console: TextIO, *, writes: bool) -> LostVideos:
     """Returns where a run's lost videos are counted, and writes the table of bad videos."""
 
     def save(bad_videos: tuple[BadVideo, ...]) -> None:
@@ -247,8 +248,7 @@ def _lost_videos(settings: Settings, source: Source, workdir: Path, console: Tex
             workdirs.write_bad_videos(workdir / "bad_videos.csv", bad_videos)
 
     save(source.bad_videos)
-    share = settings.source.get("max_bad_share", 0.1)
-    return LostVideos(source, max_bad_share=share, write=console.write, save=save)
+    return LostVideos(source, max_bad_share=config.max_bad_share, write=console.write, save=save)
 
 
 def _with_losses_told(evaluation: Evaluation, source: Source, lost: LostVideos) -> Evaluation:
@@ -278,17 +278,17 @@ def load(workdir: str | Path, *, checkpoint: str = "newest") -> Trained:
         if not (workdir / name).exists():
             raise InputError(f"{workdir}: holds no run ({name} is missing); give the --workdir of a training run")
     spec.check_names([checkpoint], ["newest", "best"], what="checkpoint")
-    settings = Settings.parse(workdirs.read_json(workdir / "config.json"))
+    config = check_config(workdirs.read_json(workdir / "config.json"))
     class_names = tuple(workdirs.read_json(workdir / "classes.json"))
     mesh = meshes.make_mesh()
-    network = settings.create_network(len(class_names))
+    network = config.create_network(len(class_names))
     fresh = functools.partial(
         init_state,
         network,
-        _optimizer_of_one_step(settings),
+        _optimizer_of_one_step(config),
         key=jax.random.key(0),
-        clip_shape=settings.test_view.shape[1:],
-        keep_ema=settings.ema_decay > 0,
+        clip_shape=config.test_view.shape[1:],
+        keep_ema=config.ema_decay > 0,
     )
     checkpoints = Checkpoints(workdir / "checkpoints", read_only=True)
     step = checkpoints.latest_step() if checkpoint == "newest" else checkpoints.best_step()
@@ -299,32 +299,38 @@ def load(workdir: str | Path, *, checkpoint: str = "newest") -> Trained:
     like = dataclasses.replace(_abstract(fresh, meshes.data_parallel(mesh)), opt_state=None)
     state = checkpoints.restore(step, like)
     checkpoints.close()
-    return Trained(workdir, settings, class_names, network, state, mesh)
+    return Trained(workdir, config, class_names, network, state, mesh)
 
 
-def describe_cost(config: Mapping[str, Any], *, num_classes: int, num_devices: int) -> StepCost:
+def describe_cost(config: Config, *, num_classes: int, num_devices: int) -> StepCost:
     """Returns what a step of a config's training costs; neither the devices nor the data need be there.
 
     Raises:
       InputError: the config does not work, or its batch does not fit the devices.
     """
-    settings = Settings.parse(config)
-    settings.check_devices(num_devices)
+    config = check_config(config)
+    config.check_devices(num_devices)
     return step_cost(
-        settings.create_network(num_classes),
-        _optimizer_of_one_step(settings),
-        clip_shape=settings.test_view.shape[1:],
-        batch_size=settings.batch_size,
+        config.create_network(num_classes),
+        _optimizer_of_one_step(config),
+        clip_shape=config.test_view.shape[1:],
+        batch_size=config.batch_size,
         num_devices=num_devices,
-        sharding=settings.sharding,
-        accumulate=settings.accumulate,
-        keep_ema=settings.ema_decay > 0,
+        sharding=config.sharding,
+        accumulate=config.accumulate,
+        keep_ema=config.ema_decay > 0,
     )
 
 
-def open_run_source(settings: Settings, workdir: Path | None = None) -> Source:
+def open_run_source(config: Config, workdir: Path | None = None) -> Source:
     """Returns the videos of a run, split as in its training; with its work directory, those that it began with."""
-    source = open_source(settings.source, seed=settings.seed, held_out=settings.held_out)
+    source = open_source(
+        config.source,
+        seed=config.seed,
+        held_out=config.held_out,
+        test_share=config.test_share,
+        max_bad_share=config.max_bad_share,
+    )
     if workdir is None or not (workdir / VIDEOS_FILE).exists():
         return source
     workdirs.check_kept_classes(workdir, source.class_names)
@@ -363,9 +369,10 @@ def describe_result(
     }
 
 
-def _optimizer_of_one_step(settings: Settings) -> optax.GradientTransformation:
+def _optimizer_of_one_step(config: Config) -> optax.GradientTransformation:
     """Returns an optimizer that takes no step: its state has the structure that it has for every length of run."""
-    return create_optimizer({**settings.optimizer, "warmup": 0}, num_steps=1, layer_rates=settings.rates)[0]
+    options = {key: 0 if key == "warmup" else value for key, value in config.optimizer.options.items()}
+    return create_optimizer(Choice(config.optimizer.name, **options), num_steps=1, layer_rates=config.rates)[0]
 
 
 def _compile_infer(
@@ -435,5 +442,5 @@ def _take_over(
     return dataclasses.replace(state, ema=ema, **variables)
 
 
-def _preprocessing(settings: Settings) -> dict[str, Any]:
-    return workdirs.as_json(dataclasses.asdict(settings.test_view) | settings.channels._asdict())
+def _preprocessing(config: Config) -> dict[str, Any]:
+    return workdirs.as_json(dataclasses.asdict(config.test_view) | dataclasses.asdict(config.normalization))

@@ -11,22 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from vjax.config import CHANGEABLE
 from vjax.data.video import BadVideo
 from vjax.errors import InputError
-
-# Keys that say how a run is carried out, not what comes of it: a run that was cut off may go on with other ones.
-CHANGEABLE = (
-    "log_every",
-    "evaluate_every",
-    "checkpoint_every",
-    "num_workers",
-    "data_timeout_s",
-    "sharding",
-    "skip_bad",
-    "wandb_project",
-    "profile",
-)
-
 
 _LOCK_FILE = ".lock"
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)  # some network file systems
@@ -63,7 +50,7 @@ def claimed(workdir: Path) -> Iterator[None]:
 
 
 def check_config(workdir: Path, resolved: dict[str, Any]) -> None:
-    """Raises an InputError where a work directory holds a run of another config, in other keys than `CHANGEABLE`."""
+    """Raises an InputError where a work directory holds a run whose config differs in other keys than `CHANGEABLE`."""
     path = workdir / "config.json"
     differing = _differences(_lasting(read_json(path)), _lasting(resolved)) if path.exists() else []
     if differing:

@@ -12,6 +12,7 @@ from video_files import GROUPS, LABELS
 
 from vjax.data.sources import list_source, open_source
 from vjax.errors import InputError
+from vjax.spec import Choice
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +157,7 @@ def test_lists_without_videos_and_damaged_annotations_are_named(layouts, tmp_pat
 def test_videos_of_the_lists_that_are_not_there_are_bad_videos(layouts, tmp_path):
     root = shutil.copytree(layouts["ucf101"], tmp_path / "ucf")
     next(root.rglob("v_fall_g02_c01.avi")).unlink()
-    source = open_source({"name": "ucf101", "root": str(root), "max_bad_share": 0.5}, seed=0)
+    source = open_source(Choice("ucf101", root=str(root)), seed=0, max_bad_share=0.5)
     (bad,) = source.bad_videos
     assert (bad.name, bad.split) == ("fall/v_fall_g02_c01.avi", "train")
     assert bad.reason.endswith("no such file")

@@ -134,7 +134,7 @@ def test_five_hundred_hostile_files_go_through_every_command(tmp_path):
 
     for name, source in (("files", root), ("store", tmp_path / "store")):
         workdir = tmp_path / name
-        words = (f"--config.source.root={source}", "--config.source.max_bad_share=0.9", "--workdir", workdir)
+        words = (f"--config.source.root={source}", "--config.max_bad_share=0.9", "--workdir", workdir)
         command("train.py", "--config", f"{ROOT}/configs/folder.py:tiny", *words)
         with (workdir / "bad_videos.csv").open(newline="") as stream:
             assert {row["name"] for row in csv.DictReader(stream)} == bad

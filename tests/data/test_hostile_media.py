@@ -32,6 +32,7 @@ from vjax.data.container import CONTAINERS
 from vjax.data.decode import Limits, VideoError, probe, read_frames, read_video
 from vjax.data.sources import open_source
 from vjax.errors import InputError
+from vjax.spec import Choice
 
 READERS = {
     "probe": probe,
@@ -123,7 +124,7 @@ def test_the_commands_list_every_attack_and_open_none(root, attacks, listener, t
     main(["prepare", str(root), "--out", str(tmp_path / "store"), "--workers", "0"])
     with (tmp_path / "store" / "index.csv").open(newline="") as stream:
         assert {row["name"] for row in csv.DictReader(stream) if row["reason"]} == attacks
-    source = open_source({"name": "videos", "root": str(root), "max_bad_share": 0.95}, seed=0)
+    source = open_source(Choice("videos", root=str(root)), seed=0, max_bad_share=0.95)
     assert {video.name for video in source.bad_videos} == attacks
     with pytest.raises(InputError, match="more than max_bad_share"):
         open_source({"name": "videos", "root": str(root)}, seed=0)
@@ -138,14 +139,14 @@ def test_a_manifest_lists_its_attacks_too(root, attacks, listener):
     rows = ["attacks/ok1.mp4,a,train", "attacks/ok2.mp4,a,test", *(f'"{name}",a,train' for name in sorted(attacks))]
     manifest = root / ".manifest.csv"
     manifest.write_text("path,label,split\n" + "\n".join(rows) + "\n")
-    source = open_source({"name": "videos", "root": str(manifest), "max_bad_share": 0.99}, seed=0)
+    source = open_source(Choice("videos", root=str(manifest)), seed=0, max_bad_share=0.99)
     assert {video.name for video in source.bad_videos} == attacks
     assert not listener.was_called()
 
 
 @pytest.mark.slow
 def test_training_and_prediction_name_the_attacks_and_go_on(root, attacks, listener, tmp_path):
-    words = (f"--config.source.root={root}", "--config.source.max_bad_share=0.95", "--workdir", tmp_path / "run")
+    words = (f"--config.source.root={root}", "--config.max_bad_share=0.95", "--workdir", tmp_path / "run")
     assert in_this_process("train.py", "--config", f"{CONFIG}:tiny", *words).returncode == 0
     with (tmp_path / "run" / "bad_videos.csv").open(newline="") as stream:
         assert {row["name"] for row in csv.DictReader(stream)} == attacks

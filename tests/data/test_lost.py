@@ -166,7 +166,7 @@ def cut_off(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lost")
     root = write_folder(folder / "videos")
     words = [f"--config.source.root={root}", "--config.length=8", "--config.evaluate_every=8"]
-    config = vjax.load_config(f"{CONFIG}:tiny", [*words, "--config.source.max_bad_share=0.6"])
+    config = vjax.load_config(f"{CONFIG}:tiny", [*words, "--config.max_bad_share=0.6"])
     steps = iter([False, True])
     with pytest.raises(Interrupted):
         vjax.train(config, folder / "run", console=io.StringIO(), should_stop=lambda: next(steps))
@@ -193,7 +193,7 @@ def test_a_run_goes_on_without_videos_that_are_lost_and_resumes_exactly(cut_off,
     result, said = resume(config, tmp_path / "once")
     with pytest.raises(Interrupted):
         resume(config, tmp_path / "twice", after=2)
-    again, _ = resume({**config, "num_workers": 1}, tmp_path / "twice")
+    again, _ = resume(dataclasses.replace(config, num_workers=1), tmp_path / "twice")
 
     assert result == again
     states = [saved_state(tmp_path / name) for name in ("once", "twice")]

@@ -20,19 +20,21 @@ from vjax.data import prepare
 from vjax.data.decode import VideoError
 from vjax.data.frame_table import FrameReader
 from vjax.data.records import RecordReader
-from vjax.data.sources import list_source, open_source
+from vjax.data.sources import LISTINGS, open_source
 from vjax.errors import InputError
+from vjax.spec import Choice
+from vjax.typed import conform_choice
 
 
 def options_of(root, **kwargs):
-    return {"name": "videos", "root": str(root), **kwargs}
+    return conform_choice(Choice("videos", root=str(root), **kwargs), LISTINGS, what="source")
 
 
 def write_store(root, out, options=None, run=prepare.run_here, **kwargs):
     heard = []
     source = options_of(root, **kwargs)
     done = prepare.prepare(
-        list_source(source),
+        LISTINGS.create(source),
         source,
         out,
         options or prepare.Options(),
@@ -160,7 +162,7 @@ def test_a_store_with_too_many_bad_videos_or_nothing_to_test_on_is_refused_as_it
         with pytest.raises(InputError, match=r"1 of 5 videos cannot be read, more than max_bad_share=0.1; the first"):
             open_source(options_of(place), seed=0)
         with pytest.raises(InputError, match="no readable video is left to test on"):
-            open_source(options_of(place, max_bad_share=0.5), seed=0)
+            open_source(options_of(place), seed=0, max_bad_share=0.5)
 
 
 def test_a_store_of_nothing_but_bad_videos_is_refused(tmp_path):

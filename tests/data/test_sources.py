@@ -12,6 +12,7 @@ from vjax.data.sources import open_source
 from vjax.data.splits import split_files
 from vjax.data.video import open_video
 from vjax.errors import InputError
+from vjax.spec import Choice
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +21,8 @@ def folder(tmp_path_factory):
     return write_folder(tmp_path_factory.mktemp("source") / "videos")
 
 
-def open_videos(root, *, seed=0, held_out="", **kwargs):
-    return open_source({"name": "videos", "root": str(root), **kwargs}, seed=seed, held_out=held_out)
+def open_videos(root, *, seed=0, group="", **kwargs):
+    return open_source(Choice("videos", root=str(root), group=group), seed=seed, **kwargs)
 
 
 def names(videos):

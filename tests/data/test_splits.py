@@ -15,6 +15,7 @@ from vjax.data.listing import VideoFile, list_folder, list_manifest
 from vjax.data.sources import open_source
 from vjax.data.splits import split_files
 from vjax.errors import InputError
+from vjax.spec import Choice
 
 SHARES = st.floats(0.05, 0.5)
 SEEDS = st.integers(0, 50)
@@ -127,8 +128,8 @@ def fill(root, video, names):
     return root
 
 
-def open_videos(root, *, held_out="", **kwargs):
-    return open_source({"name": "videos", "root": str(root), **kwargs}, seed=0, held_out=held_out)
+def open_videos(root, *, group="", **kwargs):
+    return open_source(Choice("videos", root=str(root), group=group), seed=0, **kwargs)
 
 
 def test_folders_inside_a_class_are_looked_through_but_not_hidden_ones(tmp_path, video):

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vjax.data.transforms import Mix, TestView, TrainView
+from vjax.data.transforms import Augment, Mix, TestView, TrainView
 from vjax.data.video import Video
 from vjax.errors import InputError
 from vjax.ops.frames import crop_resize, largest_box
@@ -33,7 +33,7 @@ def test_clips_differ_from_draw_to_draw():
 
 
 def test_without_augmentation_only_the_start_is_random():
-    view = TrainView(TIMING, (20, 32), area=(1.0, 1.0), stretch=1.0, flip=False)
+    view = TrainView(TIMING, (20, 32), Augment(area=(1.0, 1.0), stretch=1.0, flip=False))
     clip = view(make_video(), np.random.default_rng(0))
     starts = [start for start in range(30) if (PIXELS[start] == clip[0]).all()]
     assert len(starts) == 1
@@ -41,7 +41,7 @@ def test_without_augmentation_only_the_start_is_random():
 
 
 def test_half_of_the_clips_are_mirrored():
-    view = TrainView(ClipTiming(1, stride=1), (20, 32), area=(1.0, 1.0), stretch=1.0, flip=True)
+    view = TrainView(ClipTiming(1, stride=1), (20, 32), Augment(area=(1.0, 1.0), stretch=1.0, flip=True))
     rng, video = np.random.default_rng(0), make_video(1)
     mirrored = [(view(video, rng)[0] == PIXELS[0, :, ::-1]).all() for _ in range(200)]
     assert 70 < sum(mirrored) < 130
@@ -124,13 +124,13 @@ def test_without_an_alpha_there_is_nothing_to_mix():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: TrainView(TIMING, (8, 8), area=(0.0, 1.0)), r"augment.area is .* in \(0, 1\]"),
-        (lambda: TrainView(TIMING, (8, 8), area=(0.9, 0.5)), r"augment.area is .* in \(0, 1\]"),
-        (lambda: TrainView(TIMING, (8, 8), stretch=0.9), "augment.stretch is a factor of 1 or more"),
-        (lambda: TrainView(TIMING, (8, 8), rand_ops=-1), "augment.rand_ops is 0 or more .* got -1 and 9.0"),
-        (lambda: TrainView(TIMING, (8, 8), rand_magnitude=11), "augment.rand_magnitude from 0 to 10, got 0 and 11"),
-        (lambda: TrainView(TIMING, (8, 8), jitter=1.5), "augment.jitter is from 0 to 1, got 1.5"),
-        (lambda: TrainView(TIMING, (8, 8), erase=-0.1), "augment.erase is from 0 to 1, got -0.1"),
+        (lambda: Augment(area=(0.0, 1.0)), r"augment.area is .* in \(0, 1\]"),
+        (lambda: Augment(area=(0.9, 0.5)), r"augment.area is .* in \(0, 1\]"),
+        (lambda: Augment(stretch=0.9), "augment.stretch must be 1 or more, got 0.9"),
+        (lambda: Augment(rand_ops=-1), "augment.rand_ops must be 0 or more, got -1"),
+        (lambda: Augment(rand_magnitude=11), r"augment.rand_magnitude must lie in \[0, 10\], got 11"),
+        (lambda: Augment(jitter=1.5), r"augment.jitter must lie in \[0, 1\], got 1.5"),
+        (lambda: Augment(erase=-0.1), r"augment.erase must lie in \[0, 1\], got -0.1"),
         (lambda: Mix(mixup=-0.5), r"mix.mixup is the alpha of Beta\(alpha, alpha\), .* got -0.5"),
         (lambda: Mix(cutmix=float("inf")), "mix.cutmix is the alpha .* got inf"),
         (lambda: Mix(mixup=float("nan")), "mix.mixup is the alpha .* got nan"),

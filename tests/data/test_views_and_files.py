@@ -9,7 +9,7 @@ from PIL import Image
 
 from vjax.data.decode import probe, read_video
 from vjax.data.encode import write_frames
-from vjax.data.transforms import TrainView
+from vjax.data.transforms import Augment, TrainView
 from vjax.data.video import Video
 from vjax.ops.sampling import ClipTiming
 
@@ -43,7 +43,7 @@ def test_a_training_view_never_mirrors_where_that_would_change_the_label():
     brighter = {
         flip: [
             bool(clip[0, 0, 0, 0] < clip[0, 0, -1, 0])
-            for clip in (TrainView(ClipTiming(1, stride=1), (8, 8), flip=flip)(video, rng) for _ in range(40))
+            for clip in (TrainView(ClipTiming(1, stride=1), (8, 8), Augment(flip=flip))(video, rng) for _ in range(40))
         ]
         for flip in (True, False)
     }

@@ -21,7 +21,7 @@ def shapes_of(network, clip_shape):
 
 
 def make(rung, num_classes=5, trunk=SMALL, **kwargs):
-    return models.create(num_classes=num_classes, trunk=trunk, **models.LADDER[rung], **kwargs)
+    return models.create(rung, num_classes, trunk=trunk, **kwargs)
 
 
 def test_r3d_18_has_the_parameters_and_multiply_adds_of_torchvision_to_the_digit():

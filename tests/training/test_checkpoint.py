@@ -9,6 +9,7 @@ import pytest
 
 from vjax import models
 from vjax.errors import InputError
+from vjax.spec import Choice
 from vjax.training.checkpoint import Checkpoints
 from vjax.training.optim import create_optimizer
 from vjax.training.step import init_state
@@ -16,7 +17,7 @@ from vjax.training.step import init_state
 
 def make_state(num_classes=3, *, norm="batch", seed=0):
     network = models.create("slow_fusion", num_classes, trunk={"name": "small", "widths": (8,), "norm": norm})
-    optimizer, _ = create_optimizer({"name": "adamw", "learning_rate": 0.1}, num_steps=10)
+    optimizer, _ = create_optimizer(Choice("adamw", learning_rate=0.1), num_steps=10)
     return init_state(network, optimizer, key=jax.random.key(seed), clip_shape=(4, 8, 8, 3))
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from vjax import models
 from vjax.config import load_config
-from vjax.settings import Settings
+from vjax.typed import as_plain
 
 SMALL, RESNET18 = {"name": "small", "widths": (8, 16)}, {"name": "resnet18", "widths": (4, 4, 8, 8)}
 # The smallest clips found at which the pool of widths 64 and 128 once lost a fifth of the gradient.
@@ -31,10 +31,11 @@ OF_FEW_NUMBERS = 2e-2
 
 def config_case(config, name=None, batch_size=None):
     """What a shipped config trains, or another network or batch at its clips."""
-    found = Settings.parse(load_config(str(Path(__file__).parents[2] / "configs" / f"{config}.py")))
-    trunk = {key: value for key, value in found.network["trunk"].items() if key not in ("norm", "remat")}
+    found = load_config(str(Path(__file__).parents[2] / "configs" / f"{config}.py"))
+    described = as_plain(found.network.options["trunk"])
+    trunk = {key: value for key, value in described.items() if key not in ("norm", "remat")}
     shape = found.test_view.shape[1:]
-    return Case(name or found.network["name"], trunk, shape, batch_size or found.batch_size)
+    return Case(name or found.network.name, trunk, shape, batch_size or found.batch_size)
 
 
 def assert_right(case, tolerance=TOLERANCE):

@@ -9,6 +9,7 @@ import pytest
 from vjax import mesh as meshes
 from vjax import models
 from vjax.evaluation.infer import Normalization
+from vjax.spec import Choice
 from vjax.training.optim import create_optimizer
 from vjax.training.step import compile_step, init_state, train_step
 from vjax.training.step_cost import exchanged, step_cost
@@ -18,7 +19,7 @@ CLIP_SHAPE = (8, 16, 16, 3)
 
 def make(norm="batch"):
     network = models.create("slow_fusion", 5, trunk={"name": "small", "widths": (8, 16), "norm": norm})
-    optimizer, _ = create_optimizer({"name": "adamw", "learning_rate": 0.1}, num_steps=10)
+    optimizer, _ = create_optimizer(Choice("adamw", learning_rate=0.1), num_steps=10)
     return network, optimizer
 
 

@@ -12,15 +12,17 @@ from typing import Any
 
 import numpy as np
 
+from vjax import typed
 from vjax.data.files import name_classes, probe_all
 from vjax.data.listing import VideoFile, find_groups
-from vjax.data.sources import check_listing, list_source
+from vjax.data.sources import LISTINGS
 from vjax.data.splits import split_files
 from vjax.data.store import is_store, open_store, read_store_files
 from vjax.data.threads import thread_pool
 from vjax.data.transforms import TrainView
 from vjax.data.video import BadVideo, FileReader, Video
 from vjax.errors import InputError
+from vjax.spec import Choice
 from vjax.tables import format_table
 
 # What data sets put into their names: clips of one of these belong on one side of a split.
@@ -86,19 +88,19 @@ class _Look:
     problems: Sequence[str] = ()
 
 
-def examine(options: Mapping[str, Any], view: TrainView, *, batch_size: int) -> Examined:
+def examine(source: Choice, view: TrainView, *, batch_size: int) -> Examined:
     """Looks at every video of a data set.
 
     Args:
-      options: name and options of a listing (data/sources.py).
+      source: a choice from `LISTINGS` (data/sources.py).
       view: what training would see of a video; reading is timed with it.
       batch_size: clips in a step.
 
     Raises:
       InputError: there is no such data set.
     """
-    check_listing(options)
-    look = _look_at_store(options) if is_store(options["root"]) else _look_at_files(options)
+    source = typed.conform_choice(source, LISTINGS, what="source")
+    look = _look_at_store(source) if is_store(source.options["root"]) else _look_at_files(source)
     by_name = {file.name: file for file in look.files}
     readable = [by_name[video.name] for video in look.videos]
     classes = {name: {"train": 0, "test": 0} for name in sorted({file.label for file in look.files})}
@@ -193,17 +195,18 @@ def _problems(facts: Mapping[str, Any], leak_kind: str) -> Iterator[str]:
         )
 
 
-def _look_at_store(options: Mapping[str, Any]) -> _Look:
-    source = open_store(options["root"], options, seed=0, held_out="", test_share=0.2)
+def _look_at_store(choice: Choice) -> _Look:
+    root, group = choice.options["root"], choice.options.get("group", "")
+    source = open_store(root, typed.as_mapping(choice), seed=0, held_out="", test_share=0.2)
     splits = {v.name: "train" for v in source.train} | {v.name: "test" for v in source.test}
-    files, rows = read_store_files(options["root"], options.get("group", ""))
+    files, rows = read_store_files(root, group)
     files = [dataclasses.replace(file, split=splits.get(file.name, file.split)) for file in files]
     sizes = [f"{row.width} x {row.height}" for row in rows if not row.reason]
     return _Look(files, [*source.train, *source.test], sizes, source.bad_videos, (), source.split)
 
 
-def _look_at_files(options: Mapping[str, Any]) -> _Look:
-    listing = list_source(options)
+def _look_at_files(choice: Choice) -> _Look:
+    listing = LISTINGS.create(choice)
     files, split, problems = list(listing.files), "none can be made", []
     try:
         files, split = split_files(files, held_out="", test_share=0.2, seed=0)

@@ -14,13 +14,14 @@ import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 
+from vjax import typed
 from vjax.data import decode
 from vjax.data.files import name_classes
 from vjax.data.frame_table import TABLE_ENDING, write_table
@@ -32,6 +33,7 @@ from vjax.data.store import INDEX_FILE, PARTS_FOLDER, STORE_FILE, IndexRow, writ
 from vjax.data.threads import interruptible
 from vjax.errors import InputError
 from vjax.ops.frames import shrink
+from vjax.spec import Choice
 
 _DATASET = "videos"
 _LEAST_VIDEOS = 8  # of a shard: enough to be worth a file
@@ -101,7 +103,7 @@ class Prepared:
 
 def prepare(
     listing: Listing,
-    source: Mapping[str, Any],
+    source: Choice,
     out: str | Path,
     options: Options,
     *,
@@ -114,7 +116,7 @@ def prepare(
 
     Args:
       listing: the videos.
-      source: name and options that the listing was made from, to be kept with the store.
+      source: the choice that the listing was made from, to be kept with the store.
       out: folder of the store; must not hold anything else.
       options: how frames are kept.
       run: writes shards (`run_here`, `run_in_processes`, `run_beam`).
@@ -129,7 +131,8 @@ def prepare(
     files, split_words = split_files(listing.files, held_out="", test_share=test_share, seed=seed)
     class_names = name_classes(files)
     parts = out / PARTS_FOLDER
-    _claim(out, {"source": dict(source), "options": dataclasses.asdict(options), "files": _fingerprint(files)})
+    prepared_from = typed.as_plain(source)
+    _claim(out, {"source": prepared_from, "options": dataclasses.asdict(options), "files": _fingerprint(files)})
     shards = list(_shards(files, parts, class_names, options))
     done = sum(len(shard.files) for shard in shards if _is_done(shard))
     advance(done, len(files))
@@ -138,7 +141,7 @@ def prepare(
         advance(done, len(files))
     about = {
         "class_names": list(class_names),
-        "source": dict(source),
+        "source": prepared_from,
         "options": dataclasses.asdict(options),
         "split": split_words,
         "split_given": all(file.split for file in listing.files),

@@ -5,24 +5,27 @@
 
 import dataclasses
 import math
+from typing import Annotated
 
 import numpy as np
 
+from vjax import typed
 from vjax.data.video import Video
 from vjax.errors import InputError
 from vjax.ops import frames as ops
 from vjax.ops.augment import erase_box, jitter_colors, rand_augment
 from vjax.ops.mix import cutmix, mixup
 from vjax.ops.sampling import ClipTiming, random_clip, spaced_clips
+from vjax.spec import Range
+
+Share = Annotated[float, Range(0, at_most=1)]
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainView:
-    """One random clip of a video: a random start, a random resized crop and flip, the same for all its frames.
+class Augment:
+    """How the clips of training are varied; a clip's frames are all varied alike.
 
     Attributes:
-      timing: how much time a clip covers.
-      size: `(h, w)` of the clip, in pixels.
       area: lowest and highest share of the largest crop that is cut out.
       stretch: how far the crop's aspect may be off, as a factor; 1 keeps it.
       flip: whether every other clip is mirrored left to right; false where mirroring would change the label.
@@ -32,29 +35,33 @@ class TrainView:
       erase: probability that the clip loses a box.
     """
 
-    timing: ClipTiming
-    size: tuple[int, int]
     area: tuple[float, float] = (0.5, 1.0)
-    stretch: float = 1.15
+    stretch: Annotated[float, Range(1)] = 1.15
     flip: bool = True
-    rand_ops: int = 0
-    rand_magnitude: float = 9.0
-    jitter: float = 0.0
-    erase: float = 0.0
+    rand_ops: Annotated[int, Range(0)] = 0
+    rand_magnitude: Annotated[float, Range(0, at_most=10)] = 9.0
+    jitter: Share = 0.0
+    erase: Share = 0.0
 
     def __post_init__(self):
+        typed.check_fields(self, what="augment")
         if not 0 < self.area[0] <= self.area[1] <= 1:
             raise InputError(f"augment.area is a lowest and a highest share in (0, 1], got {self.area}")
-        if self.stretch < 1:
-            raise InputError(f"augment.stretch is a factor of 1 or more, got {self.stretch}")
-        if self.rand_ops < 0 or not 0 <= self.rand_magnitude <= 10:
-            raise InputError(
-                "augment.rand_ops is 0 or more and augment.rand_magnitude from 0 to 10, got "
-                f"{self.rand_ops} and {self.rand_magnitude}"
-            )
-        for name, value in (("jitter", self.jitter), ("erase", self.erase)):
-            if not 0 <= value <= 1:
-                raise InputError(f"augment.{name} is from 0 to 1, got {value}")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainView:
+    """One random clip of a video: a random start, a random resized crop and flip, the same for all its frames.
+
+    Attributes:
+      timing: how much time a clip covers.
+      size: `(h, w)` of the clip, in pixels.
+      augment: how it is varied.
+    """
+
+    timing: ClipTiming
+    size: tuple[int, int]
+    augment: Augment = Augment()
 
     def __call__(self, video: Video, rng: np.random.Generator) -> np.ndarray:
         """Returns a clip `(t h w c)`, uint8."""
@@ -64,8 +71,9 @@ class TrainView:
             num_frames=self.timing.num_frames,
             step=self.timing.step(video_fps=video.fps),
         )
+        augment = self.augment
         # All random numbers are drawn before the first pixel is looked at, and always as many.
-        box_rng, flip = np.random.default_rng(rng.integers(2**63)), self.flip and rng.random() < 0.5
+        box_rng, flip = np.random.default_rng(rng.integers(2**63)), augment.flip and rng.random() < 0.5
         found = video.read(indices)
         height, width = found.shape[1:3]
         box = ops.random_box(
@@ -73,14 +81,14 @@ class TrainView:
             height=height,
             width=width,
             aspect=self.size[1] / self.size[0],
-            area=self.area,
-            stretch=self.stretch,
+            area=augment.area,
+            stretch=augment.stretch,
         )
         clip = ops.crop_resize(found, box=box, size=self.size, flip=flip)
-        clip = rand_augment(box_rng, clip, num_ops=self.rand_ops, magnitude=self.rand_magnitude)
-        if self.jitter:
-            clip = jitter_colors(box_rng, clip, strength=self.jitter)
-        return erase_box(box_rng, clip, probability=self.erase)
+        clip = rand_augment(box_rng, clip, num_ops=augment.rand_ops, magnitude=augment.rand_magnitude)
+        if augment.jitter:
+            clip = jitter_colors(box_rng, clip, strength=augment.jitter)
+        return erase_box(box_rng, clip, probability=augment.erase)
 
 
 @dataclasses.dataclass(frozen=True)

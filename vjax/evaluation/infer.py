@@ -4,8 +4,9 @@ Votes `(b v k)` are logits of independent opinions on one clip. The loss is thei
 a clip is the mean of their softmax; the answer for a video is the mean over its clips.
 """
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -14,13 +15,24 @@ import numpy as np
 import optax
 
 from vjax.ops.frames import to_float
+from vjax.spec import Range
 
 
-class Normalization(NamedTuple):
-    """Mean and standard deviation of the channels, for frames in [0, 1]."""
+@dataclasses.dataclass(frozen=True)
+class Normalization:
+    """What is subtracted from the channels of frames in [0, 1], and what they are then divided by.
 
-    mean: tuple[float, ...] = (0.45, 0.45, 0.45)
-    std: tuple[float, ...] = (0.225, 0.225, 0.225)
+    Attributes:
+      mean: of red, green and blue.
+      std: of red, green and blue; above 0.
+    """
+
+    mean: tuple[float, float, float] = (0.45, 0.45, 0.45)
+    std: Annotated[tuple[float, float, float], Range(above=0)] = (0.225, 0.225, 0.225)
+
+    def __call__(self, clips: jax.Array) -> jax.Array:
+        """Returns uint8 clips as normalised floats."""
+        return to_float(clips, mean=self.mean, std=self.std)
 
 
 class ClipAnswers(NamedTuple):
@@ -55,7 +67,7 @@ def vote_loss(votes: jax.Array, target: jax.Array, *, label_smoothing: float) ->
 
 def infer(network: nn.Module, variables: Any, clips: jax.Array, *, normalization: Normalization) -> ClipAnswers:
     """Returns a network's answers to uint8 clips `(b t h w c)`; pure, to be jitted by the caller."""
-    votes = network.apply(variables, to_float(clips, **normalization._asdict()), train=False)
+    votes = network.apply(variables, normalization(clips), train=False)
     assert isinstance(votes, jax.Array)
     return answer(votes)
 

@@ -1,77 +1,91 @@
 """Networks: pure linen modules from clips `(b t h w c)` to votes `(b v k)`."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 
-from vjax import spec
-from vjax.models.fusion import EarlyFusion, LateFusion, SingleFrame, SlowFusion
+from vjax import typed
+from vjax.models.fusion import EarlyFusion, LateFusion, Network, SingleFrame, SlowFusion
 from vjax.models.trunks import TRUNKS
-
-MODELS = {
-    "single_frame": SingleFrame,
-    "late_fusion": LateFusion,
-    "early_fusion": EarlyFusion,
-    "slow_fusion": SlowFusion,
-}
-
-# The five rungs, from no time at all to time in every layer; what `vjax compare` trains.
-LADDER: dict[str, dict[str, Any]] = {
-    "single_frame": {"name": "single_frame"},
-    "late_pool": {"name": "late_fusion", "fuse": "pool"},
-    "late_concat": {"name": "late_fusion", "fuse": "concat"},
-    "early_fusion": {"name": "early_fusion"},
-    "slow_fusion": {"name": "slow_fusion"},
-}
-
-NAMES = tuple(dict.fromkeys([*LADDER, *MODELS]))
-
-_SMALL = {"name": "small"}
+from vjax.spec import Choice, OneOf, Table
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
+# The options that all five have.
+Trunk = Annotated[Choice, TRUNKS]
+DType = Annotated[str, OneOf(DTYPES)]
+SMALL = Choice("small")
 
-def create(
-    name: str,
-    num_classes: int,
-    *,
-    trunk: Mapping[str, Any] | None = None,
-    dtype: str = "float32",
-    **kwargs: Any,
-) -> nn.Module:
+
+def single_frame(num_classes: int, *, trunk: Trunk = SMALL, dropout: float = 0.0, dtype: DType = "float32") -> Network:
+    """Returns a 2D CNN that looks at every frame alone."""
+    return SingleFrame(num_classes, _trunk(trunk, dtype, temporal=False), dropout)
+
+
+def late_pool(num_classes: int, *, trunk: Trunk = SMALL, dropout: float = 0.0, dtype: DType = "float32") -> Network:
+    """Returns a 2D CNN on every frame; the features are averaged over time."""
+    return LateFusion(num_classes, _trunk(trunk, dtype, temporal=False), dropout, fuse="pool")
+
+
+def late_concat(
+    num_classes: int, *, trunk: Trunk = SMALL, dropout: float = 0.0, hidden: int = 256, dtype: DType = "float32"
+) -> Network:
+    """Returns a 2D CNN on every frame; an MLP with `hidden` units sees the features of all frames in their order."""
+    return LateFusion(num_classes, _trunk(trunk, dtype, temporal=False), dropout, fuse="concat", hidden=hidden)
+
+
+def early_fusion(num_classes: int, *, trunk: Trunk = SMALL, dropout: float = 0.0, dtype: DType = "float32") -> Network:
+    """Returns a 2D CNN whose first layer sees all frames at once, as channels."""
+    return EarlyFusion(num_classes, _trunk(trunk, dtype, temporal=False), dropout)
+
+
+def slow_fusion(num_classes: int, *, trunk: Trunk = SMALL, dropout: float = 0.0, dtype: DType = "float32") -> Network:
+    """Returns a 3D CNN: every layer reaches over time."""
+    return SlowFusion(num_classes, _trunk(trunk, dtype, temporal=True), dropout)
+
+
+# From no time at all to time in every layer; what `vjax compare` trains.
+LADDER = ("single_frame", "late_pool", "late_concat", "early_fusion", "slow_fusion")
+
+NETWORKS: Table[nn.Module] = Table(
+    "network",
+    {
+        "single_frame": single_frame,
+        "late_pool": late_pool,
+        "late_concat": late_concat,
+        "early_fusion": early_fusion,
+        "slow_fusion": slow_fusion,
+    },
+    given=("num_classes",),
+)
+
+
+def create(name: str, num_classes: int, **options: Any) -> nn.Module:
     """Returns a network by name.
 
     Args:
-      name: one of `NAMES`: a key of `MODELS`, or a rung of `LADDER`.
+      name: a key of `NETWORKS`.
       num_classes: k, the classes a vote is over.
-      trunk: `dict(name=..., **kwargs)` with a name of `TRUNKS`; the small trunk if not given.
-      dtype: "float32" or "bfloat16", of the computation; parameters, logits and loss stay float32.
-      **kwargs: fields of the network's module, such as `dropout` or `fuse`.
+      **options: of the function that `NETWORKS` has under that name: `trunk`, a choice from `TRUNKS` or a mapping
+        `dict(name=..., ...)`; `dropout`; `dtype`, "float32" or "bfloat16", of the computation (parameters, logits and
+        loss stay float32); and what the network has of its own.
 
     Raises:
-      InputError: a name or a key is unknown; the message lists the known ones.
+      InputError: a name or an option is unknown; the message lists the known ones.
 
     >>> import jax
-    >>> network = create("slow_fusion", 8, trunk={"name": "small", "widths": (8, 16)})
+    >>> network = create("slow_fusion", 8, trunk=Choice("small", widths=(8, 16)))
     >>> clips = jnp.zeros((2, 16, 32, 32, 3))
     >>> variables = network.init(jax.random.key(0), clips, train=False)
     >>> network.apply(variables, clips, train=False).shape
     (2, 1, 8)
     """
-    spec.check_names([dtype], DTYPES, what="dtype")
-    spec.check_names([name], NAMES, what="network")
-    rung = LADDER.get(name, {"name": name})
-    module = MODELS[rung["name"]]
-    # JSON gives lists, and a module is only hashable with tuples.
-    hashable = {key: tuple(value) if isinstance(value, list) else value for key, value in (trunk or _SMALL).items()}
-    built_trunk = spec.create(
-        hashable,
-        TRUNKS,
-        what="trunk",
-        temporal=module.temporal_trunk,
-        dtype=DTYPES[dtype],
-    )
-    given = {key: value for key, value in rung.items() if key != "name"}
-    return spec.call(module, kwargs, what=f"network {name!r}", num_classes=num_classes, trunk=built_trunk, **given)
+    choice = typed.conform_choice({"name": name, **options}, NETWORKS, what="network")
+    return NETWORKS.create(choice, num_classes=num_classes)
+
+
+def _trunk(choice: Choice | Mapping[str, Any], dtype: str, *, temporal: bool) -> nn.Module:
+    checked = typed.conform_choice(choice, TRUNKS, what="trunk")
+    return TRUNKS.create(checked, temporal=temporal, dtype=DTYPES[dtype])

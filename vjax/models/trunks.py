@@ -7,7 +7,7 @@ description can be compared.
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -17,6 +17,7 @@ from vjax.errors import InputError
 from vjax.models.conv import Conv
 from vjax.models.conv_forms import Triple
 from vjax.models.norm import NO_POOL, norm_layer
+from vjax.spec import Table
 
 
 class SmallTrunk(nn.Module):
@@ -32,9 +33,9 @@ class SmallTrunk(nn.Module):
     """
 
     temporal: bool
-    widths: Sequence[int] = (16, 32, 64)
-    depth: int | Sequence[int] = 1
-    norm: str = "batch"
+    widths: tuple[int, ...] = (16, 32, 64)
+    depth: int | tuple[int, ...] = 1
+    norm: Literal["batch", "group"] = "batch"
     remat: bool = False
     dtype: Any = jnp.float32
 
@@ -96,8 +97,8 @@ class ResNet18(nn.Module):
 
     temporal: bool
     factored: bool = False
-    widths: Sequence[int] = (64, 128, 256, 512)
-    norm: str = "batch"
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+    norm: Literal["batch", "group"] = "batch"
     drop_path: float = 0.0
     remat: bool = False
     dtype: Any = jnp.float32
@@ -196,7 +197,9 @@ class FactoredConv(nn.Module):
         return Conv(self.features, (time, 1, 1), (self.strides[0], 1, 1), dtype=self.dtype)(nn.relu(self.norm()(x)))
 
 
-TRUNKS = {"small": SmallTrunk, "resnet18": ResNet18}
+TRUNKS: Table[nn.Module] = Table(
+    "trunk", {"small": SmallTrunk, "resnet18": ResNet18}, given=("temporal", "dtype", "parent", "name")
+)
 
 
 def check_widths(widths: Sequence[int], *, what: str) -> None:

@@ -1,36 +1,43 @@
 """Optimizers by name: an optax chain with warm-up, cosine decay, clipping and weight decay on kernels alone."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import jax
 import optax
 
-from vjax import spec
+from vjax import typed
 from vjax.errors import InputError
+from vjax.ops.length import Length
+from vjax.spec import Choice, Range, Table
 from vjax.training.transfer import EQUAL_RATES, LayerRates
+
+Rate = Annotated[float, Range(above=0)]
+AtLeast0 = Annotated[float, Range(at_least=0)]
+Decay = Annotated[float, Range(at_least=0, below=1)]
 
 
 def create_optimizer(
-    config: Mapping[str, Any], *, num_steps: int, layer_rates: LayerRates = EQUAL_RATES
+    choice: Choice | Mapping[str, Any], *, num_steps: int, layer_rates: LayerRates = EQUAL_RATES
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """Returns the optimizer a config names, and its learning rate by step, before the layers' own factors.
+    """Returns the optimizer of a choice from `OPTIMIZERS`, and its learning rate by step, before the layers' factors.
 
     Raises:
-      InputError: the name or a key is unknown, or the warm-up is as long as the run.
+      InputError: the name or an option is unknown, or the warm-up is as long as the run.
     """
-    optimizer, schedule = spec.create(config, OPTIMIZERS, what="config.optimizer", num_steps=num_steps)
+    checked = typed.conform_choice(choice, OPTIMIZERS, what="config.optimizer")
+    optimizer, schedule = OPTIMIZERS.create(checked, num_steps=num_steps)
     return optax.chain(optimizer, layer_rates.scale()), schedule
 
 
 def sgd(
     *,
     num_steps: int,
-    learning_rate: float,
-    momentum: float = 0.9,
-    weight_decay: float = 1e-4,
-    warmup: int = 0,
-    clip_norm: float = 0.0,
+    learning_rate: Rate,
+    momentum: Decay = 0.9,
+    weight_decay: AtLeast0 = 1e-4,
+    warmup: Length = 0,
+    clip_norm: AtLeast0 = 0.0,
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """Returns SGD with momentum; weight decay is added to the gradient, as is usual with SGD."""
     schedule = warmup_cosine(learning_rate, warmup=warmup, num_steps=num_steps)
@@ -41,12 +48,12 @@ def sgd(
 def adamw(
     *,
     num_steps: int,
-    learning_rate: float,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    weight_decay: float = 0.05,
-    warmup: int = 0,
-    clip_norm: float = 1.0,
+    learning_rate: Rate,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    weight_decay: AtLeast0 = 0.05,
+    warmup: Length = 0,
+    clip_norm: AtLeast0 = 1.0,
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """Returns AdamW.
 
@@ -58,14 +65,19 @@ def adamw(
     return optax.chain(_clip(clip_norm), step), schedule
 
 
-OPTIMIZERS: dict[str, Callable[..., tuple[optax.GradientTransformation, optax.Schedule]]] = {
-    "adamw": adamw,
-    "sgd": sgd,
-}
+OPTIMIZERS: Table[tuple[optax.GradientTransformation, optax.Schedule]] = Table(
+    "optimizer", {"adamw": adamw, "sgd": sgd}, given=("num_steps",)
+)
 
 
-def warmup_cosine(learning_rate: float, *, warmup: int, num_steps: int) -> optax.Schedule:
-    """Returns a schedule: linear from 0 over the warm-up, then half a cosine down to 0 at `num_steps`."""
+def warmup_cosine(learning_rate: float, *, warmup: Length, num_steps: int) -> optax.Schedule:
+    """Returns a schedule: linear from 0 over the warm-up, then half a cosine down to 0 at `num_steps`.
+
+    Raises:
+      InputError: the warm-up is no number of steps, or as long as the run.
+    """
+    if isinstance(warmup, str):
+        raise InputError(f"optimizer.warmup is a number of steps here, got {warmup!r}")
     if not 0 <= warmup < num_steps:
         raise InputError(f"optimizer.warmup must lie in [0, num_steps={num_steps}), got {warmup}")
     return optax.warmup_cosine_decay_schedule(

@@ -2,10 +2,12 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Annotated
 
 import jax
 
 from vjax.errors import InputError
+from vjax.spec import Range
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,11 +19,11 @@ class ProfileWindow:
       num_steps: how many.
     """
 
-    start: int
-    num_steps: int
+    start: Annotated[int, Range(at_least=0)] = 0
+    num_steps: Annotated[int, Range(at_least=0)] = 0
 
     def __post_init__(self):
-        if self.start < 0 or self.num_steps < 0 or (self.start > 0) != (self.num_steps > 0):
+        if (self.start > 0) != (self.num_steps > 0):
             raise InputError(
                 f"profile.start and profile.num_steps are both 1 or more, or both 0, got {self.start} and "
                 f"{self.num_steps}"

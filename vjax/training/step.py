@@ -17,7 +17,6 @@ from vjax import mesh as meshes
 from vjax.evaluation import metrics
 from vjax.evaluation.infer import Normalization, answer, vote_loss
 from vjax.mesh import Layout
-from vjax.ops.frames import to_float
 from vjax.training.transfer import EQUAL_RATES, LayerRates
 
 
@@ -108,7 +107,7 @@ def train_step(
         def mean_loss(params: Any) -> tuple[jax.Array, tuple[Any, Any]]:
             votes, updates = network.apply(
                 {"params": layer_rates.freeze(params), "batch_stats": batch_stats},
-                to_float(part["clips"], **normalization._asdict()),
+                normalization(part["clips"]),
                 train=True,
                 rngs={"dropout": part_key},
                 mutable=["batch_stats"],

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import flax.traverse_util
 import jax
@@ -26,8 +26,8 @@ class Origin:
       checkpoint: "newest" or "best" of that run.
     """
 
-    workdir: str
-    checkpoint: str
+    workdir: str = ""
+    checkpoint: Literal["newest", "best"] = "newest"
 
 
 def take_over(fresh: Any, trained: Any, *, same_classes: bool, where: str) -> tuple[Any, tuple[str, ...]]:

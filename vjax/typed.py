@@ -1,0 +1,213 @@
+"""Values by their type: what a field or an argument is annotated with decides what it takes, and what an error says.
+
+Annotations are `int`, `float`, `str`, `bool`, `None`, `tuple`, `Literal`, unions and dataclasses of these, and
+`Annotated` with a `Range`, a `OneOf`, or the `Table` that a `Choice` is made from (spec.py).
+"""
+
+import ast
+import dataclasses
+import inspect
+import numbers
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+from vjax.errors import InputError
+from vjax.spec import Choice, OneOf, Range, Table, check_names
+
+T = TypeVar("T")
+
+_EMPTY = inspect.Parameter.empty
+_CONSTANTS = {"none": None, "true": True, "false": False}
+_WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "True or False", types.NoneType: "none"}
+
+
+def conform(value: Any, annotation: Any, *, what: str) -> Any:
+    """Returns a value as its annotation has it, all defaults filled in: whole numbers as floats, lists as tuples.
+
+    Args:
+      value: from Python, or from JSON: a mapping for a dataclass, and for a choice with its name under "name".
+      annotation: says what is allowed.
+      what: the value is, for messages: "config.clip".
+
+    Raises:
+      InputError: the value does not fit; the message begins with the place that is wrong.
+    """
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is typing.Annotated:
+        table = next((mark for mark in arguments[1:] if isinstance(mark, Table)), None)
+        if table is not None:
+            return conform_choice(value, table, what=what)
+        return _check_marks(conform(value, arguments[0], what=what), arguments[1:], what=what)
+    if origin in (Union, types.UnionType):
+        return _conform_union(value, annotation, what=what)
+    if origin is Literal:
+        if all(isinstance(argument, str) for argument in arguments):
+            check_names([value], arguments, what=what)
+        if value in arguments:
+            return value
+        raise InputError(f"{what} is {describe(annotation)}, got {value!r}")
+    if origin is tuple:
+        return _conform_tuple(value, annotation, what=what)
+    if dataclasses.is_dataclass(annotation):
+        assert isinstance(annotation, type)
+        return conform_dataclass(value, annotation, what=what)
+    if annotation in (Any, _EMPTY):
+        return value
+    if annotation is float and _is_number(value):
+        return float(value)
+    kind = origin or annotation
+    is_whole = kind is int and isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if is_whole or (kind is not int and isinstance(value, kind)):
+        return value
+    raise InputError(f"{what} is {describe(annotation)}, got {value!r}")
+
+
+def conform_dataclass(value: Any, cls: type[T], *, what: str) -> T:
+    """Returns an object of a dataclass, from such an object or from a mapping of its fields."""
+    if isinstance(value, cls):
+        value = as_mapping(value)
+    if not isinstance(value, Mapping):
+        names = ", ".join(sorted(field_types(cls)))
+        raise InputError(f"{what} is a section with the keys {names}; got {value!r}")
+    annotations = field_types(cls)
+    check_names(value, annotations, what=what)
+    required = [key for key, parameter in inspect.signature(cls).parameters.items() if parameter.default is _EMPTY]
+    if missing := [key for key in required if key not in value]:
+        raise InputError(f"{what} needs a value for: {', '.join(missing)}")
+    defaults = {field.name: getattr(cls, field.name, None) for field in dataclasses.fields(cls)}  # pyright: ignore
+    whole = {key: value.get(key, defaults[key]) for key in annotations}
+    return cls(**{key: conform(whole[key], annotations[key], what=f"{what}.{key}") for key in annotations})
+
+
+def conform_choice(value: Any, table: Table[Any], *, what: str) -> Choice:
+    """Returns a choice from a table, with all its options."""
+    if isinstance(value, Choice):
+        value = {"name": value.name, **value.options}
+    if not isinstance(value, Mapping):
+        raise InputError(f"{what} is a name and its options, got {value!r}")
+    if "name" not in value:
+        raise InputError(f"{what} needs a name; choose one of: {', '.join(sorted(table))}")
+    name = value["name"]
+    check_names([name], table, what=what)
+    allowed, options = table.options(name), {key: given for key, given in value.items() if key != "name"}
+    check_names(options, allowed, what=f"{what} {name!r}")
+    whole = {key: parameter.default for key, parameter in allowed.items()} | options
+    missing = [key for key, default in whole.items() if default is _EMPTY]
+    if missing:
+        raise InputError(f"{what} {name!r} needs a value for: {', '.join(missing)}")
+    return Choice(name, **{key: conform(whole[key], allowed[key].annotation, what=f"{what}.{key}") for key in whole})
+
+
+def check_fields(value: Any, *, what: str) -> None:
+    """Raises an InputError where a field of a dataclass's object does not fit its annotation."""
+    for key, annotation in field_types(type(value)).items():
+        conform(getattr(value, key), annotation, what=f"{what}.{key}")
+
+
+def parse(text: str, annotation: Any, *, what: str) -> Any:
+    """Returns the value that a text of the command line stands for: `0.5`, `(1, 2)` or `1,2`, `none`, `true`, a name.
+
+    Raises:
+      InputError: the text fits nothing that the annotation allows.
+    """
+    try:
+        value = _CONSTANTS[text.lower()] if text.lower() in _CONSTANTS else ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    # A text field takes what was typed, also where that looks like a number; "none" is None where None is allowed.
+    candidates = [value, text] if not isinstance(value, str) else [text]
+    for candidate in candidates[:-1]:
+        try:
+            return conform(candidate, annotation, what=what)
+        except InputError as error:
+            first = error
+            if not _takes_text(annotation):
+                raise first from None
+    return conform(candidates[-1], annotation, what=what)
+
+
+def describe(annotation: Any) -> str:
+    """Returns what an annotation allows, in words: `a whole number or none`."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is typing.Annotated:
+        return describe(arguments[0])
+    if origin in (Union, types.UnionType):
+        return " or ".join(describe(argument) for argument in arguments)
+    if origin is Literal:
+        return " or ".join(repr(argument) for argument in arguments)
+    if origin is tuple:
+        items = [argument for argument in arguments if argument is not Ellipsis]
+        count = f"{len(items)} " if Ellipsis not in arguments else ""
+        return f"{count}{_WORDS.get(items[0], 'value').removeprefix('a ')}s"
+    return _WORDS.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def field_types(cls: Any) -> dict[str, Any]:
+    """Returns the fields of a dataclass with their annotations, marks included."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def marks(annotation: Any) -> tuple[Any, ...]:
+    """Returns what an annotation is marked with."""
+    return get_args(annotation)[1:] if get_origin(annotation) is typing.Annotated else ()
+
+
+def as_mapping(value: Any) -> dict[str, Any]:
+    """Returns the fields of a dataclass, or the name and options of a choice; what they hold is left as it is."""
+    if isinstance(value, Choice):
+        return {"name": value.name, **value.options}
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+
+
+def as_plain(value: Any) -> Any:
+    """Returns a value as nested dicts, for JSON: sections by their fields, choices with their name under "name"."""
+    if isinstance(value, Choice) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
+        return {key: as_plain(part) for key, part in as_mapping(value).items()}
+    return value
+
+
+def _check_marks(value: Any, found: tuple[Any, ...], *, what: str) -> Any:
+    for mark in found:
+        values = value if isinstance(value, tuple) else [value]
+        if isinstance(mark, Range) and not all(mark.fits(number) for number in values if _is_number(number)):
+            raise InputError(f"{what} must {mark.describe()}, got {value}")
+        if isinstance(mark, OneOf):
+            check_names([value], mark.names, what=what)
+    return value
+
+
+def _conform_union(value: Any, annotation: Any, *, what: str) -> Any:
+    for argument in get_args(annotation):
+        try:
+            return conform(value, argument, what=what)
+        except InputError as error:
+            if " must " in str(error):  # the kind fits, the range does not
+                raise
+    raise InputError(f"{what} is {describe(annotation)}, got {value!r}")
+
+
+def _conform_tuple(value: Any, annotation: Any, *, what: str) -> tuple[Any, ...]:
+    arguments = get_args(annotation)
+    if not isinstance(value, tuple | list):
+        raise InputError(f"{what} is {describe(annotation)}, got {value!r}")
+    if Ellipsis in arguments:
+        arguments = (arguments[0],) * len(value)
+    if len(arguments) != len(value):
+        raise InputError(f"{what} is {describe(annotation)}, got {value!r}")
+    return tuple(
+        conform(item, argument, what=f"{what}[{index}]")
+        for index, (item, argument) in enumerate(zip(value, arguments, strict=True))
+    )
+
+
+def _takes_text(annotation: Any) -> bool:
+    if get_origin(annotation) in (typing.Annotated, Union, types.UnionType, Literal):
+        return any(_takes_text(argument) or isinstance(argument, str) for argument in get_args(annotation))
+    return annotation in (str, Any, _EMPTY)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
