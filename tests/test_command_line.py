@@ -12,6 +12,7 @@ from PIL import Image
 from processes import CONFIG, ROOT, command, error_line, in_this_process
 from video_files import write_folder
 
+from vjax.__main__ import parser_of_train, parser_of_vjax
 from vjax.data.decode import read_video
 
 
@@ -189,3 +190,20 @@ def test_a_command_s_help_starts_no_device():
     code += "from jax._src import xla_bridge\nsys.exit(xla_bridge.backends_are_initialized())"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def options_of_commands():
+    """Every argument of every command, with the parser that has it."""
+    parsers = {"train.py": parser_of_train()}
+    commands = next(action for action in parser_of_vjax()._actions if hasattr(action, "choices") and action.choices)
+    for name, parser in {**parsers, **commands.choices}.items():
+        for action in parser._actions:
+            yield name, action
+
+
+@pytest.mark.parametrize(("name", "action"), [pytest.param(*pair, id=f"{pair[0]} {pair[1].dest}") for pair in
+                                              options_of_commands()])  # fmt: skip
+def test_every_argument_is_described_by_more_than_a_fragment(name, action):
+    words = (action.help or "").split()
+    assert len(words) >= 3, f"{name} {action.dest}: {action.help!r}"
+    assert words[0] not in ("of", "that", "for", "in"), f"{name} {action.dest}: {action.help!r}"

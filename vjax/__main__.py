@@ -1,7 +1,7 @@
 """The command line: `vjax COMMAND`, and what stands behind `train.py`.
 
-Nothing is worked out here: arguments go in, tables and JSON come out, and an InputError becomes one line on stderr
-and an exit code of 2.
+Arguments go in; tables, pictures and JSON come out. What a person can act on (an InputError, a full disk, a stop that
+was asked for) becomes one line on stderr and an exit code.
 """
 
 if __name__ == "__main__":  # python -m vjax
@@ -60,6 +60,16 @@ EXIT_REQUEUE = 75  # EX_TEMPFAIL of sysexits.h: try again
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the `vjax` command; returns its exit code."""
+    return _run(parser_of_vjax(), argv)
+
+
+def train_main(argv: Sequence[str] | None = None) -> int:
+    """Runs `train.py`; returns its exit code."""
+    return _run(parser_of_train(), argv)
+
+
+def parser_of_vjax() -> argparse.ArgumentParser:
+    """Returns the arguments of the `vjax` command."""
     parser = argparse.ArgumentParser("vjax", description="Video classification in JAX/Flax.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_doctor(commands)
@@ -70,11 +80,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     _add_cost(commands)
     _add_config_command(commands)
     _add_filter(commands)
-    return _run(parser, argv)
+    return parser
 
 
-def train_main(argv: Sequence[str] | None = None) -> int:
-    """Runs `train.py`; returns its exit code."""
+def parser_of_train() -> argparse.ArgumentParser:
+    """Returns the arguments of `train.py`."""
     parser = argparse.ArgumentParser("train.py", description="Trains and evaluates a video network.")
     _add_config(parser)
     parser.add_argument("--workdir", help="where the run is kept (default: runs/NAME OF THE CONFIG)")
@@ -82,10 +92,10 @@ def train_main(argv: Sequence[str] | None = None) -> int:
     group.add_argument(
         "--coordinator", metavar="HOST:PORT", help="address of process 0; auto on a Cloud TPU pod, alone"
     )
-    group.add_argument("--num_processes", type=int, help="of the run")
-    group.add_argument("--process_id", type=int, help="of this process, from 0")
+    group.add_argument("--num_processes", type=int, help="how many processes the run has")
+    group.add_argument("--process_id", type=int, help="number of this process, from 0")
     parser.set_defaults(command=_train)
-    return _run(parser, argv)
+    return parser
 
 
 def _run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
@@ -172,8 +182,13 @@ def _add_prepare(commands: Any) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the store")
     parser.add_argument("--short-side", type=int, default=128, help="pixels of a frame's shorter side (default: 128)")
     parser.add_argument("--fps", type=float, help="frames per second to keep (default: all)")
-    parser.add_argument("--quality", type=int, default=90, help="of JPEG (default: 90)")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes; 0 works in this one")
+    parser.add_argument("--quality", type=int, default=90, help="JPEG quality of the frames, 1 to 100 (default: 90)")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=os.cpu_count(),
+        help="how many processes decode; 0 decodes in this one (default: one for each core)",
+    )
     parser.add_argument("--runner", help="an Apache Beam runner, in place of --workers: DirectRunner, FlinkRunner ...")
     parser.add_argument("--runner-args", default="", help="arguments of the Beam runner, in one string")
     parser.set_defaults(command=_prepare)
@@ -214,12 +229,21 @@ def _doctor(args: argparse.Namespace, overrides: Sequence[str]) -> None:
         _write_json(args.json, found.facts | {"problems": found.problems})
 
 
+def _add_trained(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("workdir", metavar="WORKDIR", help="the work directory of a training run")
+    parser.add_argument(
+        "--checkpoint",
+        choices=("newest", "best"),
+        default="newest",
+        help="which checkpoint is used; best had the highest video@1 on the test split (default: newest)",
+    )
+
+
 def _add_evaluate(commands: Any) -> None:
     parser = commands.add_parser("evaluate", help="measure a trained network on its test split")
-    parser.add_argument("workdir")
+    _add_trained(parser)
     parser.add_argument("--clips", type=int, help="clips of a video (default: as in training)")
     parser.add_argument("--crops", type=int, choices=(1, 3), help="crops of a clip (default: as in training)")
-    parser.add_argument("--checkpoint", choices=("newest", "best"), default="newest")
     parser.add_argument("--json", metavar="FILE", help="write everything, every video's answer included")
     parser.set_defaults(command=_evaluate)
 
@@ -255,9 +279,8 @@ def _evaluate(args: argparse.Namespace, _: Sequence[str]) -> None:
 
 def _add_predict(commands: Any) -> None:
     parser = commands.add_parser("predict", help="name the class of videos")
-    parser.add_argument("workdir")
-    parser.add_argument("videos", nargs="+", metavar="VIDEO")
-    parser.add_argument("--checkpoint", choices=("newest", "best"), default="newest")
+    _add_trained(parser)
+    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="a video file")
     parser.add_argument("--json", action="store_true", help="print JSON, all classes and clips included")
     parser.set_defaults(command=_predict)
 
@@ -289,7 +312,7 @@ def _predict(args: argparse.Namespace, _: Sequence[str]) -> int:
 def _add_compare(commands: Any) -> None:
     parser = commands.add_parser("compare", help="train the five networks on the same data and budget")
     _add_config(parser)
-    parser.add_argument("--workdir", required=True)
+    parser.add_argument("--workdir", required=True, help="folder that the five runs and the table are kept in")
     parser.set_defaults(command=_compare)
 
 
@@ -301,8 +324,8 @@ def _compare(args: argparse.Namespace, overrides: Sequence[str]) -> None:
 def _add_cost(commands: Any) -> None:
     parser = commands.add_parser("cost", help="what a step of training takes: memory, traffic, multiply-adds")
     _add_config(parser)
-    parser.add_argument("--classes", type=int, required=True, help="of the data set, which is not read")
-    parser.add_argument("--devices", type=int, help="that share a batch (default: those here)")
+    parser.add_argument("--classes", type=int, required=True, help="how many classes the data set has; it is not read")
+    parser.add_argument("--devices", type=int, help="how many devices share a batch (default: those of this machine)")
     parser.set_defaults(command=_cost)
 
 
@@ -336,8 +359,8 @@ def _show_config(args: argparse.Namespace, overrides: Sequence[str]) -> None:
 
 def _add_filter(commands: Any) -> None:
     parser = commands.add_parser("filter", help="show the motion in a video")
-    parser.add_argument("video")
-    parser.add_argument("--op", required=True, choices=sorted(_FILTERS))
+    parser.add_argument("video", metavar="VIDEO", help="a video file")
+    parser.add_argument("--op", required=True, choices=sorted(_FILTERS), help="what is shown of the motion")
     parser.add_argument("--at", type=int, help="row (xt) or column (yt); the middle one if not given")
     parser.add_argument("--window", type=int, default=9, help="frames of the running median, odd (default: 9)")
     parser.add_argument("--out", required=True, help="a PNG, GIF or MP4 file")

@@ -1,4 +1,4 @@
-"""From a config to a run: the only library module that knows configs and work directories.
+"""From a config to a run, and from its work directory to a trained network.
 
 A work directory holds `config.json` (resolved), `classes.json`, `preprocessing.json`, `videos.csv`, `bad_videos.csv`,
 `checkpoints/`, `metrics.jsonl`, TensorBoard's `events/`, and at the end `result.json`.

@@ -1,5 +1,6 @@
 import math
 
+import jax.numpy as jnp
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,24 +34,24 @@ def test_a_mask_of_videos_weighs_all_their_clips():
 
 
 @given(seed=st.integers(0, 2**16))
-def test_hits_grow_with_top_and_are_certain_at_the_number_of_classes(seed):
+def test_what_is_right_grows_with_k_and_is_certain_at_the_number_of_classes(seed):
     rng = np.random.default_rng(seed)
     probs, label = rng.random((6, 4)), rng.integers(0, 4, 6)
-    by_top = np.array([metrics.hits(probs, label, top=top) for top in (1, 2, 3, 4)])
+    by_top = np.array([metrics.top_k_correct(probs, label, k=k) for k in (1, 2, 3, 4)])
     assert (np.diff(by_top.astype(int), axis=0) >= 0).all()
     assert by_top[-1].all()
     np.testing.assert_array_equal(by_top[0], probs.argmax(-1) == label)
 
 
-def test_a_network_that_cannot_tell_classes_apart_hits_nothing():
-    assert not metrics.hits(np.full((4, 4), 0.25), np.arange(4), top=1).any()
+def test_a_network_that_cannot_tell_classes_apart_is_right_about_nothing():
+    assert not metrics.top_k_correct(np.full((4, 4), 0.25), np.arange(4), k=1).any()
 
 
-def test_a_network_whose_answers_are_nan_hits_nothing():
+def test_a_network_whose_answers_are_nan_is_right_about_nothing():
     probs = np.array([[np.nan, 0.5, 0.5], [0.2, np.nan, 0.8], [0.2, np.nan, 0.8], [np.nan] * 3])
     label = np.array([0, 0, 2, 1])
-    assert not metrics.hits(probs, label, top=1).any()
-    np.testing.assert_array_equal(metrics.hits(probs, label, top=2), [False, False, True, False])
+    assert not metrics.top_k_correct(probs, label, k=1).any()
+    np.testing.assert_array_equal(metrics.top_k_correct(probs, label, k=2), [False, False, True, False])
 
 
 def test_sums_over_very_many_clips_count_every_one():
@@ -65,3 +66,25 @@ def test_sums_over_very_many_clips_count_every_one():
 def test_a_confusion_matrix_counts_labels_by_row():
     matrix = metrics.confusion_matrix(np.array([0, 0, 2]), np.array([1, 1, 2]), 3)
     np.testing.assert_array_equal(matrix, [[0, 2, 0], [0, 0, 0], [0, 0, 1]])
+
+
+@given(seed=st.integers(0, 99), num_classes=st.integers(2, 5), levels=st.integers(1, 3))
+@settings(deadline=None)
+def test_the_confusion_matrix_the_metric_and_the_step_have_one_rule(seed, num_classes, levels):
+    """Few levels make ties, and one row is NaN."""
+    rng = np.random.default_rng(seed)
+    probs = rng.integers(0, levels, (12, num_classes)).astype(np.float32)
+    probs[3] = np.nan
+    label = rng.integers(0, num_classes, 12)
+    right = metrics.top_k_correct(probs, label, k=1)
+    matrix = metrics.confusion_matrix(label, metrics.predicted_class(probs, label), num_classes)
+    assert np.trace(matrix) == right.sum()
+    assert matrix.sum() == 12
+    assert not right[3]
+    np.testing.assert_array_equal(metrics.top_k_correct(jnp.asarray(probs), jnp.asarray(label), k=1), right)
+
+
+def test_a_network_that_says_the_same_of_every_class_has_an_empty_diagonal():
+    label = np.arange(3)
+    predicted = metrics.predicted_class(np.full((3, 3), 1 / 3), label)
+    assert np.trace(metrics.confusion_matrix(label, predicted, 3)) == 0

@@ -6,6 +6,7 @@ import pytest
 from random_variables import random_variables
 
 from vjax import models
+from vjax.errors import InputError
 from vjax.models.conv import Conv
 from vjax.models.cost import count_parameters, multiply_adds
 from vjax.models.fusion import EarlyFusion, LateFusion, SlowFusion
@@ -120,3 +121,33 @@ def test_parameters_are_counted_the_same_from_arrays_as_from_shapes(rung):
 def test_a_number_is_one_parameter_and_an_empty_tree_has_none():
     assert count_parameters({"scale": np.float32(1), "kernel": np.zeros((2, 3))}) == 7
     assert count_parameters({}) == 0
+
+
+class Attention(nn.Module):
+    """A layer that the cost model does not know."""
+
+    num_classes: int = 2
+
+    @nn.compact
+    def __call__(self, clips, *, train):
+        del train
+        kernel = self.param("kernel", nn.initializers.ones, (3, self.num_classes))
+        return (clips.mean((1, 2, 3)) @ kernel)[:, None]
+
+
+def test_a_parameter_whose_multiply_adds_are_not_known_is_named():
+    with pytest.raises(InputError, match=r"the parameter kernel, of shape \(3, 2\), are not known"):
+        multiply_adds(Attention(), (4, 8, 8, 3))
+
+
+class Grouped(nn.Module):
+    """Flax's own convolution, in groups, and a linear layer."""
+
+    @nn.compact
+    def __call__(self, clips, *, train):
+        del train
+        return nn.Dense(5)(nn.Conv(6, (1, 3, 3), feature_group_count=3)(clips).mean((1, 2, 3)))[:, None]
+
+
+def test_flaxs_own_layers_are_counted():
+    assert multiply_adds(Grouped(), (2, 4, 4, 3)) == 2 * 4 * 4 * (3 * 3 * 6) + 6 * 5

@@ -40,7 +40,8 @@ class Evaluation:
     @property
     def confusion(self) -> np.ndarray:
         """Counts `(k k)`: row is the label, column the prediction."""
-        return metrics.confusion_matrix(self.label, self.probs.argmax(-1), self.probs.shape[-1])
+        predicted = metrics.predicted_class(self.probs, self.label)
+        return metrics.confusion_matrix(self.label, predicted, self.probs.shape[-1])
 
     @property
     def class_accuracy(self) -> list[float | None]:
@@ -137,9 +138,9 @@ def batch_sums(answers: ClipAnswers, label: np.ndarray, mask: np.ndarray) -> dic
     loss = -np.take_along_axis(log_probs, clip_label[..., None], axis=-1)[..., 0]
     video_probs = probs.mean(axis=1)
     return {
-        "clip@1": metrics.masked_sum(metrics.hits(probs, clip_label, top=1), mask[:, None]),
-        "video@1": metrics.masked_sum(metrics.hits(video_probs, label, top=1), mask),
-        "video@5": metrics.masked_sum(metrics.hits(video_probs, label, top=5), mask),
+        "clip@1": metrics.masked_sum(metrics.top_k_correct(probs, clip_label, k=1), mask[:, None]),
+        "video@1": metrics.masked_sum(metrics.top_k_correct(video_probs, label, k=1), mask),
+        "video@5": metrics.masked_sum(metrics.top_k_correct(video_probs, label, k=5), mask),
         "loss": metrics.masked_sum(loss, mask[:, None]),
     }
 

@@ -1,4 +1,4 @@
-"""Votes to answers: the one rule by which training, evaluation and prediction read a network's votes.
+"""The one rule by which training, evaluation and prediction read a network's votes, and inference by that rule.
 
 Votes `(b v k)` are logits of independent opinions on one clip. The loss is their mean cross-entropy; the answer for
 a clip is the mean of their softmax; the answer for a video is the mean over its clips.
@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -49,6 +50,7 @@ class ClipAnswers(NamedTuple):
 
 def answer(votes: jax.Array) -> ClipAnswers:
     """Returns the answers `(b k)` that votes `(b v k)` amount to."""
+    chex.assert_rank(votes, 3)
     log_probs = jax.nn.log_softmax(votes.astype(jnp.float32))
     return ClipAnswers(jnp.exp(log_probs).mean(axis=1), log_probs.mean(axis=1))
 
@@ -61,6 +63,8 @@ def vote_loss(votes: jax.Array, target: jax.Array, *, label_smoothing: float) ->
       target: `(b k)`, the share of each class; the label's alone is 1 where clips are not mixed.
       label_smoothing: share of the target that is spread over all classes evenly.
     """
+    chex.assert_rank([votes, target], [3, 2])
+    chex.assert_equal_shape_prefix([votes, target], 1)
     smooth = optax.smooth_labels(target, label_smoothing)
     return optax.softmax_cross_entropy(votes.astype(jnp.float32), smooth[:, None]).mean(axis=1)
 

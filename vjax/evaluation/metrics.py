@@ -1,7 +1,7 @@
 """Sums before means: metrics are totals and weights until the end, so that no batch size changes a number."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,14 +39,25 @@ def means(sums: Mapping[str, Sum]) -> dict[str, float]:
     }
 
 
-def hits(probs: np.ndarray, label: np.ndarray, *, top: int) -> np.ndarray:
-    """Returns whether the label is among the `top` most probable classes, for probs `(*b k)` and label `(*b)`.
+def top_k_correct(probs: Any, label: Any, *, k: int) -> Any:
+    """Returns whether the label is among the k most probable classes, for probs `(*b c)` and label `(*b)`.
 
-    A class that is exactly as probable as the label counts before it, and so does one whose probability is NaN: a
-    network that says the same of every class, or nothing, is right about nothing by chance of order.
+    This is the one rule for "right", for arrays of NumPy and of JAX. A class that is exactly as probable as the label
+    counts before it, and so does one whose probability is NaN: a network that says the same of every class, or NaN, is
+    right about nothing.
     """
-    of_label = np.take_along_axis(probs, label[..., None], axis=-1)
-    return (~(probs < of_label)).sum(axis=-1) <= top
+    arrays = probs.__array_namespace__()
+    of_label = arrays.take_along_axis(probs, label[..., None], axis=-1)
+    return (~(probs < of_label)).sum(axis=-1) <= k
+
+
+def predicted_class(probs: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Returns the class that each row of probs `(*b c)` stands for: the label where it is right, else another one.
+
+    Where the label is only as probable as another class, the answer is that other class, as in `top_k_correct`.
+    """
+    others = np.where(np.arange(probs.shape[-1]) == label[..., None], -np.inf, np.nan_to_num(probs, nan=-1.0))
+    return np.where(top_k_correct(probs, label, k=1), label, others.argmax(axis=-1))
 
 
 def confusion_matrix(label: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:

@@ -4,10 +4,15 @@ import math
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 
+from vjax.errors import InputError
 from vjax.models.conv import Conv
+
+# A kernel (... d k) that every output position multiplies once.
+COUNTED = (Conv, nn.Conv, nn.Dense)
 
 
 def count_parameters(params: Any) -> int:
@@ -20,21 +25,32 @@ def multiply_adds(network: nn.Module, clip_shape: tuple[int, ...]) -> int:
 
     This is the number that papers give, often as "FLOPs"; norms, biases and pooling are not counted. Nothing is
     computed: only shapes are traced.
+
+    Raises:
+      InputError: a layer has a parameter of two axes or more and is none of `COUNTED`.
     """
-    total = 0
+    total, counted = 0, set()
 
     def count(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
         nonlocal total
         out = call(*args, **kwargs)
-        if isinstance(context.module, (Conv, nn.Dense)) and context.method_name == "__call__":
+        if isinstance(context.module, COUNTED) and context.method_name == "__call__":
             kernel = context.module.get_variable("params", "kernel")
             # Every output position multiplies the whole kernel once.
             total += math.prod(out.shape[:-1]) * math.prod(kernel.shape)
+            counted.add("/".join((*context.module.path, "kernel")))
         return out
 
     clips = jax.ShapeDtypeStruct((1, *clip_shape), jnp.float32)
     with nn.intercept_methods(count):
-        jax.eval_shape(lambda key, x: network.init(key, x, train=False), jax.random.key(0), clips)
+        variables = jax.eval_shape(lambda key, x: network.init(key, x, train=False), jax.random.key(0), clips)
+    leaves: Any = flax.traverse_util.flatten_dict(variables["params"], sep="/")
+    for name, leaf in leaves.items():
+        if leaf.ndim > 1 and name not in counted:
+            raise InputError(
+                f"the multiply-adds of the parameter {name}, of shape {leaf.shape}, are not known: its layer is no "
+                "convolution and no linear layer of flax or vjax"
+            )
     return total
 
 

@@ -4,6 +4,7 @@ import functools
 import itertools
 import math
 
+import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -39,6 +40,7 @@ def find_maxima(x: jax.Array, window: Triple) -> tuple[jax.Array, jax.Array]:
     Both come out of one pass. A gradient must not look for the place later, by comparing x with the maximum: XLA
     computes x in several fusions, whose results differ in the last digit, so the maximum of one may not be in another.
     """
+    chex.assert_rank(x, 5)
     kept = [size // width * width for size, width in zip(x.shape[1:4], window, strict=True)]
     starts = itertools.product(*map(range, window))
     parts = [x[:, t : kept[0] : window[0], h : kept[1] : window[1], w : kept[2] : window[2]] for t, h, w in starts]

@@ -114,7 +114,7 @@ def train_step(
             )
             target = soft_target(part, num_classes=votes.shape[-1])
             losses = vote_loss(votes, target, label_smoothing=label_smoothing)
-            right = answer(votes).probs.argmax(-1) == target.argmax(-1)
+            right = metrics.top_k_correct(answer(votes).probs, target.argmax(-1), k=1)
             sums = {"loss": metrics.masked_sum(losses), "clip@1": metrics.masked_sum(right)}
             return losses.mean(), (sums, updates.get("batch_stats", batch_stats))
 
