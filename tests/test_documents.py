@@ -9,7 +9,9 @@ import re
 import shlex
 import subprocess
 
+import flax.linen as nn
 import pytest
+from video_files import write_folder
 
 from vjax.__main__ import main
 from vjax.config import load_config
@@ -37,6 +39,30 @@ def test_the_readmes_network_example_runs():
     names = {}
     exec(block, names)
     assert names["votes"].shape == (2, 1, 10)
+
+
+class Mine(nn.Module):
+    """A network from outside, as the README has one."""
+
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, clips, *, train):
+        del train
+        return nn.Dense(self.num_classes)(clips.mean((1, 2, 3)))[:, None]
+
+
+def test_the_readmes_examples_of_training_run(tmp_path, monkeypatch):
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    text = "\n".join(block for block in blocks if "vjax.fit(" in block)
+    root = write_folder(tmp_path / "videos")
+    (tmp_path / "new.mp4").write_bytes(next(root.rglob("*.mp4")).read_bytes())
+    monkeypatch.chdir(tmp_path)
+    names = {"Mine": Mine}
+    exec(text.replace("configs/folder.py", f"{ROOT}/configs/folder.py:tiny"), names)
+    assert names["result"]["num_videos"] == 2
+    assert isinstance(names["trained"].network, Mine)
+    assert "mean_class" in json.loads((tmp_path / "runs/own/result.json").read_text())
 
 
 def test_the_readmes_config_is_one(tmp_path):

@@ -20,6 +20,8 @@ FLOORS = [
     {"training"},
     {"config"},
     {"workdirs"},
+    {"experiment"},
+    {"trained"},
     {"run"},
     {"compare"},
     {"__main__"},

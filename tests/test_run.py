@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import io
 import json
 import pathlib
@@ -10,10 +11,9 @@ import pytest
 from video_files import write_folder
 
 import vjax
-from vjax import run
 from vjax.config import Config, check_config
-from vjax.data.video import open_video
-from vjax.evaluation.predict import predict
+from vjax.evaluation.result import describe_result
+from vjax.experiment import open_config_source
 from vjax.typed import as_plain
 
 CONFIG = str(pathlib.Path(__file__).parents[1] / "configs/folder.py:tiny")
@@ -79,22 +79,18 @@ def test_a_finished_run_is_left_alone(finished):
 def test_a_loaded_run_measures_what_its_training_measured(finished):
     _, workdir, result = finished
     trained = vjax.load(workdir)
-    source = run.open_run_source(trained.config)
-    found = trained.evaluate(source, trained.config.test_view)
+    found = trained.evaluate()
     assert found.metrics == {name: result[name] for name in found.metrics}
 
 
 def test_a_prediction_for_a_file_equals_the_row_of_the_evaluation(finished):
     root, workdir, _ = finished
     trained = vjax.load(workdir)
-    source = run.open_run_source(trained.config)
+    source = open_config_source(trained.config)
     view = trained.config.test_view
     rows = trained.evaluate(source, view).probs
-    videos = [open_video(root / video.name) for video in source.test]
-    for video, row in zip(videos, rows, strict=True):  # each by itself, not in the evaluation's batch
-        (found,) = predict(
-            [video], view, trained.infer_clips, batch_size=trained.config.test.batch_size, mesh=trained.mesh
-        )
+    for video, row in zip(source.test, rows, strict=True):  # each by itself, not in the evaluation's batch
+        (found,) = trained.predict([root / video.name])
         np.testing.assert_array_equal(found.probs, row)
 
 
@@ -110,9 +106,9 @@ def test_loading_a_run_reads_the_network_and_not_the_optimizers_state(finished):
 def test_the_test_split_can_be_seen_with_more_clips_and_crops(finished):
     _, workdir, _ = finished
     trained = vjax.load(workdir, checkpoint="best")
-    source = run.open_run_source(trained.config)
-    view = run.change_view(trained.config.test_view, num_clips=3, num_crops=3)
-    result = run.describe_result(trained.evaluate(source, view), source, view, checkpoint="best checkpoint")
+    source = open_config_source(trained.config)
+    view = dataclasses.replace(trained.test_view, num_clips=3, num_crops=3)
+    result = describe_result(trained.evaluate(source, view), source, view, checkpoint="best checkpoint")
     assert "3 clips x 3 crops" in result["protocol"]
     assert "best checkpoint" in result["protocol"]
 
@@ -151,7 +147,7 @@ def test_a_class_list_that_changed_is_refused(finished, tmp_path):
     with pytest.raises(vjax.InputError, match=r"class list .* missing \['rise'\], new \['climb'\]"):
         vjax.train(config, tmp_path / "run", console=io.StringIO())
     trained = vjax.load(tmp_path / "run")
-    source = run.open_run_source(trained.config)
+    source = open_config_source(trained.config)
     with pytest.raises(vjax.InputError, match=r"class list .* missing \['rise'\], new \['climb'\]"):
         trained.evaluate(source, trained.config.test_view)
 

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vjax.config import Config, load_config
     from vjax.errors import InputError
+    from vjax.experiment import Experiment, build
     from vjax.models import LADDER, NETWORKS, create
-    from vjax.run import Trained, load, train
+    from vjax.run import fit, train
     from vjax.spec import Choice
+    from vjax.trained import Trained, load
 
 __all__ = [
-    "LADDER", "NETWORKS", "Choice", "Config", "InputError", "Trained", "create", "load", "load_config", "train",
+    "LADDER", "NETWORKS", "Choice", "Config", "Experiment", "InputError", "Trained", "build", "create", "fit", "load",
+    "load_config", "train",
 ]  # fmt: skip
 __version__ = "0.1.0"
 
@@ -21,9 +24,12 @@ _MODULES = {
     "Choice": "spec",
     "Config": "config",
     "InputError": "errors",
-    "Trained": "run",
+    "Trained": "trained",
+    "Experiment": "experiment",
+    "build": "experiment",
+    "fit": "run",
     "create": "models",
-    "load": "run",
+    "load": "trained",
     "load_config": "config",
     "train": "run",
 }

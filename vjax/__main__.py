@@ -10,6 +10,7 @@ if __name__ == "__main__":  # python -m vjax
     restart_with_tunables()
 
 import argparse
+import dataclasses
 import errno
 import functools
 import json
@@ -24,7 +25,7 @@ from typing import Any
 import jax
 import tensorflow_datasets as tfds
 
-from vjax import run
+from vjax import workdirs
 from vjax.compare import COLUMNS, compare
 from vjax.compilation import keep_compiled_programs
 from vjax.config import NO_DEFAULT, PREFIX, Config, list_keys, load_config, override_choice
@@ -34,12 +35,16 @@ from vjax.data.sources import LISTINGS
 from vjax.data.video import open_video
 from vjax.errors import InputError
 from vjax.evaluation.predict import Prediction, predict, rank
+from vjax.evaluation.result import describe_result, lost_in_test
+from vjax.experiment import describe_cost
 from vjax.memory import keep_freed_memory
 from vjax.ops import filters
 from vjax.processes import join_processes, leave, stop_signal
 from vjax.progress import Progress
+from vjax.run import train
 from vjax.spec import Choice
 from vjax.tables import format_table
+from vjax.trained import load
 from vjax.training.loop import Interrupted
 
 SOURCE_PREFIX = "--source."
@@ -150,9 +155,9 @@ def _train(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     config = load_config(args.config, overrides)
     join_processes(coordinator=args.coordinator, num_processes=args.num_processes, process_id=args.process_id)
     workdir = Path(args.workdir or Path("runs") / Path(args.config.partition(":")[0]).stem)
-    was_finished = run.finished_result(workdir) is not None
+    was_finished = workdirs.finished_result(workdir) is not None
     with stop_signal() as should_stop:
-        result = run.train(config, workdir, should_stop=should_stop)
+        result = train(config, workdir, should_stop=should_stop)
     if jax.process_index() > 0:
         return
     if was_finished:
@@ -249,17 +254,18 @@ def _add_evaluate(commands: Any) -> None:
 
 
 def _evaluate(args: argparse.Namespace, _: Sequence[str]) -> None:
-    trained = run.load(args.workdir, checkpoint=args.checkpoint)
-    source = run.open_run_source(trained.config, trained.workdir)
-    view = run.change_view(trained.config.test_view, num_clips=args.clips, num_crops=args.crops)
+    trained = load(args.workdir, checkpoint=args.checkpoint)
+    source = trained.open_source()
+    changes = {"num_clips": args.clips, "num_crops": args.crops}
+    view = dataclasses.replace(trained.test_view, **{key: value for key, value in changes.items() if value is not None})
     evaluation = trained.evaluate(source, view)
     checkpoint = f"{args.checkpoint} checkpoint"
-    if run.finished_result(args.workdir) is None:
+    if workdirs.finished_result(args.workdir) is None:
         checkpoint += f" of a run that is not finished, at step {int(trained.state.step)}"
         print(f"{args.workdir}: {checkpoint}; the same training command goes on", file=sys.stderr)
-    result = run.describe_result(evaluation, source, view, checkpoint=checkpoint)
+    result = describe_result(evaluation, source, view, checkpoint=checkpoint)
     by_class = dict(zip(trained.class_names, evaluation.class_accuracy, strict=True))
-    for bad in run.lost_in_test(evaluation, source):
+    for bad in lost_in_test(evaluation, source):
         print(f"a video cannot be read any more, it counts as wrong: {bad.reason}", file=sys.stderr)
     _print_metrics(result)
     print()
@@ -292,7 +298,7 @@ def _predict(args: argparse.Namespace, _: Sequence[str]) -> int:
             videos.append(open_video(path))
         except decode.VideoError as error:
             errors.append(error)
-    trained = run.load(args.workdir, checkpoint=args.checkpoint)
+    trained = load(args.workdir, checkpoint=args.checkpoint)
     predictions = predict(
         videos,
         trained.config.test_view,
@@ -331,7 +337,7 @@ def _add_cost(commands: Any) -> None:
 
 def _cost(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     num_devices = jax.device_count() if args.devices is None else args.devices
-    found = run.describe_cost(load_config(args.config, overrides), num_classes=args.classes, num_devices=num_devices)
+    found = describe_cost(load_config(args.config, overrides), num_classes=args.classes, num_devices=num_devices)
     print(f"{found.parameters:,} parameters, {found.multiply_adds:,} multiply-adds a clip and forward pass\n")
     memory, traffic = found.memory, found.traffic
     rows = [(name, part / 1e6) for name, part in (*memory._asdict().items(), ("total", memory.total))]

@@ -10,10 +10,13 @@ from typing import Any, TextIO
 import numpy as np
 
 from vjax import mesh as meshes
-from vjax import models, run
+from vjax import models
 from vjax.config import Config
+from vjax.evaluation.probes import shuffle_frames
 from vjax.models.cost import count_parameters, multiply_adds
+from vjax.run import train
 from vjax.spec import Choice
+from vjax.trained import Trained, load
 
 COLUMNS = ("network", "clip@1", "video@1", "video@1_shuffled", "parameters", "multiply_adds", "ms_per_clip")
 
@@ -35,11 +38,9 @@ def compare(config: Config, workdir: str | Path, *, console: TextIO = sys.stderr
     rows = []
     for name in models.LADDER:
         console.write(f"{name}\n")
-        result = run.train(dataclasses.replace(config, network=Choice(name, **shared)), workdir / name, console=console)
-        trained = run.load(workdir / name)
-        source = run.open_run_source(trained.config, trained.workdir)
-        view = trained.config.test_view
-        shuffled = trained.evaluate(source, view, shuffle_frames=True)
+        result = train(dataclasses.replace(config, network=Choice(name, **shared)), workdir / name, console=console)
+        trained = load(workdir / name)
+        shuffled = trained.evaluate(probe=shuffle_frames)
         rows.append(
             {
                 "network": name,
@@ -47,7 +48,7 @@ def compare(config: Config, workdir: str | Path, *, console: TextIO = sys.stderr
                 "video@1": result["video@1"],
                 "video@1_shuffled": shuffled.metrics["video@1"],
                 "parameters": count_parameters(trained.state.params),
-                "multiply_adds": multiply_adds(trained.network, view.shape[1:]),
+                "multiply_adds": multiply_adds(trained.network, trained.test_view.shape[1:]),
                 "ms_per_clip": _ms_per_clip(trained),
             }
         )
@@ -55,7 +56,7 @@ def compare(config: Config, workdir: str | Path, *, console: TextIO = sys.stderr
     return rows
 
 
-def _ms_per_clip(trained: run.Trained) -> float:
+def _ms_per_clip(trained: Trained) -> float:
     """Returns the median time of inference on a batch of clips already on the devices, per clip."""
     num_clips = trained.config.test.batch_size
     clips = np.random.default_rng(0).integers(0, 256, (num_clips, *trained.config.test_view.shape[1:]), np.uint8)

@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from vjax.config import CHANGEABLE
-from vjax.data.video import BadVideo
+from vjax.data.lost import keep_videos
+from vjax.data.video import BadVideo, Source
 from vjax.errors import InputError
 
+VIDEOS_FILE = "videos.csv"
+_FOREIGN_FILE = "outside.json"
 _LOCK_FILE = ".lock"
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)  # some network file systems
 
@@ -49,10 +52,43 @@ def claimed(workdir: Path) -> Iterator[None]:
                 workdir.rmdir()
 
 
-def check_config(workdir: Path, resolved: dict[str, Any]) -> None:
-    """Raises an InputError where a work directory holds a run whose config differs in other keys than `CHANGEABLE`."""
+def finished_result(workdir: str | Path) -> dict[str, Any] | None:
+    """Returns the result of a finished run, None where there is none."""
+    path = Path(workdir) / "result.json"
+    return read_json(path) if path.exists() else None
+
+
+def kept_source(workdir: Path, source: Source) -> Source:
+    """Returns a source with the videos that the run of a work directory began with, or as it is where there is none."""
+    check_kept_classes(workdir, source.class_names)
+    path = workdir / VIDEOS_FILE
+    return keep_videos(path, source) if path.exists() else source
+
+
+def write_foreign(workdir: Path, parts: dict[str, str]) -> None:
+    """Writes down which parts of a run are from outside the package; nothing where there are none."""
+    if parts:
+        write_json(workdir / _FOREIGN_FILE, parts)
+
+
+def read_foreign(workdir: Path) -> dict[str, str]:
+    """Returns a description of each part of a run that is from outside the package."""
+    path = workdir / _FOREIGN_FILE
+    return read_json(path) if path.exists() else {}
+
+
+def check_config(workdir: Path, resolved: dict[str, Any], foreign: dict[str, str] | None = None) -> None:
+    """Raises an InputError where a work directory holds a run of another config or other parts.
+
+    Args:
+      workdir: work directory, which need not exist.
+      resolved: config of the run, as plain data; it may differ in the keys of `CHANGEABLE`.
+      foreign: parts of the run from outside the package, as they are described; not looked at if not given.
+    """
     path = workdir / "config.json"
     differing = _differences(_lasting(read_json(path)), _lasting(resolved)) if path.exists() else []
+    if path.exists() and foreign is not None:
+        differing += _differences(read_foreign(workdir), foreign, "experiment")
     if differing:
         raise InputError(
             f"{workdir} holds a run of another config ({'; '.join(differing)}); choose another --workdir, or "

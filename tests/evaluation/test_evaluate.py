@@ -9,6 +9,7 @@ from vjax.data.video import Video
 from vjax.evaluation.evaluate import EvaluationStopped, evaluate
 from vjax.evaluation.infer import ClipAnswers
 from vjax.evaluation.predict import predict
+from vjax.evaluation.probes import shuffle_frames
 from vjax.ops.sampling import ClipTiming
 
 VIEW = TestView(ClipTiming(4, stride=1), (8, 8), num_clips=3)
@@ -84,9 +85,9 @@ def test_shuffled_frames_change_what_looks_at_their_order():
 
     videos = [Video(f"{i}", 1, 10, 5.0, brightening) for i in range(16)]
     assert run(videos, by_last_frame).metrics["video@1"] == 1.0
-    shuffled = run(videos, by_last_frame, shuffle_frames=True)
+    shuffled = run(videos, by_last_frame, probe=shuffle_frames)
     assert shuffled.metrics["video@1"] < 0.6
-    again = run(videos, by_last_frame, shuffle_frames=True, batch_size=16)
+    again = run(videos, by_last_frame, probe=shuffle_frames, batch_size=16)
     assert shuffled.metrics == pytest.approx(again.metrics, rel=1e-5)
 
 

@@ -15,6 +15,7 @@ from vjax.data.transforms import TestView
 from vjax.data.video import VideoSequence
 from vjax.evaluation import metrics
 from vjax.evaluation.infer import ClipAnswers, answer_views
+from vjax.evaluation.probes import Probe
 
 
 class EvaluationStopped(Exception):
@@ -58,7 +59,7 @@ def evaluate(
     batch_size: int,
     num_workers: int,
     mesh: Mesh,
-    shuffle_frames: bool = False,
+    probe: Probe | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Evaluation:
     """Returns how well the answers for a split fit its labels.
@@ -70,8 +71,7 @@ def evaluate(
       batch_size: videos at a time, rounded up to a multiple of the devices; one clip of each is on them at once.
       num_workers: processes that read; 0 reads in threads.
       mesh: of the devices.
-      shuffle_frames: whether the frames of every clip are put in random order first, the same order for the same
-        video every time: a network that loses nothing by it does not look at motion.
+      probe: what is done to the views of a video before the network sees them (evaluation/probes.py).
       should_stop: asked after every batch.
 
     Raises:
@@ -87,7 +87,7 @@ def evaluate(
         batch_size=batch_size,
         num_workers=num_workers,
         mesh=mesh,
-        shuffle_frames=shuffle_frames,
+        probe=probe,
     )
     count, lost = 0, []
     for batch, answers in rows:
@@ -118,15 +118,15 @@ def infer_videos(
     batch_size: int,
     num_workers: int,
     mesh: Mesh,
-    shuffle_frames: bool = False,
+    probe: Probe | None = None,
 ) -> Iterator[tuple[dict[str, np.ndarray], ClipAnswers]]:
     """Yields, batch by batch, `label, mask, position (b)`, `unread (b ...)` and the answers `(b n k)` to every view."""
     shard = Shard(jax.process_index(), jax.process_count())
     batch_size = meshes.round_up(batch_size, mesh)
     for batch in test_batches(videos, view, batch_size=batch_size, num_workers=num_workers, shard=shard):
         clips = batch.pop("clips")
-        if shuffle_frames:
-            clips = np.stack([_shuffled(views, int(i)) for views, i in zip(clips, batch["position"], strict=True)])
+        if probe is not None:
+            clips = np.stack([probe(views, int(i)) for views, i in zip(clips, batch["position"], strict=True)])
         answers = answer_views(lambda view_clips: infer_clips(meshes.put_batch(view_clips, mesh)), clips)
         yield meshes.gather(meshes.put_batch(batch, mesh), mesh), answers
 
@@ -155,8 +155,3 @@ def _wrong_where(unread: np.ndarray, answers: ClipAnswers, label: np.ndarray) ->
     probs[np.flatnonzero(unread), :, label[unread]] = 0
     log_probs[unread] = -np.log(num_classes)
     return answers._replace(probs=probs, log_probs=log_probs)
-
-
-def _shuffled(views: np.ndarray, position: int) -> np.ndarray:
-    """Returns `(n t h w c)` with the frames of all views in one random order that the position decides."""
-    return views[:, np.random.default_rng(position).permutation(views.shape[1])]

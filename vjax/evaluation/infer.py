@@ -5,6 +5,7 @@ a clip is the mean of their softmax; the answer for a video is the mean over its
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
 
@@ -14,7 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
+from vjax import mesh as meshes
 from vjax.ops.frames import to_float
 from vjax.spec import Range
 
@@ -74,6 +77,16 @@ def infer(network: nn.Module, variables: Any, clips: jax.Array, *, normalization
     votes = network.apply(variables, normalization(clips), train=False)
     assert isinstance(votes, jax.Array)
     return answer(votes)
+
+
+def compile_infer(
+    network: nn.Module, normalization: Normalization, mesh: Mesh
+) -> Callable[[Any], Callable[[Any], ClipAnswers]]:
+    """Jits inference once; calling the result with variables gives a function from global clips to answers."""
+    jitted = jax.jit(
+        functools.partial(infer, network, normalization=normalization), out_shardings=meshes.replicated(mesh)
+    )
+    return lambda variables: functools.partial(jitted, variables)
 
 
 def answer_views(infer_clips: Callable[[np.ndarray], ClipAnswers], views: np.ndarray) -> ClipAnswers:

@@ -2,10 +2,9 @@
 
 import collections
 import dataclasses
-import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import numpy as np
@@ -19,7 +18,7 @@ from vjax.evaluation.evaluate import Evaluation, EvaluationStopped
 from vjax.training.checkpoint import Checkpoints
 from vjax.training.device import device_rates
 from vjax.training.feed import Feed
-from vjax.training.step import TrainState, compile_step
+from vjax.training.step import CompiledStep, TrainState, compile_step
 from vjax.training.writer import Writer, write_all
 
 _STEPS_IN_FLIGHT = 2  # the host reads ahead of the device by this much, and no more
@@ -48,162 +47,158 @@ class Interrupted(Exception):
         self.step = step
 
 
-def run_loop(
-    state: TrainState,
-    batches: Iterator[Any],
-    step_function: Callable[..., Any],
-    *,
-    num_steps: int,
-    intervals: Intervals,
-    evaluate: Callable[[TrainState], Evaluation],
-    checkpoints: Checkpoints,
-    writers: Sequence[Writer],
-    schedule: optax.Schedule,
-    mesh: Mesh,
-    names: Callable[[np.ndarray], Sequence[str]],
-    should_stop: Callable[[], bool],
-    skip_bad: bool,
-    accumulate: int,
-    data_timeout_s: float,
-) -> Evaluation:
-    """Returns the evaluation of the state after `num_steps` steps in all, counting those behind the given state.
+@dataclasses.dataclass(frozen=True)
+class Loop:
+    """The steps of a run and what happens between them; everything it works with is given once.
 
-    A state that was saved without its evaluation, since the run was asked to stop, is evaluated first.
-
-    Args:
-      state: to start from; used up.
-      batches: host batches from the state's step on.
+    Attributes:
       step_function: `(state, batch) -> (state, sums)`, a plain function; compiled here.
-      num_steps: of the whole run.
-      intervals: of logging, evaluating and saving.
-      evaluate: a state to its evaluation on the test split; may raise `EvaluationStopped`.
+      num_steps: steps of the whole run.
+      intervals: intervals of logging, evaluating and saving.
+      evaluate: maps a state to its evaluation on the test split; may raise `EvaluationStopped`.
       checkpoints: where states are saved.
       writers: where numbers go.
       schedule: the learning rate by step, to be logged.
-      mesh: of the devices.
-      names: positions in the training split to the videos' names.
+      mesh: mesh of the devices.
+      names: maps positions in the training split to the videos' names.
       should_stop: asked after every step whether to save and stop.
       skip_bad: whether a loss or a gradient that is not finite is left to the step function, which skips it.
       accumulate: parts that the step function takes a batch in.
-      data_timeout_s: how long a batch may take.
-
-    Raises:
-      Interrupted: it was asked to stop.
-      InputError: a loss or a gradient was not finite, or no batch came.
+      data_timeout_s: seconds that a batch may take.
     """
-    first = int(state.step)
-    at_end = first >= num_steps
-    is_missing = first > 0 and (at_end or first % intervals.evaluate == 0) and not checkpoints.was_evaluated(first)
-    if is_missing or at_end:
-        try:
-            evaluation = evaluate(state)
-        except EvaluationStopped as stopped:
-            raise Interrupted(first) from stopped
-        if is_missing:
-            _write_evaluation(writers, first, evaluation)
-        if at_end:
-            return evaluation
-    feed = Feed(batches, mesh, timeout_s=data_timeout_s)
-    try:
-        return _take_steps(
-            state,
-            feed,
-            step_function,
-            steps=range(first + 1, num_steps + 1),
-            intervals=intervals,
-            evaluate=evaluate,
-            checkpoints=checkpoints,
-            writers=writers,
-            schedule=schedule,
-            mesh=mesh,
-            accumulate=accumulate,
-            check=functools.partial(_check, checkpoints=checkpoints, names=names, skip_bad=skip_bad),
-            should_stop=should_stop,
-        )
-    except InputError:
-        checkpoints.wait()  # what is still being written is good
-        raise
-    finally:
-        feed.close()
 
+    step_function: Callable[..., Any]
+    num_steps: int
+    intervals: Intervals
+    evaluate: Callable[[TrainState], Evaluation]
+    checkpoints: Checkpoints
+    writers: Sequence[Writer]
+    schedule: optax.Schedule
+    mesh: Mesh
+    names: Callable[[np.ndarray], Sequence[str]]
+    should_stop: Callable[[], bool]
+    skip_bad: bool
+    accumulate: int
+    data_timeout_s: float
 
-def _take_steps(
-    state: TrainState,
-    feed: Feed,
-    step_function: Callable[..., Any],
-    *,
-    steps: range,
-    intervals: Intervals,
-    evaluate: Callable[[TrainState], Evaluation],
-    checkpoints: Checkpoints,
-    writers: Sequence[Writer],
-    schedule: optax.Schedule,
-    mesh: Mesh,
-    accumulate: int,
-    check: Callable[..., None],
-    should_stop: Callable[[], bool],
-) -> Evaluation:
-    batch = feed.next()
-    compiled = compile_step(step_function, state, batch.rows, mesh, accumulate=accumulate)
-    size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-    facts = {
-        "train/compile_s": compiled.compile_s,
-        "train/step_flops": compiled.flops,
-        "train/state_mb": size / 1e6,
-        "train/state_mb_per_device": meshes.device_bytes(state) / 1e6,
-    }
-    write_all(writers, steps[0] - 1, {name: value for name, value in facts.items() if value is not None})
-    in_flight: collections.deque[_Taken] = collections.deque()
-    sums, clock = [], _Clock(feed, compiled.flops)
+    def run(self, state: TrainState, batches: Iterator[Any]) -> Evaluation:
+        """Returns the evaluation of the state after `num_steps` steps in all, counting those behind the given state.
 
-    def check_all(most_left: int) -> None:
-        while len(in_flight) > most_left:
-            check(in_flight.popleft())
+        A state that was saved without its evaluation, since the run was asked to stop, is evaluated first.
 
-    for step in steps:
-        state, step_sums = compiled.run(state, batch.rows)
-        clock.count(len(batch.rows["label"]))
-        sums.append(step_sums)
-        in_flight.append(_Taken(step, step_sums, batch.position))
-        check_all(most_left=_STEPS_IN_FLIGHT)
-        for writer in writers:
-            writer.advance(step)
-        last = step == steps[-1]
-        if step % intervals.log == 0 or last:
-            check_all(most_left=0)
-            rate = float(np.asarray(schedule(step - 1)))
-            write_all(writers, step, _summarise(sums) | {"train/learning_rate": rate} | clock.lap())
-            sums = []
-        stopping = should_stop() and not last
-        evaluation = None
-        if (step % intervals.evaluate == 0 or last) and not stopping:
-            check_all(most_left=0)
+        Args:
+          state: state to start from; used up.
+          batches: host batches from the state's step on.
+
+        Raises:
+          Interrupted: it was asked to stop.
+          InputError: a loss or a gradient was not finite, or no batch came.
+        """
+        first = int(state.step)
+        at_end = first >= self.num_steps
+        is_due = first > 0 and (at_end or first % self.intervals.evaluate == 0)
+        is_missing = is_due and not self.checkpoints.was_evaluated(first)
+        if is_missing or at_end:
             try:
-                evaluation = evaluate(state)
-            except EvaluationStopped:
-                stopping = True
-            else:
-                _write_evaluation(writers, step, evaluation)
-        if evaluation is not None or step % intervals.checkpoint == 0 or stopping:
-            # A state is only saved once it is known to be good.
-            check_all(most_left=0)
-            started = time.perf_counter()
-            checkpoints.save(step, state, metrics=evaluation.metrics if evaluation else None)
-            write_all(writers, step, {"train/checkpoint_s": time.perf_counter() - started})
-            clock.skip()
-        if last or stopping:
-            checkpoints.wait()
-        if stopping:
-            raise Interrupted(step)
-        if last:
-            assert evaluation is not None
-            return evaluation
+                evaluation = self.evaluate(state)
+            except EvaluationStopped as stopped:
+                raise Interrupted(first) from stopped
+            if is_missing:
+                self._write_evaluation(first, evaluation)
+            if at_end:
+                return evaluation
+        feed = Feed(batches, self.mesh, timeout_s=self.data_timeout_s)
+        try:
+            return self._take_steps(state, feed, range(first + 1, self.num_steps + 1))
+        except InputError:
+            self.checkpoints.wait()  # what is still being written is good
+            raise
+        finally:
+            feed.close()
+
+    def _take_steps(self, state: TrainState, feed: Feed, steps: range) -> Evaluation:
         batch = feed.next()
-    raise AssertionError("a run has a last step")
+        compiled = compile_step(self.step_function, state, batch.rows, self.mesh, accumulate=self.accumulate)
+        self._write_facts(steps[0] - 1, state, compiled)
+        in_flight: collections.deque[_Taken] = collections.deque()
+        sums, clock = [], _Clock(feed, compiled.flops)
+        for step in steps:
+            state, step_sums = compiled.run(state, batch.rows)
+            clock.count(len(batch.rows["label"]))
+            sums.append(step_sums)
+            in_flight.append(_Taken(step, step_sums, batch.position))
+            self._check(in_flight, most_left=_STEPS_IN_FLIGHT)
+            for writer in self.writers:
+                writer.advance(step)
+            last = step == steps[-1]
+            # Numbers: rates and the means since the last line.
+            if step % self.intervals.log == 0 or last:
+                self._check(in_flight, most_left=0)
+                rate = float(np.asarray(self.schedule(step - 1)))
+                write_all(self.writers, step, _summarise(sums) | {"train/learning_rate": rate} | clock.lap())
+                sums = []
+            # Evaluation, unless the run was asked to stop.
+            stopping = self.should_stop() and not last
+            evaluation = None
+            if (step % self.intervals.evaluate == 0 or last) and not stopping:
+                self._check(in_flight, most_left=0)
+                try:
+                    evaluation = self.evaluate(state)
+                except EvaluationStopped:
+                    stopping = True
+                else:
+                    self._write_evaluation(step, evaluation)
+            # A checkpoint: a state is only saved once it is known to be good.
+            if evaluation is not None or step % self.intervals.checkpoint == 0 or stopping:
+                self._check(in_flight, most_left=0)
+                self._save(step, state, evaluation)
+                clock.skip()
+            # The end, or the next batch.
+            if last or stopping:
+                self.checkpoints.wait()
+            if stopping:
+                raise Interrupted(step)
+            if last:
+                assert evaluation is not None
+                return evaluation
+            batch = feed.next()
+        raise AssertionError("a run has a last step")
 
+    def _check(self, in_flight: "collections.deque[_Taken]", *, most_left: int) -> None:
+        """Waits for the oldest steps until so many are left; stops the run where one of them is not finite."""
+        while len(in_flight) > most_left:
+            taken = in_flight.popleft()
+            bad = float(jax.block_until_ready(taken.sums["bad"]).total) > 0
+            if bad and not self.skip_bad:
+                self._stop_at(taken)
 
-def _write_evaluation(writers: Sequence[Writer], step: int, evaluation: Evaluation) -> None:
-    write_all(writers, step, {f"test/{name}": value for name, value in evaluation.metrics.items()})
+    def _stop_at(self, taken: "_Taken") -> NoReturn:
+        self.checkpoints.wait()
+        kept = self.checkpoints.latest_step()
+        saved = "there is no checkpoint yet" if kept is None else f"the newest checkpoint, of step {kept}, is good"
+        loss = metrics.means({"loss": taken.sums["loss"]})["loss"]
+        raise InputError(
+            f"step {taken.step}: the loss ({loss:g}) or its gradient is not finite; {saved}. The batch's videos: "
+            f"{', '.join(self.names(taken.position))}. Lower the learning rate, clip gradients (optimizer.clip_norm), "
+            "look at these videos, or leave such steps out with --config.skip_bad=True"
+        )
+
+    def _save(self, step: int, state: TrainState, evaluation: Evaluation | None) -> None:
+        started = time.perf_counter()
+        self.checkpoints.save(step, state, metrics=evaluation.metrics if evaluation else None)
+        write_all(self.writers, step, {"train/checkpoint_s": time.perf_counter() - started})
+
+    def _write_facts(self, step: int, state: TrainState, compiled: CompiledStep) -> None:
+        facts = {
+            "train/compile_s": compiled.compile_s,
+            "train/step_flops": compiled.flops,
+            "train/state_mb": sum(leaf.nbytes for leaf in jax.tree.leaves(state)) / 1e6,
+            "train/state_mb_per_device": meshes.device_bytes(state) / 1e6,
+        }
+        write_all(self.writers, step, {name: value for name, value in facts.items() if value is not None})
+
+    def _write_evaluation(self, step: int, evaluation: Evaluation) -> None:
+        write_all(self.writers, step, {f"test/{name}": value for name, value in evaluation.metrics.items()})
 
 
 class _Taken(NamedTuple):
@@ -212,23 +207,6 @@ class _Taken(NamedTuple):
     step: int
     sums: Mapping[str, metrics.Sum]
     position: np.ndarray
-
-
-def _check(
-    taken: _Taken, *, checkpoints: Checkpoints, names: Callable[[np.ndarray], Sequence[str]], skip_bad: bool
-) -> None:
-    """Waits for a step, and stops the run where its loss or its gradient is not finite."""
-    bad = float(jax.block_until_ready(taken.sums["bad"]).total) > 0
-    if bad and not skip_bad:
-        checkpoints.wait()
-        kept = checkpoints.latest_step()
-        saved = "there is no checkpoint yet" if kept is None else f"the newest checkpoint, of step {kept}, is good"
-        loss = metrics.means({"loss": taken.sums["loss"]})["loss"]
-        raise InputError(
-            f"step {taken.step}: the loss ({loss:g}) or its gradient is not finite; {saved}. The batch's videos: "
-            f"{', '.join(names(taken.position))}. Lower the learning rate, clip gradients (optimizer.clip_norm), look "
-            "at these videos, or leave such steps out with --config.skip_bad=True"
-        )
 
 
 class _Clock:

@@ -65,6 +65,16 @@ def init_state(
     )
 
 
+def abstract_state(fresh: Callable[[], TrainState], layout: Layout) -> TrainState:
+    """Returns the shapes and shardings of the state that `fresh` makes; nothing is computed."""
+    shapes = jax.eval_shape(fresh)
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        shapes,
+        layout.shardings(shapes),
+    )
+
+
 def train_step(
     state: TrainState,
     batch: Mapping[str, jax.Array],

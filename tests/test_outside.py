@@ -1,0 +1,140 @@
+"""What a stranger brings: a network, a source, a metric, a writer, an optimizer, none of which vjax knows."""
+
+import dataclasses
+import io
+import json
+from pathlib import Path
+
+import flax.linen as nn
+import numpy as np
+import optax
+import pytest
+from processes import CONFIG
+from video_files import write_folder
+
+import vjax
+from vjax.data.video import Source, Video
+
+
+class Mine(nn.Module):
+    """The mean colour of a clip, and one linear layer."""
+
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, clips, *, train):
+        del train
+        return nn.Dense(self.num_classes)(clips.mean((1, 2, 3)))[:, None]
+
+
+class Flat(Mine):
+    """Gives logits without the axis of the votes."""
+
+    @nn.compact
+    def __call__(self, clips, *, train):
+        return super().__call__(clips, train=train)[:, 0]
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    root = write_folder(tmp_path_factory.mktemp("outside") / "videos")
+    return vjax.build(vjax.load_config(f"{CONFIG}:tiny", [f"--config.source.root={root}"]))
+
+
+def fit(experiment, workdir):
+    return vjax.fit(experiment, workdir, console=io.StringIO())
+
+
+@pytest.fixture(scope="module")
+def with_mine(experiment, tmp_path_factory):
+    """A run of a network from outside: (workdir, result)."""
+    workdir = tmp_path_factory.mktemp("mine") / "run"
+    return workdir, fit(dataclasses.replace(experiment, network=Mine(2)), workdir)
+
+
+def test_a_network_from_outside_is_trained_and_read_back(with_mine):
+    workdir, result = with_mine
+    trained = vjax.load(workdir, network=Mine(2))
+    found = trained.evaluate()
+    assert found.metrics == {name: result[name] for name in found.metrics}
+    assert set(trained.state.params) == {"Dense_0"}
+
+
+def test_a_network_from_outside_must_be_given_to_read_it_back(with_mine):
+    workdir, _ = with_mine
+    with pytest.raises(
+        vjax.InputError, match=r"its network is not one of vjax but Mine\( num_classes = 2 \);.*load\(workdir, network="
+    ):
+        vjax.load(workdir)
+    with pytest.raises(vjax.InputError, match="does not fit the network"):
+        vjax.load(workdir, network=Mine(3))
+
+
+def test_a_run_of_a_network_from_outside_is_not_continued_with_another(experiment, with_mine):
+    workdir, result = with_mine
+    assert fit(dataclasses.replace(experiment, network=Mine(2)), workdir) == result
+    with pytest.raises(vjax.InputError, match=r"holds a run of another config \(experiment.network is 'Mine\("):
+        fit(experiment, workdir)
+
+
+@pytest.mark.parametrize("network", [Mine(3), Flat(2)])
+def test_a_network_that_does_not_give_a_vote_for_each_class_is_refused(experiment, tmp_path, network):
+    with pytest.raises(vjax.InputError, match=r"a network gives votes \(b v k\), here with k = 2"):
+        fit(dataclasses.replace(experiment, network=network), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_source_from_outside_is_trained_on(experiment, tmp_path):
+    def made(level, label, number):
+        frames = np.full((12, 24, 32, 3), level + number, np.uint8)
+        return Video(f"{level}-{number}", label, 12, 10.0, lambda indices: frames[indices])
+
+    videos = [made(level, label, number) for label, level in enumerate((40, 200)) for number in range(8)]
+    source = Source(("dark", "light"), videos, videos[::4], split="made by hand", bad_videos=())
+    result = fit(dataclasses.replace(experiment, source=source), tmp_path / "run")
+    assert result["num_videos"] == 4
+    assert "made by hand" in result["protocol"]
+    assert json.loads((tmp_path / "run" / "classes.json").read_text()) == ["dark", "light"]
+
+
+class Remember:
+    """A writer that keeps what it hears."""
+
+    def __init__(self):
+        self.seen, self.steps, self.is_closed = {}, [], False
+
+    def scalars(self, step, values):
+        self.seen |= {(step, name): value for name, value in values.items()}
+
+    def advance(self, step):
+        self.steps.append(step)
+
+    def close(self):
+        self.is_closed = True
+
+
+def test_a_metric_a_writer_and_an_optimizer_from_outside_take_part(experiment, tmp_path):
+    writer, rate = Remember(), optax.constant_schedule(0.25)
+    mine = dataclasses.replace(
+        experiment,
+        metrics={"surest": lambda evaluation: evaluation.probs.max()},
+        writers=(writer,),
+        make_optimizer=lambda experiment: (optax.sgd(rate), rate),
+    )
+    result = fit(mine, tmp_path / "run")
+    assert 0.5 <= result["surest"] <= 1
+    assert writer.seen[4, "test/surest"] == result["surest"]
+    assert writer.seen[2, "train/learning_rate"] == 0.25
+    assert writer.steps == [1, 2, 3, 4]
+    assert writer.is_closed
+
+
+def test_train_is_build_and_fit(experiment, tmp_path):
+    again = vjax.train(experiment.config, tmp_path / "once", console=io.StringIO())
+    assert fit(experiment, tmp_path / "twice") == again
+
+
+def test_building_writes_nothing(experiment, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    vjax.build(experiment.config)
+    assert list(Path(tmp_path).iterdir()) == []
