@@ -95,9 +95,8 @@ def test_a_run_goes_on_when_the_one_it_started_from_is_gone(tmp_path, source):
 )
 def test_what_does_not_fit_is_explained_before_the_first_step(tmp_path, source, words, message):
     root, workdir = source
-    config = tiny(root, *(word.format(workdir) for word in words))
     with pytest.raises(vjax.InputError, match=message):
-        start(config, tmp_path / "run")
+        start(tiny(root, *(word.format(workdir) for word in words)), tmp_path / "run")
     assert not (tmp_path / "run" / "config.json").exists(), "with another config the run could not start there"
     assert not (tmp_path / "run" / "checkpoints").exists() or not list((tmp_path / "run" / "checkpoints").iterdir())
 

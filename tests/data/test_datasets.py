@@ -10,7 +10,7 @@ from official_layouts import AWKWARD, LAYOUTS
 from processes import in_this_process
 from video_files import GROUPS, LABELS
 
-from vjax.data.sources import list_source, open_source
+from vjax.data.sources import LISTINGS, open_source
 from vjax.errors import InputError
 from vjax.spec import Choice
 
@@ -34,7 +34,7 @@ def test_ucf101_splits_as_its_lists_say_and_keeps_groups_together(layouts, split
     assert names(source.test) == {f"{label}/v_{label}_g0{split}_c01.avi" for label in LABELS}
     assert len(source.train) == 4
     assert not source.bad_videos
-    groups = {file.name: file.group for file in list_source({"name": "ucf101", "root": str(layouts["ucf101"])}).files}
+    groups = {file.name: file.group for file in LISTINGS.create(Choice("ucf101", root=str(layouts["ucf101"]))).files}
     assert {groups[name] for name in names(source.test)} == {f"g0{split}"}
 
 
@@ -44,7 +44,7 @@ def test_hmdb51_splits_as_its_lists_say_and_leaves_out_what_they_leave_out(layou
     assert f"run/{AWKWARD}" in names(source.train)
     assert names(source.test) == {f"{label}/Film_{label}_u_nm_np1_ri_goo_0.avi" for label in source.class_names}
     assert len(source.train) == 4
-    files = list_source({"name": "hmdb51", "root": str(layouts["hmdb51"])}).files
+    files = LISTINGS.create(Choice("hmdb51", root=str(layouts["hmdb51"]))).files
     assert {file.group for file in files} == {"(Rad)Schlag_die_Bank!", "Film", "Other Film's"}
 
 
@@ -91,15 +91,15 @@ def test_a_data_set_by_name_is_prepared_and_examined(layouts, name, tmp_path):
 def test_an_archive_is_unpacked_once(layouts, tmp_path, pack):
     kind = {"zip": "zip", "tar.gz": "gztar"}[pack]
     shutil.make_archive(str(tmp_path / "ucf"), kind, layouts["ucf101"])
-    options = {"name": "ucf101", "root": str(tmp_path / f"ucf.{pack}")}
-    first = list_source(options)
+    choice = Choice("ucf101", root=str(tmp_path / f"ucf.{pack}"))
+    first = LISTINGS.create(choice)
     assert len(first.files) == 6
     assert all(file.path.is_file() for file in first.files)
     before = (tmp_path / "ucf").stat().st_mtime_ns
-    assert list_source(options) == first
+    assert LISTINGS.create(choice) == first
     assert (tmp_path / "ucf").stat().st_mtime_ns == before
     # The same archive inside the folder that is named.
-    assert len(list_source({"name": "ucf101", "root": str(tmp_path)}).files) == 6
+    assert len(LISTINGS.create(Choice("ucf101", root=str(tmp_path))).files) == 6
 
 
 def test_an_archive_cannot_write_outside_its_folder(tmp_path):
@@ -107,11 +107,11 @@ def test_an_archive_cannot_write_outside_its_folder(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("../x.txt", "theirs")
         archive.writestr("run/ann_run.avi", "")
-    list_source({"name": "weizmann", "root": str(tmp_path / "a.zip")})
+    LISTINGS.create(Choice("weizmann", root=str(tmp_path / "a.zip")))
     with tarfile.open(tmp_path / "b.tar", "w") as archive:
         archive.add(tmp_path / "x.txt", arcname="../y.txt")
     with pytest.raises(InputError, match=r"b.tar: cannot be unpacked \(OutsideDestinationError"):
-        list_source({"name": "weizmann", "root": str(tmp_path / "b.tar")})
+        LISTINGS.create(Choice("weizmann", root=str(tmp_path / "b.tar")))
     assert (tmp_path / "x.txt").read_text() == "mine"
     assert not (tmp_path.parent / "y.txt").exists()
 
@@ -143,15 +143,15 @@ def test_a_rar_is_explained(tmp_path):
 def test_lists_without_videos_and_damaged_annotations_are_named(layouts, tmp_path):
     shutil.copytree(layouts["ucf101"] / "ucfTrainTestlist", tmp_path / "u" / "lists")
     with pytest.raises(InputError, match=r"holds none of the videos that its lists name, such as fall/v_fall_g02"):
-        list_source({"name": "ucf101", "root": str(tmp_path / "u")})
+        LISTINGS.create(Choice("ucf101", root=str(tmp_path / "u")))
     (tmp_path / "k").mkdir()
     (tmp_path / "k" / "train.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match=r"train.csv: Kinetics' annotations have the columns label,youtube_id"):
-        list_source({"name": "kinetics", "root": str(tmp_path / "k")})
+        LISTINGS.create(Choice("kinetics", root=str(tmp_path / "k")))
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "train.json").write_text("{")
     with pytest.raises(InputError, match=r"train.json: is not JSON: "):
-        list_source({"name": "something_something", "root": str(tmp_path / "s")})
+        LISTINGS.create(Choice("something_something", root=str(tmp_path / "s")))
 
 
 def test_videos_of_the_lists_that_are_not_there_are_bad_videos(layouts, tmp_path):

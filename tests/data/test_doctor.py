@@ -134,5 +134,5 @@ def test_the_command_prints_one_page_and_writes_json(tmp_path):
 def test_what_is_not_there_is_one_line(tmp_path):
     line = error_line(command("vjax", "doctor", tmp_path / "nowhere", check=False))
     assert "nowhere' does not exist; give a folder of class/video.ext, a manifest.csv, or what" in line
-    with pytest.raises(InputError, match=r"config.source 'videos' does not know 'rot'; did you mean 'root'"):
+    with pytest.raises(InputError, match=r"source 'videos' does not know 'rot'; did you mean 'root'"):
         doctor.examine({"name": "videos", "rot": "x"}, VIEW, batch_size=1)
