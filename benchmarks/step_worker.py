@@ -32,7 +32,7 @@ class Jax:
         import flax.linen as nn
         import jax
 
-        from vjax.models import conv, conv_forms, norm
+        from vjax.layers import conv, conv_forms, norm
 
         self.dtype = "bfloat16" if half else "float32"
         self.jax = jax
@@ -162,7 +162,7 @@ class Jax:
 
     def layer(self, x: np.ndarray, kernel: np.ndarray, strides: Any) -> Any:
         """Returns three functions: the layer, its input's gradient, its kernel's gradient."""
-        from vjax.models.conv import space_time_conv
+        from vjax.layers.conv import space_time_conv
 
         jax = self.jax
         arrays = [jax.numpy.asarray(array, self.dtype) for array in (x, kernel)]

@@ -15,6 +15,7 @@ FLOORS = [
     {"spec"},
     {"typed"},
     {"compilation", "ops", "mesh", "tables", "memory", "processes", "progress"},
+    {"layers"},
     {"models", "data"},
     {"evaluation"},
     {"training"},
@@ -64,8 +65,8 @@ def test_nothing_but_the_front_doors_imports_run():
 @pytest.mark.parametrize(
     ("file", "source"),
     [
-        ("models/conv.py", "from vjax.data import sources"),
-        ("data/sources.py", "import vjax.models.conv"),
+        ("layers/conv.py", "from vjax.data import sources"),
+        ("data/sources.py", "import vjax.models.fusion"),
         ("ops/frames.py", "from vjax import mesh as meshes"),
         ("config.py", "def late():\n    from vjax import workdirs"),
         ("training/loop.py", "from vjax import run"),

@@ -7,10 +7,10 @@ from random_variables import random_variables
 
 from vjax import models
 from vjax.errors import InputError
-from vjax.models.conv import Conv
+from vjax.layers.conv import Conv
+from vjax.layers.pool import max_pool
 from vjax.models.cost import count_parameters, multiply_adds
 from vjax.models.fusion import EarlyFusion, LateFusion, SlowFusion
-from vjax.models.pool import max_pool
 
 SMALL = {"name": "small", "widths": (8, 16)}
 each_rung = pytest.mark.parametrize("rung", models.LADDER)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from random_variables import random_variables
 
 from vjax.errors import InputError
-from vjax.models.conv import Conv
+from vjax.layers.conv import Conv
+from vjax.layers.norm import norm_layer
 from vjax.models.fusion import SingleFrame
-from vjax.models.norm import norm_layer
 from vjax.models.trunks import TRUNKS, BasicBlock, ResNet18, SmallTrunk
 
 WIDTHS = {"small": (8, 16), "resnet18": (8, 8, 16, 16)}

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from vjax.errors import InputError
-from vjax.models.conv import Conv
+from vjax.layers.conv import Conv
 
 # A kernel (... d k) that every output position multiplies once.
 COUNTED = (Conv, nn.Conv, nn.Dense)

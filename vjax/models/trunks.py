@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 
 from vjax.errors import InputError
-from vjax.models.conv import Conv
-from vjax.models.conv_forms import Triple
-from vjax.models.norm import NO_POOL, norm_layer
+from vjax.layers.conv import Conv
+from vjax.layers.conv_forms import Triple
+from vjax.layers.norm import NO_POOL, norm_layer
 from vjax.spec import Table
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vjax.models.conv_forms import Triple
+from vjax.layers.conv_forms import Triple
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))

@@ -13,8 +13,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from vjax.models import conv_forms, winograd
-from vjax.models.conv import Conv, on_cpu, space_time_conv
+from vjax.layers import conv_forms, winograd
+from vjax.layers.conv import Conv, on_cpu, space_time_conv
 
 # Every step of shrinking would compile anew.
 NO_SHRINKING = (Phase.explicit, Phase.reuse, Phase.generate)
@@ -320,7 +320,7 @@ def test_rematerialisation_changes_no_gradient():
 SHARDED = """
 import jax, numpy as np
 from vjax import mesh as meshes
-from vjax.models.conv import space_time_conv
+from vjax.layers.conv import space_time_conv
 
 assert jax.device_count() == 8, jax.devices()
 rng = np.random.default_rng(0)

@@ -21,8 +21,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vjax.models import conv_forms
-from vjax.models.conv_forms import Triple
+from vjax.layers import conv_forms
+from vjax.layers.conv_forms import Triple
 
 
 def convolve(x: jax.Array, kernel: jax.Array, *, axes: Sequence[int]) -> jax.Array:

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from vjax.errors import InputError
-from vjax.models.conv_forms import Triple
-from vjax.models.pool import find_maxima, max_pool, spread
+from vjax.layers.conv_forms import Triple
+from vjax.layers.pool import find_maxima, max_pool, spread
 
 NO_POOL: Triple = (1, 1, 1)
 EPSILON = 1e-5

@@ -6,7 +6,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from vjax.models.pool import max_pool
+from vjax.layers.pool import max_pool
 
 # Every step of shrinking would compile anew.
 NO_SHRINKING = (Phase.explicit, Phase.reuse, Phase.generate)

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vjax.models import conv_forms, winograd
-from vjax.models.conv_forms import Triple
+from vjax.layers import conv_forms, winograd
+from vjax.layers.conv_forms import Triple
 
 
 def space_time_conv(x: jax.Array, kernel: jax.Array, *, strides: Triple = (1, 1, 1)) -> jax.Array:

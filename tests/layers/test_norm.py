@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vjax.models.norm import BatchNorm, GroupNorm
+from vjax.layers.norm import BatchNorm, GroupNorm
 
 
 def draw(seed, *shape):
