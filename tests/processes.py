@@ -7,7 +7,7 @@ import pathlib
 import subprocess
 import sys
 
-from vjax.__main__ import main, train_main
+from vjax.cli.main import main, train_main
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = ROOT / "configs/folder.py"

@@ -12,7 +12,8 @@ from PIL import Image
 from processes import CONFIG, ROOT, command, error_line, in_this_process
 from video_files import write_folder
 
-from vjax.__main__ import parser_of_train, parser_of_vjax
+from vjax.cli import main as commands
+from vjax.cli import train
 from vjax.data.decode import read_video
 
 
@@ -186,7 +187,7 @@ def test_cost_for_devices_that_the_batch_does_not_fit_is_explained(num_devices, 
 
 
 def test_a_command_s_help_starts_no_device():
-    code = "import jax, sys, vjax.__main__ as m\ntry: m.main(['prepare', '--help'])\nexcept SystemExit: pass\n"
+    code = "import jax, sys, vjax.cli.main as m\ntry: m.main(['prepare', '--help'])\nexcept SystemExit: pass\n"
     code += "from jax._src import xla_bridge\nsys.exit(xla_bridge.backends_are_initialized())"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -194,9 +195,9 @@ def test_a_command_s_help_starts_no_device():
 
 def options_of_commands():
     """Every argument of every command, with the parser that has it."""
-    parsers = {"train.py": parser_of_train()}
-    commands = next(action for action in parser_of_vjax()._actions if hasattr(action, "choices") and action.choices)
-    for name, parser in {**parsers, **commands.choices}.items():
+    parsers = {"train.py": train.make_parser()}
+    (choices,) = [action.choices for action in commands.make_parser()._actions if action.choices]
+    for name, parser in {**parsers, **choices}.items():
         for action in parser._actions:
             yield name, action
 

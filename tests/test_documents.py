@@ -13,7 +13,7 @@ import flax.linen as nn
 import pytest
 from video_files import write_folder
 
-from vjax.__main__ import main
+from vjax.cli.main import main
 from vjax.config import load_config
 
 ROOT = pathlib.Path(__file__).parents[1]

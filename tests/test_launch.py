@@ -11,7 +11,7 @@ import yaml
 from processes import ROOT, command
 
 import vjax
-from vjax.__main__ import EXIT_REQUEUE
+from vjax.cli.boundary import EXIT_REQUEUE
 
 SLURM = ROOT / "docs/launch/slurm.sh"
 SERVICE, JOB = yaml.safe_load_all((ROOT / "docs/launch/kubernetes.yaml").read_text())

@@ -8,7 +8,7 @@ from vjax.memory import restart_with_tunables
 def main() -> NoReturn:
     """Runs the `vjax` command to the end of the process."""
     restart_with_tunables()
-    from vjax.__main__ import main
+    from vjax.cli.main import main
     from vjax.processes import leave
 
     leave(main())
@@ -17,7 +17,7 @@ def main() -> NoReturn:
 def train() -> NoReturn:
     """Runs `train.py` to the end of the process."""
     restart_with_tunables()
-    from vjax.__main__ import train_main
+    from vjax.cli.main import train_main
     from vjax.processes import leave
 
     leave(train_main())

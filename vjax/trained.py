@@ -14,7 +14,7 @@ from vjax import mesh as meshes
 from vjax import workdirs
 from vjax.config import Config, check_config
 from vjax.data.transforms import TestView
-from vjax.data.video import Source, open_video
+from vjax.data.video import Source, Video, open_video
 from vjax.errors import InputError
 from vjax.evaluation.evaluate import Evaluation, evaluate
 from vjax.evaluation.infer import ClipAnswers, compile_infer
@@ -85,14 +85,14 @@ class Trained:
             probe=probe,
         )
 
-    def predict(self, paths: Sequence[str | Path], *, view: TestView | None = None) -> list[Prediction]:
-        """Returns the predictions for video files, in their order.
+    def predict(self, videos: Sequence[str | Path | Video], *, view: TestView | None = None) -> list[Prediction]:
+        """Returns the predictions for video files, or for videos that are open, in their order.
 
         Raises:
           VideoError: one of them cannot be read.
         """
         return predict(
-            [open_video(path) for path in paths],
+            [video if isinstance(video, Video) else open_video(video) for video in videos],
             self.test_view if view is None else view,
             self.infer_clips,
             batch_size=self.config.test.batch_size,

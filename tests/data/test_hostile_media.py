@@ -26,7 +26,7 @@ from made_videos import numbered_frames, write_video
 from processes import CONFIG, arguments, in_this_process
 from video_files import write_folder
 
-from vjax.__main__ import main
+from vjax.cli.main import main
 from vjax.data import decode
 from vjax.data.container import CONTAINERS
 from vjax.data.decode import Limits, VideoError, probe, read_frames, read_video

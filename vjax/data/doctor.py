@@ -23,7 +23,7 @@ from vjax.data.transforms import TrainView
 from vjax.data.video import BadVideo, FileReader, Video
 from vjax.errors import InputError
 from vjax.spec import Choice
-from vjax.tables import format_table
+from vjax.text import format_table
 
 # What data sets put into their names: clips of one of these belong on one side of a split.
 _GROUP_PATTERNS = {

@@ -1,6 +1,6 @@
 import io
 
-from vjax.progress import Progress
+from vjax.text import Progress
 
 
 class Terminal(io.StringIO):

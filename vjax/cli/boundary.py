@@ -1,0 +1,71 @@
+"""Where a command begins and ends: what a person can act on becomes one line on stderr and an exit code."""
+
+import argparse
+import errno
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+import jax
+import tensorflow_datasets as tfds
+
+from vjax.compilation import keep_compiled_programs
+from vjax.errors import InputError
+from vjax.memory import keep_freed_memory
+from vjax.training.loop import Interrupted
+
+EXIT_REQUEUE = 75  # EX_TEMPFAIL of sysexits.h: try again
+_STORAGE_ERRORS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EIO,
+    errno.ESTALE,
+    errno.ENOTDIR,
+)
+
+
+def run_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
+    """Parses the arguments and calls the command they name; returns its exit code."""
+    args, rest = parser.parse_known_args(argv)
+    overrides = [word for word in rest if word.startswith(args.overridden)] if hasattr(args, "overridden") else []
+    unknown = [word for word in rest if word not in overrides]
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    keep_freed_memory()
+    keep_compiled_programs()
+    for name in ("absl", "asyncio"):  # Orbax and TFDS warn of what is meant to be so, and log what they also raise
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
+    try:
+        return args.command(args, overrides) or 0
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of a pipe has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        if error.errno not in _STORAGE_ERRORS:
+            raise
+        print(f"error: {error}; once that is mended, the same command goes on", file=sys.stderr)
+        return 2
+    except Interrupted as stopped:
+        print(stopped, file=sys.stderr)
+        return EXIT_REQUEUE
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        print(
+            f"error: another process of this run has died ({str(error).splitlines()[0][:200]}); the same command, in "
+            "every process, goes on from the newest checkpoint",
+            file=sys.stderr,
+        )
+        return EXIT_REQUEUE
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the newest checkpoint", file=sys.stderr)
+        return 130

@@ -1,0 +1,37 @@
+"""`vjax cost`: says what a step of training takes: memory, traffic, multiply-adds."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from vjax.cli.arguments import add_config
+from vjax.config import load_config
+from vjax.experiment import describe_cost
+from vjax.text import format_table
+
+
+def add(commands: Any) -> None:
+    """Adds the command's arguments."""
+    parser = commands.add_parser("cost", help="what a step of training takes: memory, traffic, multiply-adds")
+    add_config(parser)
+    parser.add_argument("--classes", type=int, required=True, help="how many classes the data set has; it is not read")
+    parser.add_argument("--devices", type=int, help="how many devices share a batch (default: those of this machine)")
+    parser.set_defaults(command=run)
+
+
+def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
+    """Runs the command."""
+    num_devices = jax.device_count() if args.devices is None else args.devices
+    found = describe_cost(load_config(args.config, overrides), num_classes=args.classes, num_devices=num_devices)
+    print(f"{found.parameters:,} parameters, {found.multiply_adds:,} multiply-adds a clip and forward pass\n")
+    memory, traffic = found.memory, found.traffic
+    rows = [(name, part / 1e6) for name, part in (*memory._asdict().items(), ("total", memory.total))]
+    print(format_table([f"memory of each of {num_devices} device(s)", "MB"], rows))
+    rows = [
+        ("all-reduce", traffic.all_reduce / 1e6),
+        ("all-gather", traffic.all_gather / 1e6),
+        ("sent, in a ring", traffic.sent / 1e6),
+    ]
+    print("\n" + format_table(["traffic of each device, a step", "MB"], rows))

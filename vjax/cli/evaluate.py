@@ -1,0 +1,68 @@
+"""`vjax evaluate`: measures a trained network on its test split."""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vjax import workdirs
+from vjax.cli.arguments import add_trained
+from vjax.cli.output import print_metrics, write_json
+from vjax.evaluation.result import describe_result, lost_in_test
+from vjax.text import format_table
+from vjax.trained import load
+
+
+def add(commands: Any) -> None:
+    """Adds the command's arguments."""
+    parser = commands.add_parser("evaluate", help="measure a trained network on its test split")
+    add_trained(parser)
+    parser.add_argument("--clips", type=int, help="clips of a video (default: as in training)")
+    parser.add_argument("--crops", type=int, choices=(1, 3), help="crops of a clip (default: as in training)")
+    parser.add_argument("--json", metavar="FILE", help="write everything, every video's answer included")
+    parser.set_defaults(command=run)
+
+
+def run(args: argparse.Namespace, _: Sequence[str]) -> None:
+    """Runs the command."""
+    trained = load(args.workdir, checkpoint=args.checkpoint)
+    source = trained.open_source()
+    changes = {"num_clips": args.clips, "num_crops": args.crops}
+    view = dataclasses.replace(trained.test_view, **{key: value for key, value in changes.items() if value is not None})
+    evaluation = trained.evaluate(source, view)
+    checkpoint = f"{args.checkpoint} checkpoint"
+    if workdirs.finished_result(args.workdir) is None:
+        checkpoint += f" of a run that is not finished, at step {int(trained.state.step)}"
+        print(f"{args.workdir}: {checkpoint}; the same training command goes on", file=sys.stderr)
+    result = describe_result(evaluation, source, view, checkpoint=checkpoint)
+    by_class = dict(zip(trained.class_names, evaluation.class_accuracy, strict=True))
+    for bad in lost_in_test(evaluation, source):
+        print(f"a video cannot be read any more, it counts as wrong: {bad.reason}", file=sys.stderr)
+    print_metrics(result)
+    print()
+    print(_confusion_table(trained.class_names, evaluation.confusion, by_class))
+    if args.json:
+        rows = [
+            {
+                "name": source.test[i].name,
+                "label": trained.class_names[evaluation.label[i]],
+                "probs": _by_name(trained.class_names, evaluation.probs[i]),
+            }
+            for i in range(len(source.test))
+        ]
+        details = {"class_accuracy": by_class, "confusion": evaluation.confusion.tolist(), "videos": rows}
+        write_json(args.json, result | {"class_names": list(trained.class_names)} | details)
+
+
+def _confusion_table(class_names: Sequence[str], confusion: Any, by_class: Mapping[str, float | None]) -> str:
+    columns = ["label \\ answer", *class_names, "accuracy"]
+    rows = [
+        [name, *(int(count) for count in counts), by_class[name]]
+        for name, counts in zip(class_names, confusion, strict=True)
+    ]
+    return format_table(columns, rows)
+
+
+def _by_name(class_names: Sequence[str], probs: Any) -> dict[str, float]:
+    return {name: float(p) for name, p in zip(class_names, probs, strict=True)}

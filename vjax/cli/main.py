@@ -1,0 +1,29 @@
+"""The `vjax` command, and what `train.py` runs."""
+
+import argparse
+from collections.abc import Sequence
+
+from vjax.cli import compare, config, cost, doctor, evaluate, filter, predict, prepare, train
+from vjax.cli.boundary import run_command
+
+# In the order of a newcomer's way; each module has `add(commands)`.
+COMMANDS = (doctor, prepare, evaluate, predict, compare, cost, config, filter)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the `vjax` command; returns its exit code."""
+    return run_command(make_parser(), argv)
+
+
+def train_main(argv: Sequence[str] | None = None) -> int:
+    """Runs `train.py`; returns its exit code."""
+    return run_command(train.make_parser(), argv)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the arguments of the `vjax` command."""
+    parser = argparse.ArgumentParser("vjax", description="Video classification in JAX/Flax.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        command.add(commands)
+    return parser
