@@ -22,12 +22,13 @@ import numpy as np
 from about import commit, machine, versions
 
 from vjax import models
-from vjax.evaluation.infer import Normalization, vote_loss
+from vjax.evaluation.infer import vote_loss
 from vjax.memory import keep_freed_memory
 from vjax.mesh import data_parallel, make_mesh
 from vjax.spec import Choice
 from vjax.training.optim import create_optimizer
-from vjax.training.step import init_state, train_step
+from vjax.training.step import init_state, make_grad_fn, train_step
+from vjax.training.wrappers import checked_finite, sharded
 
 NUM_CLASSES = 10
 KEEP_BARRIERS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
@@ -62,15 +63,9 @@ class Step:
                 "label": rng.integers(0, NUM_CLASSES, case.batch_size).astype(np.int32),
             }
         )
-        step = functools.partial(
-            train_step,
-            network=network,
-            optimizer=optimizer,
-            normalization=Normalization(),
-            label_smoothing=0.0,
-            key=jax.random.key(1),
-            layout=data_parallel(make_mesh()),
-        )
+        grad_fn = sharded(make_grad_fn(network, label_smoothing=0.0), data_parallel(make_mesh()))
+        step = functools.partial(train_step, grad_fn=grad_fn, optimizer=optimizer, key=jax.random.key(1))
+        step = checked_finite(step, skip=False)
         lowered = jax.jit(step, donate_argnums=0).lower(self.state, self.batch)
         self.compiled: Any = lowered.compile(compiler_options=options)
         # Of two batches without one: what does not grow with the batch are parameters.

@@ -23,11 +23,11 @@ from about import commit, machine, versions
 
 from vjax import mesh as meshes
 from vjax import models
-from vjax.evaluation.infer import Normalization
 from vjax.spec import Choice
 from vjax.training.optim import create_optimizer
-from vjax.training.step import compile_step, init_state, train_step
+from vjax.training.step import compile_step, init_state, make_grad_fn, train_step
 from vjax.training.step_cost import exchanged, step_cost
+from vjax.training.wrappers import checked_finite, sharded
 
 NUM_CLASSES = 400
 MB = 10**6
@@ -72,15 +72,9 @@ def compare(case: Case, num_devices: int, sharding: str) -> dict[str, Any]:
         "clips": jax.ShapeDtypeStruct((case.batch_size, *case.clip_shape), jnp.uint8),
         "label": jax.ShapeDtypeStruct((case.batch_size,), jnp.int32),
     }
-    step = functools.partial(
-        train_step,
-        network=network,
-        optimizer=optimizer,
-        normalization=Normalization(),
-        label_smoothing=0.1,
-        key=jax.random.key(1),
-        layout=layout,
-    )
+    grad_fn = sharded(make_grad_fn(network, label_smoothing=0.1), layout)
+    step = functools.partial(train_step, grad_fn=grad_fn, optimizer=optimizer, key=jax.random.key(1))
+    step = checked_finite(step, skip=False)
     compiled: Any = compile_step(step, state, batch, mesh).run
     planned = compiled.memory_analysis()
     model = step_cost(

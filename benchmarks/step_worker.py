@@ -73,6 +73,7 @@ class Jax:
         from vjax.spec import Choice
         from vjax.training import optim
         from vjax.training import step as steps
+        from vjax.training.wrappers import checked_finite, sharded
 
         jax, jnp = self.jax, self.jax.numpy
         shape = tuple(case["clip_shape"])
@@ -95,15 +96,9 @@ class Jax:
             batch_stats=unflatten({name: jnp.asarray(arrays[name]) for name in flatten(state.batch_stats)}),
         )
         normalization = Normalization((MEAN, MEAN, MEAN), (STD, STD, STD))
-        function = functools.partial(
-            steps.train_step,
-            network=network,
-            optimizer=optimizer,
-            normalization=normalization,
-            label_smoothing=0.0,
-            key=jax.random.key(0),
-            layout=meshes.data_parallel(mesh),
-        )
+        grad_fn = sharded(steps.make_grad_fn(network, normalization=normalization), meshes.data_parallel(mesh))
+        function = functools.partial(steps.train_step, grad_fn=grad_fn, optimizer=optimizer, key=jax.random.key(0))
+        function = checked_finite(function, skip=False)
         batch = make_batch(case)
         state = jax.device_put(state, meshes.replicated(mesh))
         compiled: Any = steps.compile_step(function, state, batch, mesh)

@@ -34,9 +34,10 @@ from vjax.trained import load
 from vjax.training.checkpoint import Checkpoints, DamagedCheckpoint
 from vjax.training.loop import Intervals, Loop
 from vjax.training.profile import Profiler
-from vjax.training.step import TrainState, abstract_state, train_step
+from vjax.training.step import TrainState, abstract_state, make_grad_fn, train_step
 from vjax.training.transfer import take_over
 from vjax.training.weights_and_biases import WeightsAndBiases
+from vjax.training.wrappers import accumulated, checked_finite, sharded, with_ema
 from vjax.training.writer import Console, JsonLines, TensorBoard, Writer
 
 _GIF_FPS = 8.0
@@ -139,21 +140,17 @@ def _fit(experiment: Experiment, workdir: Path, console: TextIO, should_stop: Ca
         further = {name: float(metric(found)) for name, metric in experiment.metrics.items()}
         return dataclasses.replace(found, metrics=found.metrics | further)
 
-    # The loop.
+    # The step, and the loop.
+    grad_fn = make_grad_fn(
+        experiment.network,
+        normalization=config.normalization,
+        label_smoothing=config.label_smoothing,
+        layer_rates=config.rates,
+    )
+    grad_fn = sharded(accumulated(grad_fn, config.accumulate), layout)
+    step = functools.partial(train_step, grad_fn=grad_fn, optimizer=optimizer, key=step_key)
     loop = Loop(
-        step_function=functools.partial(
-            train_step,
-            network=experiment.network,
-            optimizer=optimizer,
-            normalization=config.normalization,
-            label_smoothing=config.label_smoothing,
-            key=step_key,
-            layout=layout,
-            layer_rates=config.rates,
-            accumulate=config.accumulate,
-            ema_decay=config.ema_decay,
-            skip_bad=config.skip_bad,
-        ),
+        step_function=checked_finite(with_ema(step, config.ema_decay), skip=config.skip_bad),
         num_steps=experiment.num_steps,
         intervals=Intervals(
             log=experiment.steps("log_every"),

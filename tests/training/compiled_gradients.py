@@ -15,7 +15,8 @@ from vjax import mesh as meshes
 from vjax import models
 from vjax.evaluation.infer import Normalization
 from vjax.training.optim import create_optimizer
-from vjax.training.step import TrainState, compile_step, train_step
+from vjax.training.step import TrainState, compile_step, make_grad_fn, train_step
+from vjax.training.wrappers import accumulated, checked_finite, sharded
 
 ADAMW = {"name": "adamw", "learning_rate": 5e-3, "clip_norm": 1.0}  # as all configs have it
 NORMALIZATION = Normalization()
@@ -69,15 +70,10 @@ def gradient_of_step(case):
     mesh = meshes.make_mesh(jax.devices()[: case.num_devices])
     layout = meshes.LAYOUTS[case.sharding](mesh)
     optimizer, _ = create_optimizer(ADAMW, num_steps=1000)
-    step = functools.partial(
-        train_step,
-        network=case.network,
-        optimizer=optimizer,
-        normalization=NORMALIZATION,
-        label_smoothing=LABEL_SMOOTHING,
-        key=jax.random.key(0),
-        layout=layout,
-        accumulate=case.accumulate,
+    grad_fn = make_grad_fn(case.network, normalization=NORMALIZATION, label_smoothing=LABEL_SMOOTHING)
+    grad_fn = sharded(accumulated(grad_fn, case.accumulate), layout)
+    step = checked_finite(
+        functools.partial(train_step, grad_fn=grad_fn, optimizer=optimizer, key=jax.random.key(0)), skip=False
     )
 
     def start():

@@ -10,10 +10,10 @@ import pytest
 from vjax import mesh as meshes
 from vjax import models
 from vjax.evaluation import metrics
-from vjax.evaluation.infer import Normalization
 from vjax.training.optim import create_optimizer
-from vjax.training.step import compile_step, init_state, soft_target, train_step
+from vjax.training.step import compile_step, init_state, make_grad_fn, soft_target, train_step
 from vjax.training.transfer import EQUAL_RATES, LayerRates
+from vjax.training.wrappers import accumulated, checked_finite, sharded, with_ema
 
 CLIP_SHAPE = (4, 8, 8, 3)
 
@@ -25,19 +25,13 @@ def make(network="slow_fusion", *, dropout=0.0, norm="batch", **kwargs):
 
 
 def make_step(built, *, optimizer=None, layout=None, options=None):
-    rates = (options or {}).get("layer_rates", EQUAL_RATES)
+    options = {"layer_rates": EQUAL_RATES, "accumulate": 1, "ema_decay": 0.0, "skip_bad": False} | (options or {})
+    rates, keep_ema = options["layer_rates"], options["ema_decay"] > 0
     tx, _ = create_optimizer(optimizer or {"name": "sgd", "learning_rate": 0.1}, num_steps=100, layer_rates=rates)
-    step = functools.partial(
-        train_step,
-        network=built,
-        optimizer=tx,
-        normalization=Normalization(),
-        label_smoothing=0.0,
-        key=jax.random.key(1),
-        layout=layout or meshes.data_parallel(meshes.make_mesh(jax.devices()[:1])),
-        **(options or {}),
-    )
-    keep_ema = "ema_decay" in (options or {})
+    layout = layout or meshes.data_parallel(meshes.make_mesh(jax.devices()[:1]))
+    grad_fn = sharded(accumulated(make_grad_fn(built, layer_rates=rates), options["accumulate"]), layout)
+    step = functools.partial(train_step, grad_fn=grad_fn, optimizer=tx, key=jax.random.key(1))
+    step = checked_finite(with_ema(step, options["ema_decay"]), skip=options["skip_bad"])
     return init_state(built, tx, key=jax.random.key(0), clip_shape=CLIP_SHAPE, keep_ema=keep_ema), step
 
 

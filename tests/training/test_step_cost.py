@@ -8,11 +8,11 @@ import pytest
 
 from vjax import mesh as meshes
 from vjax import models
-from vjax.evaluation.infer import Normalization
 from vjax.spec import Choice
 from vjax.training.optim import create_optimizer
-from vjax.training.step import compile_step, init_state, train_step
+from vjax.training.step import compile_step, init_state, make_grad_fn, train_step
 from vjax.training.step_cost import exchanged, step_cost
+from vjax.training.wrappers import accumulated, checked_finite, sharded
 
 CLIP_SHAPE = (8, 16, 16, 3)
 
@@ -40,16 +40,9 @@ def compile_for(num_devices, *, sharding, norm, batch_size, accumulate=1):
         "clips": jax.ShapeDtypeStruct((batch_size, *CLIP_SHAPE), jnp.uint8),
         "label": jax.ShapeDtypeStruct((batch_size,), jnp.int32),
     }
-    step = functools.partial(
-        train_step,
-        network=network,
-        optimizer=optimizer,
-        normalization=Normalization(),
-        label_smoothing=0.0,
-        key=jax.random.key(1),
-        layout=layout,
-        accumulate=accumulate,
-    )
+    grad_fn = sharded(accumulated(make_grad_fn(network), accumulate), layout)
+    step = functools.partial(train_step, grad_fn=grad_fn, optimizer=optimizer, key=jax.random.key(1))
+    step = checked_finite(step, skip=False)
     return compile_step(step, state, batch, mesh).run
 
 

@@ -1,7 +1,5 @@
 """One train step: a plain function, and its compilation for a mesh."""
 
-import dataclasses
-import functools
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -75,114 +73,75 @@ def abstract_state(fresh: Callable[[], TrainState], layout: Layout) -> TrainStat
     )
 
 
+# (params, batch_stats, batch, key) -> (grads, sums, batch_stats)
+GradFn = Callable[[Any, Any, Mapping[str, jax.Array], jax.Array], tuple[Any, dict[str, metrics.Sum], Any]]
+Sums = dict[str, metrics.Sum]
+Step = Callable[[TrainState, Mapping[str, jax.Array]], tuple[TrainState, Sums]]
+
+
 def train_step(
     state: TrainState,
     batch: Mapping[str, jax.Array],
     *,
-    network: nn.Module,
+    grad_fn: GradFn,
     optimizer: optax.GradientTransformation,
-    normalization: Normalization,
-    label_smoothing: float,
     key: jax.Array,
-    layout: Layout,
-    layer_rates: LayerRates = EQUAL_RATES,
-    accumulate: int = 1,
-    ema_decay: float = 0.0,
-    skip_bad: bool = False,
-) -> tuple[TrainState, dict[str, metrics.Sum]]:
-    """Returns the state after one step, and sums: `loss`, `clip@1`, `grad_norm`, `param_norm`, `bad`.
-
-    A step is bad where its loss or its gradient is not finite; `bad` counts it.
+) -> tuple[TrainState, Sums]:
+    """Returns the state after one step, and sums: `loss`, `clip@1`, `grad_norm`, `param_norm`.
 
     Args:
-      state: before the step.
+      state: state before the step; its moving average is left as it is (`wrappers.with_ema`).
       batch: `clips (b t h w c)` uint8 and `label (b)`; where clips are mixed, also `other_label (b)` and `share (b)`,
         the share of `label`. `clip@1` then counts the label with the larger share.
-      network: maps clips to votes.
+      grad_fn: gives gradients (`make_grad_fn`, and what wraps it in `wrappers`).
       optimizer: turns gradients into updates.
-      normalization: of the clips' channels.
-      label_smoothing: share of the target spread over all classes.
-      key: of the run; the step's own key is folded from it.
-      layout: of the state on the devices.
-      layer_rates: say which parameters are frozen.
-      accumulate: parts of the batch that go through the network one after the other; the update is that of the
-        whole batch, batch norms see a part at a time.
-      ema_decay: share of the averaged parameters that a step keeps; less in the first steps.
-      skip_bad: whether a bad step leaves everything but `step` as it was.
+      key: key of the run; the step's own key is folded from it.
     """
     step_key = jax.random.fold_in(key, state.step)
-    params = layout.gather(state.params)
+    grads, sums, batch_stats = grad_fn(state.params, state.batch_stats, batch, step_key)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    norms = {"grad_norm": optax.tree.norm(grads), "param_norm": optax.tree.norm(params)}
+    sums |= {name: metrics.masked_sum(norm) for name, norm in norms.items()}
+    after = TrainState(state.step + 1, params, batch_stats, opt_state, state.ema)
+    return after, sums
 
-    def part_gradient(batch_stats: Any, part: Mapping[str, jax.Array], part_key: jax.Array) -> Any:
+
+def make_grad_fn(
+    network: nn.Module,
+    *,
+    normalization: Normalization = Normalization(),
+    label_smoothing: float = 0.0,
+    layer_rates: LayerRates = EQUAL_RATES,
+) -> GradFn:
+    """Returns a function from parameters and a batch to the gradients of the mean loss.
+
+    Args:
+      network: maps clips to votes.
+      normalization: normalization of the clips' channels.
+      label_smoothing: share of the target that is spread over all classes.
+      layer_rates: say which parameters are frozen.
+    """
+
+    def grad_fn(params: Any, batch_stats: Any, batch: Mapping[str, jax.Array], key: jax.Array) -> Any:
         def mean_loss(params: Any) -> tuple[jax.Array, tuple[Any, Any]]:
             votes, updates = network.apply(
                 {"params": layer_rates.freeze(params), "batch_stats": batch_stats},
-                normalization(part["clips"]),
+                normalization(batch["clips"]),
                 train=True,
-                rngs={"dropout": part_key},
+                rngs={"dropout": key},
                 mutable=["batch_stats"],
             )
-            target = soft_target(part, num_classes=votes.shape[-1])
+            target = soft_target(batch, num_classes=votes.shape[-1])
             losses = vote_loss(votes, target, label_smoothing=label_smoothing)
             right = metrics.top_k_correct(answer(votes).probs, target.argmax(-1), k=1)
             sums = {"loss": metrics.masked_sum(losses), "clip@1": metrics.masked_sum(right)}
             return losses.mean(), (sums, updates.get("batch_stats", batch_stats))
 
-        gradient, (sums, batch_stats) = jax.grad(mean_loss, has_aux=True)(params)
-        return gradient, sums, batch_stats
+        grads, (sums, batch_stats_after) = jax.grad(mean_loss, has_aux=True)(params)
+        return grads, sums, batch_stats_after
 
-    if accumulate == 1:
-        gradient, sums, batch_stats = part_gradient(state.batch_stats, batch, step_key)
-    else:
-        gradient, sums, batch_stats = _in_parts(part_gradient, state.batch_stats, batch, accumulate, step_key)
-    gradient = layout.scatter(gradient)
-    changes, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-    new_params = optax.apply_updates(state.params, changes)
-    norms = {"grad_norm": optax.tree.norm(gradient), "param_norm": optax.tree.norm(new_params)}
-    sums |= {name: metrics.masked_sum(norm) for name, norm in norms.items()}
-    good = jnp.isfinite(sums["loss"].total) & jnp.isfinite(norms["grad_norm"])
-    after = TrainState(
-        step=state.step + 1,
-        params=new_params,
-        batch_stats=batch_stats,
-        opt_state=opt_state,
-        ema=_average(state.ema, new_params, decay=ema_decay, step=state.step) if state.ema else {},
-    )
-    if skip_bad:
-        kept = dataclasses.replace(state, step=after.step)
-        after = jax.tree.map(lambda new, old: jnp.where(good, new, old), after, kept)
-        sums = {
-            name: metrics.masked_sum(part.total, good)._replace(weight=part.weight * good)
-            for name, part in sums.items()
-        }
-    return after, sums | {"bad": metrics.masked_sum(~good)}
-
-
-def _in_parts(
-    part_gradient: Callable[..., Any], batch_stats: Any, batch: Mapping[str, jax.Array], count: int, key: jax.Array
-) -> Any:
-    """The mean gradient, the sums and the statistics of a batch that goes through the network in parts."""
-    # Every count-th row: a device's rows are neighbours, so each part takes as many from every device.
-    parts = jax.tree.map(lambda rows: jnp.swapaxes(rows.reshape(-1, count, *rows.shape[1:]), 0, 1), dict(batch))
-    keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(count))
-
-    def add_part(carry: Any, part: Any) -> tuple[Any, None]:
-        totals, batch_stats = carry
-        *found, batch_stats = part_gradient(batch_stats, *part)
-        return (jax.tree.map(jnp.add, totals, tuple(found)), batch_stats), None
-
-    first = jax.tree.map(lambda rows: rows[0], (parts, keys))
-    *shapes, _ = jax.eval_shape(part_gradient, batch_stats, *first)
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), tuple(shapes))
-    ((gradient, sums), batch_stats), _ = jax.lax.scan(add_part, (zeros, batch_stats), (parts, keys))
-    return jax.tree.map(lambda total: total / count, gradient), sums, batch_stats
-
-
-def _average(ema: Any, params: Any, *, decay: float, step: jax.Array) -> Any:
-    """The moving average after a step; in the first steps it forgets faster, or it would remember the start."""
-    kept = jnp.minimum(decay, (1 + step) / (10 + step))
-    # So written, the mean of what does not change, a frozen layer, does not change either.
-    return jax.tree.map(lambda mean, new: mean + (1 - kept) * (new - mean), ema, params)
+    return grad_fn
 
 
 def soft_target(batch: Mapping[str, jax.Array], *, num_classes: int) -> jax.Array:
