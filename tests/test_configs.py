@@ -36,7 +36,7 @@ def test_a_config_says_in_its_docstring_what_it_is_and_how_to_run_it(path):
 def test_every_key_that_a_config_lists_can_be_set_to_its_own_value(path):
     config = vjax.load_config(str(path))
     keys = list_keys(config)
-    words = [f"{PREFIX}{key}={value}" for key, value, _ in keys]
+    words = [f"{PREFIX}{key}={value}" for key, value, *_ in keys]
     assert vjax.load_config(str(path), words) == config
     assert len(keys) > 50
 

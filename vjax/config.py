@@ -282,35 +282,38 @@ class Row(NamedTuple):
       key: path of the key: "clip.size".
       value: value in the config.
       default: value where neither a file nor the command line gives one; `NO_DEFAULT` where one of them must.
+      what: what the key says, from the docstring where it is defined.
     """
 
     key: str
     value: Any
     default: Any
+    what: str
 
 
 def list_keys(config: Config) -> list[Row]:
     """Returns every key of a checked config; the default of an option is that of the name that was chosen."""
-    return _rows(config, check_config(Config()), Config, "")
+    return _rows(Config, "", value=config, default=check_config(Config()), what="")
 
 
-def _rows(value: Any, default: Any, annotation: Any, where: str) -> list[Row]:
+def _rows(annotation: Any, where: str, *, value: Any, default: Any, what: str) -> list[Row]:
     start = f"{where}." if where else ""
     table = _table(annotation)
     if table is not None:
-        options = table.options(value.name)
-        rows = [Row(f"{start}name", value.name, getattr(default, "name", None))]
+        options, docs = table.options(value.name), typed.field_docs(table[value.name])
+        names = f"{what or 'a name and its options'} One of: {', '.join(table)}."
+        rows = [Row(f"{start}name", value.name, getattr(default, "name", None), names)]
         for key, option in value.options.items():
-            rows += _rows(option, options[key].default, options[key].annotation, f"{start}{key}")
+            given = {"value": option, "default": options[key].default, "what": docs.get(key, "")}
+            rows += _rows(options[key].annotation, f"{start}{key}", **given)
         return rows
     if _is_section(annotation):
-        annotations = typed.field_types(type(value))
-        return [
-            row
-            for key, part in typed.as_mapping(value).items()
-            for row in _rows(part, getattr(default, key), annotations[key], f"{start}{key}")
-        ]
-    return [Row(where, value, NO_DEFAULT if default is inspect.Parameter.empty else default)]
+        rows, docs = [], typed.field_docs(type(value))
+        for key, inner in typed.field_types(type(value)).items():
+            given = {"value": getattr(value, key), "default": getattr(default, key), "what": docs.get(key, "")}
+            rows += _rows(inner, f"{start}{key}", **given)
+        return rows
+    return [Row(where, value, NO_DEFAULT if default is inspect.Parameter.empty else default, what)]
 
 
 def _table(annotation: Any) -> Table[Any] | None:

@@ -150,6 +150,23 @@ def field_types(cls: Any) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
+def field_docs(documented: Any) -> dict[str, str]:
+    """Returns what a docstring says of each attribute of a class, or of each argument of a function."""
+    docs: dict[str, str] = {}
+    lines = inspect.cleandoc(documented.__doc__ or "").splitlines()
+    starts = [number for number, line in enumerate(lines) if line in ("Attributes:", "Args:")]
+    for line in lines[starts[0] + 1 :] if starts else []:
+        if line and not line.startswith(" "):
+            break
+        name, colon, text = line.strip().partition(": ")
+        if line.startswith("  ") and not line.startswith("   ") and colon:
+            docs[name] = text
+        elif line.strip() and docs:
+            last = next(reversed(docs))
+            docs[last] = f"{docs[last]} {line.strip()}"
+    return docs
+
+
 def marks(annotation: Any) -> tuple[Any, ...]:
     """Returns what an annotation is marked with."""
     return get_args(annotation)[1:] if get_origin(annotation) is typing.Annotated else ()

@@ -82,10 +82,10 @@ def open_moving_shapes(
       held_out: must be empty; the test split is made with other random numbers.
       data_dir: where the data set is kept.
       label: what the class is: "motion", "shape", or "both".
-      num_train: training videos.
-      num_test: test videos.
+      num_train: number of training videos.
+      num_test: number of test videos.
       size: pixels of a frame's side.
-      data_seed: of everything drawn.
+      data_seed: seed of everything that is drawn.
     """
     del seed
     if held_out:

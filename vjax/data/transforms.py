@@ -29,8 +29,8 @@ class Augment:
       area: lowest and highest share of the largest crop that is cut out.
       stretch: how far the crop's aspect may be off, as a factor; 1 keeps it.
       flip: whether every other clip is mirrored left to right; false where mirroring would change the label.
-      rand_ops: operations of RandAugment; 0 leaves it out.
-      rand_magnitude: of these, 0 to 10.
+      rand_ops: number of operations of RandAugment; 0 leaves it out.
+      rand_magnitude: strength of RandAugment's operations, 0 to 10.
       jitter: strength of colour jitter, 0 to 1.
       erase: probability that the clip loses a box.
     """
@@ -96,8 +96,9 @@ class Mix:
     """Every clip of a training batch with its partner in it; mixup or cutmix, one of them drawn for each batch.
 
     Attributes:
-      mixup: alpha of its Beta(alpha, alpha); 0 leaves it out.
-      cutmix: the same of cutmix. Where both are above 0, a batch takes either with probability one half.
+      mixup: alpha of mixup's Beta(alpha, alpha); 0 leaves it out.
+      cutmix: alpha of cutmix's Beta(alpha, alpha); 0 leaves it out. Where both are above 0, a batch takes either with
+        probability one half.
     """
 
     mixup: float = 0.0

@@ -27,8 +27,8 @@ class Normalization:
     """What is subtracted from the channels of frames in [0, 1], and what they are then divided by.
 
     Attributes:
-      mean: of red, green and blue.
-      std: of red, green and blue; above 0.
+      mean: mean of red, green and blue.
+      std: standard deviation of red, green and blue; above 0.
     """
 
     mean: tuple[float, float, float] = (0.45, 0.45, 0.45)

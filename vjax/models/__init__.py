@@ -20,29 +20,65 @@ SMALL = Choice("small")
 
 
 def single_frame(num_classes: int, *, trunk: Trunk = SMALL, dropout: float = 0.0, dtype: DType = "float32") -> Network:
-    """Returns a 2D CNN that looks at every frame alone."""
+    """Returns a 2D CNN that looks at every frame alone.
+
+    Args:
+      num_classes: k, the classes a vote is over.
+      trunk: what each clip or frame goes through: a name of `TRUNKS` and its options.
+      dropout: rate, in [0, 1), at which the features before the classifier are dropped in training.
+      dtype: "float32" or "bfloat16", of the computation; parameters, logits and loss stay float32.
+    """
     return SingleFrame(num_classes, _trunk(trunk, dtype, temporal=False), dropout)
 
 
 def late_pool(num_classes: int, *, trunk: Trunk = SMALL, dropout: float = 0.0, dtype: DType = "float32") -> Network:
-    """Returns a 2D CNN on every frame; the features are averaged over time."""
+    """Returns a 2D CNN on every frame; the features are averaged over time.
+
+    Args:
+      num_classes: k, the classes a vote is over.
+      trunk: what each clip or frame goes through: a name of `TRUNKS` and its options.
+      dropout: rate, in [0, 1), at which the features before the classifier are dropped in training.
+      dtype: "float32" or "bfloat16", of the computation; parameters, logits and loss stay float32.
+    """
     return LateFusion(num_classes, _trunk(trunk, dtype, temporal=False), dropout, fuse="pool")
 
 
 def late_concat(
     num_classes: int, *, trunk: Trunk = SMALL, dropout: float = 0.0, hidden: int = 256, dtype: DType = "float32"
 ) -> Network:
-    """Returns a 2D CNN on every frame; an MLP with `hidden` units sees the features of all frames in their order."""
+    """Returns a 2D CNN on every frame; an MLP with `hidden` units sees the features of all frames in their order.
+
+    Args:
+      num_classes: k, the classes a vote is over.
+      trunk: what each clip or frame goes through: a name of `TRUNKS` and its options.
+      dropout: rate, in [0, 1), at which the features before the classifier are dropped in training.
+      hidden: width of the MLP's hidden layer.
+      dtype: "float32" or "bfloat16", of the computation; parameters, logits and loss stay float32.
+    """
     return LateFusion(num_classes, _trunk(trunk, dtype, temporal=False), dropout, fuse="concat", hidden=hidden)
 
 
 def early_fusion(num_classes: int, *, trunk: Trunk = SMALL, dropout: float = 0.0, dtype: DType = "float32") -> Network:
-    """Returns a 2D CNN whose first layer sees all frames at once, as channels."""
+    """Returns a 2D CNN whose first layer sees all frames at once, as channels.
+
+    Args:
+      num_classes: k, the classes a vote is over.
+      trunk: what each clip or frame goes through: a name of `TRUNKS` and its options.
+      dropout: rate, in [0, 1), at which the features before the classifier are dropped in training.
+      dtype: "float32" or "bfloat16", of the computation; parameters, logits and loss stay float32.
+    """
     return EarlyFusion(num_classes, _trunk(trunk, dtype, temporal=False), dropout)
 
 
 def slow_fusion(num_classes: int, *, trunk: Trunk = SMALL, dropout: float = 0.0, dtype: DType = "float32") -> Network:
-    """Returns a 3D CNN: every layer reaches over time."""
+    """Returns a 3D CNN: every layer reaches over time.
+
+    Args:
+      num_classes: k, the classes a vote is over.
+      trunk: what each clip or frame goes through: a name of `TRUNKS` and its options.
+      dropout: rate, in [0, 1), at which the features before the classifier are dropped in training.
+      dtype: "float32" or "bfloat16", of the computation; parameters, logits and loss stay float32.
+    """
     return SlowFusion(num_classes, _trunk(trunk, dtype, temporal=True), dropout)
 
 

@@ -39,7 +39,16 @@ def sgd(
     warmup: Length = 0,
     clip_norm: AtLeast0 = 0.0,
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """Returns SGD with momentum; weight decay is added to the gradient, as is usual with SGD."""
+    """Returns SGD with momentum; weight decay is added to the gradient, as is usual with SGD.
+
+    Args:
+      num_steps: steps of the run.
+      learning_rate: highest learning rate, after the warm-up.
+      momentum: share of the last update that is kept.
+      weight_decay: decay of kernels; biases and norm scales have none.
+      warmup: length of the warm-up, over which the rate rises from 0; half a cosine follows.
+      clip_norm: largest norm of a gradient, longer ones are shortened to it; 0 clips none.
+    """
     schedule = warmup_cosine(learning_rate, warmup=warmup, num_steps=num_steps)
     decay = optax.add_decayed_weights(weight_decay, mask=is_kernel)
     return optax.chain(_clip(clip_norm), decay, optax.sgd(schedule, momentum)), schedule
@@ -59,6 +68,15 @@ def adamw(
 
     Source: Loshchilov and Hutter 2019, "Decoupled weight decay regularization". Deviation: the decay is scaled by
     the learning rate, as in optax and PyTorch.
+
+    Args:
+      num_steps: steps of the run.
+      learning_rate: highest learning rate, after the warm-up.
+      b1: decay of the mean of gradients.
+      b2: decay of the mean of squared gradients.
+      weight_decay: decay of kernels; biases and norm scales have none.
+      warmup: length of the warm-up, over which the rate rises from 0; half a cosine follows.
+      clip_norm: largest norm of a gradient, longer ones are shortened to it; 0 clips none.
     """
     schedule = warmup_cosine(learning_rate, warmup=warmup, num_steps=num_steps)
     step = optax.adamw(schedule, b1=b1, b2=b2, weight_decay=weight_decay, mask=is_kernel)

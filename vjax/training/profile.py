@@ -15,8 +15,8 @@ class ProfileWindow:
     """Steps to look at.
 
     Attributes:
-      start: the first of them; 0 looks at none.
-      num_steps: how many.
+      start: first step that is profiled; 0 profiles none.
+      num_steps: number of steps that are profiled.
     """
 
     start: Annotated[int, Range(at_least=0)] = 0

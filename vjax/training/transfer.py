@@ -22,8 +22,8 @@ class Origin:
     """Where a run's first network comes from.
 
     Attributes:
-      workdir: of another run; empty for a fresh network.
-      checkpoint: "newest" or "best" of that run.
+      workdir: work directory of another run; empty for a fresh network.
+      checkpoint: checkpoint of that run: "newest" or "best".
     """
 
     workdir: str = ""
