@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from about import commit, gpus, machine, versions
 
-from vjax.config import load_config
+from vjax.config_file import load_config
 from vjax.typed import as_plain
 
 PACKAGES = ("jax", "jaxlib", "flax", "torch")

@@ -6,7 +6,8 @@ from typing import get_args
 import pytest
 
 from vjax import typed
-from vjax.config import CHANGEABLE, NO_DEFAULT, Config, check_config, list_keys, load_config, make_tiny
+from vjax.config import CHANGEABLE, Config, check_config
+from vjax.config_file import NO_DEFAULT, list_keys, load_config, make_tiny
 from vjax.errors import InputError
 from vjax.models import NETWORKS
 from vjax.spec import Choice

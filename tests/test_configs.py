@@ -8,7 +8,7 @@ from official_layouts import LAYOUTS
 from video_files import write_folder
 
 import vjax
-from vjax.config import PREFIX, list_keys
+from vjax.config_file import PREFIX, list_keys
 
 CONFIGS = sorted(pathlib.Path(__file__).parents[1].joinpath("configs").glob("*.py"))
 

@@ -14,7 +14,7 @@ import pytest
 from video_files import write_folder
 
 from vjax.cli.main import main
-from vjax.config import load_config
+from vjax.config_file import load_config
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -20,6 +20,7 @@ FLOORS = [
     {"evaluation"},
     {"training"},
     {"config"},
+    {"config_file"},
     {"workdirs"},
     {"experiment"},
     {"trained"},

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 import vjax
-from vjax.config import check_config, load_config
+from vjax.config import check_config
+from vjax.config_file import load_config
 from vjax.errors import InputError
 from vjax.typed import as_plain
 

@@ -8,7 +8,7 @@ import pytest
 
 import vjax
 from vjax import workdirs
-from vjax.config import load_config
+from vjax.config_file import load_config
 from vjax.errors import InputError
 
 CONFIGS = Path(__file__).parents[1] / "configs"

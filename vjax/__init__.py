@@ -4,7 +4,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vjax.config import Config, load_config
+    from vjax.config import Config
+    from vjax.config_file import load_config
     from vjax.errors import InputError
     from vjax.experiment import Experiment, build
     from vjax.models import LADDER, NETWORKS, create
@@ -30,7 +31,7 @@ _MODULES = {
     "fit": "run",
     "create": "models",
     "load": "trained",
-    "load_config": "config",
+    "load_config": "config_file",
     "train": "run",
 }
 

@@ -79,7 +79,7 @@ class Experiment:
     def optimizer(self) -> OptimizerAndSchedule:
         """Returns the optimizer with the layers' own rates, and its learning rate by step before these."""
         optimizer, schedule = self.make_optimizer(self)
-        return optax.chain(optimizer, self.config.rates.scale()), schedule
+        return self.config.rates.apply_to(optimizer), schedule
 
     def fresh_state(self, optimizer: optax.GradientTransformation, key: jax.Array) -> Callable[[], TrainState]:
         """Returns a function that makes the state before the first step."""

@@ -15,6 +15,7 @@ from typing import Any, TextIO
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from vjax import memory, typed, workdirs
 from vjax import mesh as meshes
@@ -34,7 +35,7 @@ from vjax.trained import load
 from vjax.training.checkpoint import Checkpoints, DamagedCheckpoint
 from vjax.training.loop import Intervals, Loop
 from vjax.training.profile import Profiler
-from vjax.training.step import TrainState, abstract_state, make_grad_fn, train_step
+from vjax.training.step import Step, TrainState, abstract_state, make_grad_fn, train_step
 from vjax.training.transfer import take_over
 from vjax.training.weights_and_biases import WeightsAndBiases
 from vjax.training.wrappers import accumulated, checked_finite, sharded, with_ema
@@ -104,7 +105,7 @@ def fit(
 
 
 def _fit(experiment: Experiment, workdir: Path, console: TextIO, should_stop: Callable[[], bool]) -> dict[str, Any]:
-    config, source, mesh, layout = experiment.config, experiment.source, experiment.mesh, experiment.layout
+    config, source = experiment.config, experiment.source
     experiment.check()
     optimizer, schedule = experiment.optimizer()
     init_key, step_key = jax.random.split(jax.random.key(config.seed))
@@ -112,7 +113,7 @@ def _fit(experiment: Experiment, workdir: Path, console: TextIO, should_stop: Ca
     # The state: of the newest checkpoint, of another run, or fresh.
     checkpoints = Checkpoints(workdir / "checkpoints")
     fresh = experiment.fresh_state(optimizer, init_key)
-    state = _restore(fresh, checkpoints, layout, console)
+    state = _restore(fresh, checkpoints, experiment.layout, console)
     if state is None:
         state = _start(experiment, fresh, console)
     first = int(state.step)
@@ -121,47 +122,21 @@ def _fit(experiment: Experiment, workdir: Path, console: TextIO, should_stop: Ca
     writers = _take_workdir(experiment, workdir, console, first_step=first)
     lost = _lost_videos(experiment, workdir, console)
 
-    # Batches, and what is done with a state.
+    # The loop.
     batches = _batches(experiment, workdir, lost, first_step=first)
-    compiled_infer = compile_infer(experiment.network, config.normalization, mesh)
-
-    def evaluate_state(current: TrainState) -> Evaluation:
-        found = evaluate(
-            source.test,
-            experiment.test_view,
-            compiled_infer(current.variables),
-            batch_size=config.test.batch_size,
-            num_workers=config.num_workers,
-            mesh=mesh,
-            should_stop=should_stop,
-        )
-        for bad in lost_in_test(found, source):
-            lost.add(bad)
-        further = {name: float(metric(found)) for name, metric in experiment.metrics.items()}
-        return dataclasses.replace(found, metrics=found.metrics | further)
-
-    # The step, and the loop.
-    grad_fn = make_grad_fn(
-        experiment.network,
-        normalization=config.normalization,
-        label_smoothing=config.label_smoothing,
-        layer_rates=config.rates,
-    )
-    grad_fn = sharded(accumulated(grad_fn, config.accumulate), layout)
-    step = functools.partial(train_step, grad_fn=grad_fn, optimizer=optimizer, key=step_key)
     loop = Loop(
-        step_function=checked_finite(with_ema(step, config.ema_decay), skip=config.skip_bad),
+        step_function=_make_step(experiment, optimizer, step_key),
         num_steps=experiment.num_steps,
         intervals=Intervals(
             log=experiment.steps("log_every"),
             evaluate=experiment.steps("evaluate_every"),
             checkpoint=experiment.steps("checkpoint_every"),
         ),
-        evaluate=evaluate_state,
+        evaluate=_make_evaluation(experiment, lost, should_stop),
         checkpoints=checkpoints,
         writers=writers,
         schedule=schedule,
-        mesh=mesh,
+        mesh=experiment.mesh,
         names=lambda positions: [source.train[int(position)].name for position in positions],
         should_stop=should_stop,
         skip_bad=config.skip_bad,
@@ -178,6 +153,45 @@ def _fit(experiment: Experiment, workdir: Path, console: TextIO, should_stop: Ca
     for writer in writers:  # last: wandb's may take its time
         writer.close()
     return result
+
+
+def _make_step(experiment: Experiment, optimizer: optax.GradientTransformation, key: jax.Array) -> Step:
+    """Returns the training step: a gradient and a step, each with what the config puts around it."""
+    config = experiment.config
+    grad_fn = make_grad_fn(
+        experiment.network,
+        normalization=config.normalization,
+        label_smoothing=config.label_smoothing,
+        layer_rates=config.rates,
+    )
+    grad_fn = sharded(accumulated(grad_fn, config.accumulate), experiment.layout)
+    step = functools.partial(train_step, grad_fn=grad_fn, optimizer=optimizer, key=key)
+    return checked_finite(with_ema(step, config.ema_decay), skip=config.skip_bad)
+
+
+def _make_evaluation(
+    experiment: Experiment, lost: LostVideos, should_stop: Callable[[], bool]
+) -> Callable[[TrainState], Evaluation]:
+    """Returns a function from a state to its evaluation on the test split, further metrics included."""
+    config, source = experiment.config, experiment.source
+    compiled_infer = compile_infer(experiment.network, config.normalization, experiment.mesh)
+
+    def evaluate_state(state: TrainState) -> Evaluation:
+        found = evaluate(
+            source.test,
+            experiment.test_view,
+            compiled_infer(state.variables),
+            batch_size=config.test.batch_size,
+            num_workers=config.num_workers,
+            mesh=experiment.mesh,
+            should_stop=should_stop,
+        )
+        for bad in lost_in_test(found, source):
+            lost.add(bad)
+        further = {name: float(metric(found)) for name, metric in experiment.metrics.items()}
+        return dataclasses.replace(found, metrics=found.metrics | further)
+
+    return evaluate_state
 
 
 def _take_workdir(experiment: Experiment, workdir: Path, console: TextIO, *, first_step: int) -> list[Writer]:

@@ -13,7 +13,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from vjax import models
-from vjax.config import load_config
+from vjax.config_file import load_config
 from vjax.typed import as_plain
 
 SMALL, RESNET18 = {"name": "small", "widths": (8, 16)}, {"name": "resnet18", "widths": (4, 4, 8, 8)}

@@ -98,3 +98,12 @@ def test_updates_are_scaled_by_layer_weight_decay_included(name):
     )
     jax.tree.map(np.testing.assert_array_equal, scaled["head"], plain["head"])
     assert np.all(plain["trunk"]["Conv_0"]["kernel"] < 0)
+
+
+@pytest.mark.parametrize(("name", "per_parameter"), [("sgd", 1), ("adamw", 2)])
+def test_frozen_parameters_have_no_state_in_the_optimizer(name, per_parameter):
+    optimizer, _ = create_optimizer(
+        {"name": name, "learning_rate": 0.1}, num_steps=10, layer_rates=LayerRates.parse("trunk=0")
+    )
+    numbers = [leaf.size for leaf in jax.tree.leaves(optimizer.init(PARAMS)) if leaf.ndim > 0]
+    assert sum(numbers) == per_parameter * sum(leaf.size for leaf in jax.tree.leaves(PARAMS["head"]))

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from vjax.config import PREFIX, override_choice
+from vjax.config_file import PREFIX, override_choice
 from vjax.data.sources import LISTINGS
 from vjax.spec import Choice
 

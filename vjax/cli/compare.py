@@ -6,7 +6,7 @@ from typing import Any
 
 from vjax.cli.arguments import add_config
 from vjax.compare import COLUMNS, compare
-from vjax.config import load_config
+from vjax.config_file import load_config
 from vjax.text import format_table
 
 

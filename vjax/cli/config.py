@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from vjax.cli.arguments import SET_A_KEY
-from vjax.config import NO_DEFAULT, PREFIX, list_keys, load_config
+from vjax.config_file import NO_DEFAULT, PREFIX, list_keys, load_config
 
 
 def add(commands: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from vjax.cli.arguments import add_config
-from vjax.config import load_config
+from vjax.config_file import load_config
 from vjax.experiment import describe_cost
 from vjax.text import format_table
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from vjax.cli.arguments import add_source, choose_source
 from vjax.cli.output import write_json
-from vjax.config import Config, load_config
+from vjax.config import Config
+from vjax.config_file import load_config
 from vjax.data.doctor import examine
 
 

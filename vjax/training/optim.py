@@ -27,7 +27,7 @@ def create_optimizer(
     """
     checked = typed.conform_choice(choice, OPTIMIZERS, what="config.optimizer")
     optimizer, schedule = OPTIMIZERS.create(checked, num_steps=num_steps)
-    return optax.chain(optimizer, layer_rates.scale()), schedule
+    return layer_rates.apply_to(optimizer), schedule
 
 
 def sgd(

@@ -113,11 +113,14 @@ class LayerRates:
             lambda leaf, factor: leaf if factor else jax.lax.stop_gradient(leaf), params, self.of(params)
         )
 
-    def scale(self) -> optax.GradientTransformation:
-        """Returns what comes after an optimizer: its updates, times the factors."""
-        return optax.stateless(
+    def apply_to(self, optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+        """Returns an optimizer whose updates are multiplied by the factors; it keeps no state for frozen parameters."""
+        if 0 in self.factors.values():
+            optimizer = optax.masked(optimizer, lambda tree: jax.tree.map(bool, self.of(tree)))
+        scale = optax.stateless(
             lambda updates, _: jax.tree.map(lambda update, factor: update * factor, updates, self.of(updates))
         )
+        return optax.chain(optimizer, scale)
 
 
 EQUAL_RATES = LayerRates()

@@ -1,0 +1,203 @@
+"""Config files, and what the command line changes in them.
+
+A config file is a Python file whose `get_config()` returns a `Config` that states what differs from the defaults.
+`FILE:tiny` is the same, small enough for a test; `FILE:NAME` takes another function of the file. Any key is set by
+`--config.a.b=value`, whether the file names it or not.
+"""
+
+import copy
+import dataclasses
+import inspect
+import re
+import runpy
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from vjax import typed
+from vjax.config import Config, check_config
+from vjax.errors import InputError
+from vjax.spec import Choice, Table, check_names
+
+PREFIX = "--config."
+NO_DEFAULT = object()
+
+
+def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
+    """Returns the config of a file, with changes.
+
+    Args:
+      name: `FILE`, `FILE:tiny`, or `FILE:FUNCTION`.
+      overrides: `--config.key=value`, as on the command line.
+
+    Raises:
+      InputError: the file, the function, a key or a value does not work.
+    """
+    path, _, function = name.partition(":")
+    config = check_config(_call_config(Path(path), function or "get_config"))
+    return check_config(_apply(typed.as_plain(config), overrides, Config, prefix=PREFIX))
+
+
+def override_choice(choice: Choice, table: Table[Any], overrides: Sequence[str], *, prefix: str) -> Choice:
+    """Returns a choice with options set by `PREFIX` + `key=value`.
+
+    Raises:
+      InputError: an option is unknown or a value does not fit.
+    """
+    annotation = Annotated[Choice, table]
+    plain = _apply(typed.as_plain(choice), overrides, annotation, prefix=prefix)
+    return typed.conform_choice(plain, table, what=prefix.strip("-."))
+
+
+def make_tiny(config: Config) -> Config:
+    """Returns a config that is the same but so small that a test can train it."""
+    height, width = config.size
+    scale = 16 / min(height, width)
+    return dataclasses.replace(
+        config,
+        source=_with_options(config.source, num_train=16, num_test=8),
+        clip=dataclasses.replace(config.clip, num_frames=8, size=(round(height * scale), round(width * scale))),
+        network=_with_options(config.network, trunk=Choice("small", widths=(4, 8, 8))),
+        optimizer=_with_options(config.optimizer, warmup=1),
+        test=dataclasses.replace(config.test, num_clips=2, batch_size=8),
+        batch_size=8,
+        length=4,
+        log_every=1,
+        evaluate_every=2,
+        checkpoint_every=2,
+    )
+
+
+def _with_options(choice: Choice, **options: Any) -> Choice:
+    """Returns a choice with other values of those options that it has."""
+    return Choice(choice.name, **{key: options.get(key, value) for key, value in choice.options.items()})
+
+
+class Row(NamedTuple):
+    """A key of a config.
+
+    Attributes:
+      key: path of the key: "clip.size".
+      value: value in the config.
+      default: value where neither a file nor the command line gives one; `NO_DEFAULT` where one of them must.
+      what: what the key says, from the docstring where it is defined.
+    """
+
+    key: str
+    value: Any
+    default: Any
+    what: str
+
+
+def list_keys(config: Config) -> list[Row]:
+    """Returns every key of a checked config; the default of an option is that of the name that was chosen."""
+    return _rows(Config, "", value=config, default=check_config(Config()), what="")
+
+
+def _rows(annotation: Any, where: str, *, value: Any, default: Any, what: str) -> list[Row]:
+    start = f"{where}." if where else ""
+    table = _table(annotation)
+    if table is not None:
+        options, docs = table.options(value.name), typed.field_docs(table[value.name])
+        names = f"{what or 'a name and its options'} One of: {', '.join(table)}."
+        rows = [Row(f"{start}name", value.name, getattr(default, "name", None), names)]
+        for key, option in value.options.items():
+            given = {"value": option, "default": options[key].default, "what": docs.get(key, "")}
+            rows += _rows(options[key].annotation, f"{start}{key}", **given)
+        return rows
+    if _is_section(annotation):
+        rows, docs = [], typed.field_docs(type(value))
+        for key, inner in typed.field_types(type(value)).items():
+            given = {"value": getattr(value, key), "default": getattr(default, key), "what": docs.get(key, "")}
+            rows += _rows(inner, f"{start}{key}", **given)
+        return rows
+    return [Row(where, value, NO_DEFAULT if default is inspect.Parameter.empty else default, what)]
+
+
+def _table(annotation: Any) -> Table[Any] | None:
+    return next((mark for mark in typed.marks(annotation) if isinstance(mark, Table)), None)
+
+
+def _call_config(path: Path, function: str) -> Config:
+    if not path.is_file():
+        raise InputError(f"--config: there is no file {str(path)!r}; the ones that come with vjax are in configs/")
+    try:
+        found = runpy.run_path(str(path))
+        functions = {key: value for key, value in found.items() if inspect.isfunction(value) and key.islower()}
+        if "get_config" in functions:
+            functions = {"tiny": lambda: make_tiny(check_config(functions["get_config"]()))} | functions
+        check_names([function], functions, what=f"{path}")
+        config = functions[function]()
+    except (SyntaxError, NameError, AttributeError, KeyError, TypeError, ImportError) as error:
+        _check_keyword(str(error), what=str(path))
+        raise InputError(f"{path} does not work as a config: {type(error).__name__}: {error}") from error
+    if not isinstance(config, Config):
+        raise InputError(f"{path}: {function}() must return a vjax.Config, got {type(config).__name__}")
+    return config
+
+
+def _check_keyword(error: str, *, what: str) -> None:
+    """Raises an InputError with the nearest key where a section was given one that it does not have."""
+    found = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", error)
+    sections = {cls.__name__: cls for cls in (Config, *typed.field_types(Config).values()) if inspect.isclass(cls)}
+    if found and found[1] in sections:
+        check_names([found[2]], typed.field_types(sections[found[1]]), what=f"{what}: {found[1]}")
+
+
+def _apply(plain: dict[str, Any], overrides: Sequence[str], annotation: Any, *, prefix: str) -> dict[str, Any]:
+    """Returns nested dicts with keys set by `PREFIX` + `key=value`; names first, since they decide the other keys."""
+    plain, root = copy.deepcopy(plain), prefix.strip("-.")
+    for override in overrides:
+        if not override.startswith(prefix) or "=" not in override:
+            raise InputError(f"{override!r} is not understood; a key of the {root} is set by {prefix}KEY=VALUE")
+    texts = [override.removeprefix(prefix).partition("=")[::2] for override in overrides]
+    texts.sort(key=lambda item: (not item[0].endswith(".name") and item[0] != "name", item[0].count(".")))
+    for name, text in texts:
+        _set(plain, name.split("."), text, annotation, where=root)
+    return plain
+
+
+def _set(plain: dict[str, Any], path: list[str], text: str, annotation: Any, *, where: str) -> None:
+    table = _table(annotation)
+    key, *rest = path
+    if table is not None and key == "name" and not rest:
+        _rename(plain, text, table, where=where)
+        return
+    annotations = _annotations(plain, annotation, table)
+    check_names([key], annotations, what=where if table is None else f"{where} {plain['name']!r}")
+    place = f"{where}.{key}"
+    if not rest:
+        if _is_section(annotations[key]):
+            inner = f"{place}.name" if typed.marks(annotations[key]) else f"{place}.KEY"
+            raise InputError(f"{place} is a section; set its keys one by one, as {inner}=...; got {text!r}")
+        plain[key] = typed.parse(text, annotations[key], what=place)
+    elif not _is_section(annotations[key]):
+        raise InputError(f"{place} is a value, not a section; got {'.'.join(path)!r}")
+    else:
+        _set(plain[key], rest, text, annotations[key], where=place)
+
+
+def _annotations(plain: Mapping[str, Any], annotation: Any, table: Table[Any] | None) -> dict[str, Any]:
+    if table is not None:
+        return {key: option.annotation for key, option in table.options(plain["name"]).items()}
+    inner = typing.get_args(annotation)[0] if typed.marks(annotation) else annotation
+    return typed.field_types(inner)
+
+
+def _is_section(annotation: Any) -> bool:
+    inner = typing.get_args(annotation)[0] if typed.marks(annotation) else annotation
+    return dataclasses.is_dataclass(inner)
+
+
+def _rename(plain: dict[str, Any], name: str, table: Table[Any], *, where: str) -> None:
+    """Changes a choice's name; an option stays where the new name has the same one, with the same default."""
+    check_names([name], table, what=where)
+    old, new = table.options(plain["name"]), table.options(name)
+    for key in list(plain):
+        if key != "name" and (key not in new or new[key].default != old[key].default):
+            del plain[key]
+    plain["name"] = name
+    for key, option in new.items():
+        if key not in plain and option.default is not inspect.Parameter.empty:
+            plain[key] = typed.as_plain(option.default)
