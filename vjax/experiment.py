@@ -1,6 +1,6 @@
 """An experiment: everything a run needs, made from a config and checked, before a file is written.
 
-Each part can be another one, from outside the package:
+Each part can be another one, from outside the package::
 
     experiment = vjax.build(config)
     vjax.fit(dataclasses.replace(experiment, network=Mine(num_classes=10)), "runs/mine")

@@ -1,5 +1,7 @@
 """What can be put around a gradient or a step: parts of a batch, sharding, the moving average, the finite check.
 
+As a run puts them together::
+
 grad_fn = sharded(accumulated(make_grad_fn(network), 4), layout)
 step = functools.partial(train_step, grad_fn=grad_fn, optimizer=optimizer, key=key)
 step = checked_finite(with_ema(step, 0.999), skip=True)
