@@ -2,9 +2,9 @@
 
 As a run puts them together::
 
-grad_fn = sharded(accumulated(make_grad_fn(network), 4), layout)
-step = functools.partial(train_step, grad_fn=grad_fn, optimizer=optimizer, key=key)
-step = checked_finite(with_ema(step, 0.999), skip=True)
+    grad_fn = sharded(accumulated(make_grad_fn(network), 4), layout)
+    step = functools.partial(train_step, grad_fn=grad_fn, optimizer=optimizer, key=key)
+    step = checked_finite(with_ema(step, 0.999), skip=True)
 """
 
 import dataclasses
