@@ -9,6 +9,7 @@ from vjax import typed
 from vjax.config import CHANGEABLE, Config, check_config
 from vjax.config_file import NO_DEFAULT, list_keys, load_config, make_tiny
 from vjax.errors import InputError
+from vjax.experiment import open_config_source
 from vjax.models import NETWORKS
 from vjax.spec import Choice
 from vjax.training.optim import OPTIMIZERS
@@ -186,3 +187,4 @@ def test_a_source_from_outside_is_a_choice_like_any_other(monkeypatch, page):
     monkeypatch.setitem(table, "mine", open_mine)
     config = load_config(str(page), ["--config.source.name=mine", "--config.source.count=5"])
     assert config.source == Choice("mine", count=5)
+    assert open_config_source(config) == (0, "", 5)

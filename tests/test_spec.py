@@ -12,7 +12,7 @@ def pair(*, first, second: int = 2):
     return first, second
 
 
-PAIRS = Table("pair", {"pair": pair}, given=("first",))
+PAIRS = Table({"pair": pair}, given=("first",))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ def brush(width: int, *, colour: str = "red"):
     return width, colour
 
 
-BRUSHES = Table("brush", {"brush": brush})
+BRUSHES = Table({"brush": brush})
 
 
 @dataclasses.dataclass(frozen=True)

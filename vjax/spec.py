@@ -87,13 +87,12 @@ class Table(dict[str, Callable[..., T]], Generic[T]):
     """Functions by name; one from outside is added by `TABLE["mine"] = function`.
 
     Attributes:
-      what: the functions return, for messages.
       given: arguments that the caller of `create` supplies; they are no options.
     """
 
-    def __init__(self, what: str, entries: Mapping[str, Callable[..., T]], *, given: Collection[str] = ()):
+    def __init__(self, entries: Mapping[str, Callable[..., T]], *, given: Collection[str] = ()):
         super().__init__(entries)
-        self.what, self.given = what, frozenset(given)
+        self.given = frozenset(given)
 
     def __hash__(self) -> int:  # type: ignore[override]  # so that it can stand in `Annotated`
         return id(self)

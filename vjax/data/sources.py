@@ -15,7 +15,6 @@ from vjax.spec import Choice, Table
 
 # Data sets that are files: from their options to the files, their labels and their splits.
 LISTINGS: Table[Listing] = Table(
-    "source",
     {
         "videos": list_videos,
         "hmdb51": hmdb51.list_videos,
@@ -50,8 +49,8 @@ def open_source(
     choice = typed.conform_choice(choice, SOURCES, what="config.source")
     if not 0 < test_share < 1:
         raise InputError(f"config.test_share must lie in (0, 1), got {test_share}")
-    if choice.name in RECORDS:
-        return RECORDS.create(choice, seed=seed, held_out=held_out)
+    if choice.name not in LISTINGS:
+        return SOURCES.create(choice, seed=seed, held_out=held_out)
     how: dict[str, Any] = {
         "seed": seed,
         "held_out": held_out,
@@ -101,8 +100,8 @@ def open_moving_shapes(
     )
 
 
-# Data sets that are records already.
-RECORDS: Table[Source] = Table(
-    "source", {"moving_shapes": open_moving_shapes, "tfds": open_tfds}, given=("seed", "held_out")
+# All sources. What is no listing is a function of `seed`, `held_out` and its options that returns a `Source`; one from
+# outside is added here.
+SOURCES: Table[Any] = Table(
+    LISTINGS | {"moving_shapes": open_moving_shapes, "tfds": open_tfds}, given=("seed", "held_out")
 )
-SOURCES: Table[Any] = Table("source", LISTINGS | RECORDS, given=("seed", "held_out"))

@@ -86,7 +86,6 @@ def slow_fusion(num_classes: int, *, trunk: Trunk = SMALL, dropout: float = 0.0,
 LADDER = ("single_frame", "late_pool", "late_concat", "early_fusion", "slow_fusion")
 
 NETWORKS: Table[nn.Module] = Table(
-    "network",
     {
         "single_frame": single_frame,
         "late_pool": late_pool,

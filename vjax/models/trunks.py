@@ -198,7 +198,7 @@ class FactoredConv(nn.Module):
 
 
 TRUNKS: Table[nn.Module] = Table(
-    "trunk", {"small": SmallTrunk, "resnet18": ResNet18}, given=("temporal", "dtype", "parent", "name")
+    {"small": SmallTrunk, "resnet18": ResNet18}, given=("temporal", "dtype", "parent", "name")
 )
 
 

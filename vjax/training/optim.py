@@ -84,7 +84,7 @@ def adamw(
 
 
 OPTIMIZERS: Table[tuple[optax.GradientTransformation, optax.Schedule]] = Table(
-    "optimizer", {"adamw": adamw, "sgd": sgd}, given=("num_steps",)
+    {"adamw": adamw, "sgd": sgd}, given=("num_steps",)
 )
 
 
