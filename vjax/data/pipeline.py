@@ -100,7 +100,7 @@ def test_batches(
     return iter(_read(dataset, num_workers))
 
 
-test_batches.__test__ = False  # for pytest: batches for testing, not a test
+test_batches.__test__ = False  # pyright: ignore[reportFunctionMemberAccess]  # for pytest: no test
 
 
 @dataclasses.dataclass(frozen=True)
