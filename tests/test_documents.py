@@ -9,8 +9,8 @@ import re
 import shlex
 import subprocess
 
-import flax.linen as nn
 import pytest
+from outside_network import Mine
 from video_files import write_folder
 
 from vjax.cli.main import main
@@ -39,17 +39,6 @@ def test_the_readmes_network_example_runs():
     names = {}
     exec(block, names)
     assert names["votes"].shape == (2, 1, 10)
-
-
-class Mine(nn.Module):
-    """A network from outside, as the README has one."""
-
-    num_classes: int
-
-    @nn.compact
-    def __call__(self, clips, *, train):
-        del train
-        return nn.Dense(self.num_classes)(clips.mean((1, 2, 3)))[:, None]
 
 
 def test_the_readmes_examples_of_training_run(tmp_path, monkeypatch):

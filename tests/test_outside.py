@@ -9,22 +9,12 @@ import flax.linen as nn
 import numpy as np
 import optax
 import pytest
+from outside_network import Mine
 from processes import CONFIG
 from video_files import write_folder
 
 import vjax
 from vjax.data.video import Source, Video
-
-
-class Mine(nn.Module):
-    """The mean colour of a clip, and one linear layer."""
-
-    num_classes: int
-
-    @nn.compact
-    def __call__(self, clips, *, train):
-        del train
-        return nn.Dense(self.num_classes)(clips.mean((1, 2, 3)))[:, None]
 
 
 class Flat(Mine):

@@ -10,7 +10,6 @@ import dataclasses
 import inspect
 import re
 import runpy
-import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -97,7 +96,7 @@ def list_keys(config: Config) -> list[Row]:
 
 def _rows(annotation: Any, where: str, *, value: Any, default: Any, what: str) -> list[Row]:
     start = f"{where}." if where else ""
-    table = _table(annotation)
+    table = typed.table_of(annotation)
     if table is not None:
         options, docs = table.options(value.name), typed.field_docs(table[value.name])
         names = f"{what or 'a name and its options'} One of: {', '.join(table)}."
@@ -113,10 +112,6 @@ def _rows(annotation: Any, where: str, *, value: Any, default: Any, what: str) -
             rows += _rows(inner, f"{start}{key}", **given)
         return rows
     return [Row(where, value, NO_DEFAULT if default is inspect.Parameter.empty else default, what)]
-
-
-def _table(annotation: Any) -> Table[Any] | None:
-    return next((mark for mark in typed.marks(annotation) if isinstance(mark, Table)), None)
 
 
 def _call_config(path: Path, function: str) -> Config:
@@ -159,7 +154,7 @@ def _apply(plain: dict[str, Any], overrides: Sequence[str], annotation: Any, *, 
 
 
 def _set(plain: dict[str, Any], path: list[str], text: str, annotation: Any, *, where: str) -> None:
-    table = _table(annotation)
+    table = typed.table_of(annotation)
     key, *rest = path
     if table is not None and key == "name" and not rest:
         _rename(plain, text, table, where=where)
@@ -181,13 +176,11 @@ def _set(plain: dict[str, Any], path: list[str], text: str, annotation: Any, *, 
 def _annotations(plain: Mapping[str, Any], annotation: Any, table: Table[Any] | None) -> dict[str, Any]:
     if table is not None:
         return {key: option.annotation for key, option in table.options(plain["name"]).items()}
-    inner = typing.get_args(annotation)[0] if typed.marks(annotation) else annotation
-    return typed.field_types(inner)
+    return typed.field_types(typed.unmarked(annotation))
 
 
 def _is_section(annotation: Any) -> bool:
-    inner = typing.get_args(annotation)[0] if typed.marks(annotation) else annotation
-    return dataclasses.is_dataclass(inner)
+    return dataclasses.is_dataclass(typed.unmarked(annotation))
 
 
 def _rename(plain: dict[str, Any], name: str, table: Table[Any], *, where: str) -> None:

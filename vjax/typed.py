@@ -36,7 +36,7 @@ def conform(value: Any, annotation: Any, *, what: str) -> Any:
     """
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is typing.Annotated:
-        table = next((mark for mark in arguments[1:] if isinstance(mark, Table)), None)
+        table = table_of(annotation)
         if table is not None:
             return conform_choice(value, table, what=what)
         return _check_marks(conform(value, arguments[0], what=what), arguments[1:], what=what)
@@ -84,7 +84,7 @@ def conform_dataclass(value: Any, cls: type[T], *, what: str) -> T:
 def conform_choice(value: Any, table: Table[Any], *, what: str) -> Choice:
     """Returns a choice from a table, with all its options."""
     if isinstance(value, Choice):
-        value = {"name": value.name, **value.options}
+        value = as_mapping(value)
     if not isinstance(value, Mapping):
         raise InputError(f"{what} is a name and its options, got {value!r}")
     if "name" not in value:
@@ -116,16 +116,14 @@ def parse(text: str, annotation: Any, *, what: str) -> Any:
         value = _CONSTANTS[text.lower()] if text.lower() in _CONSTANTS else ast.literal_eval(text)
     except (ValueError, SyntaxError):
         value = text
-    # A text field takes what was typed, also where that looks like a number; "none" is None where None is allowed.
-    candidates = [value, text] if not isinstance(value, str) else [text]
-    for candidate in candidates[:-1]:
+    if not isinstance(value, str):
         try:
-            return conform(candidate, annotation, what=what)
-        except InputError as error:
-            first = error
+            return conform(value, annotation, what=what)
+        except InputError:
+            # A text field takes what was typed, also where that looks like a number or like "none".
             if not _takes_text(annotation):
-                raise first from None
-    return conform(candidates[-1], annotation, what=what)
+                raise
+    return conform(text, annotation, what=what)
 
 
 def describe(annotation: Any) -> str:
@@ -170,6 +168,16 @@ def field_docs(documented: Any) -> dict[str, str]:
 def marks(annotation: Any) -> tuple[Any, ...]:
     """Returns what an annotation is marked with."""
     return get_args(annotation)[1:] if get_origin(annotation) is typing.Annotated else ()
+
+
+def table_of(annotation: Any) -> Table[Any] | None:
+    """Returns the table that a choice with this annotation is made from, None for other annotations."""
+    return next((mark for mark in marks(annotation) if isinstance(mark, Table)), None)
+
+
+def unmarked(annotation: Any) -> Any:
+    """Returns an annotation without what it is marked with."""
+    return get_args(annotation)[0] if marks(annotation) else annotation
 
 
 def as_mapping(value: Any) -> dict[str, Any]:
