@@ -155,7 +155,7 @@ def measure(name: str, root: str, seconds: float, cores: int) -> dict[str, float
     """Returns clips per second, seconds to the first clips, and how memory grew."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     if name.startswith("vjax"):
-        from vjax.memory import restart_with_tunables
+        from vjax.runtime.memory import restart_with_tunables
 
         restart_with_tunables()  # as its command line does
     started = time.perf_counter()

@@ -13,17 +13,17 @@ from torch import nn
 from torch.nn import functional
 
 
-def create(name: str, num_classes: int, trunk: dict, clip_shape: tuple[int, ...]) -> nn.Module:
-    """Returns a network of `vjax.models.LADDER` with a trunk of `vjax.models.trunks.TRUNKS`."""
-    options = dict(trunk)
-    built = TRUNKS[options.pop("name")](
+def create(name: str, num_classes: int, backbone: dict, clip_shape: tuple[int, ...]) -> nn.Module:
+    """Returns a network of `vjax.models.FUSION_NETWORKS` with a backbone of `vjax.models.backbones.BACKBONES`."""
+    options = dict(backbone)
+    built = BACKBONES[options.pop("name")](
         3 * clip_shape[0] if name == "early_fusion" else 3, temporal=name == "slow_fusion", **options
     )
     return Network(name, built, num_classes, clip_shape)
 
 
 def load(network: nn.Module, arrays: dict[str, "torch.Tensor"]) -> None:
-    """Copies arrays named by their path in flax (`trunk/Conv_0/kernel`) into the network."""
+    """Copies arrays named by their path in flax (`backbone/Conv_0/kernel`) into the network."""
     renamed = {}
     for path, array in arrays.items():
         *module, leaf = path.split("/")
@@ -49,7 +49,7 @@ def gradients(network: nn.Module) -> dict[str, "torch.Tensor"]:
 
 
 class Small(nn.Module):
-    """The small trunk: convolution, norm, ReLU, and a max pool after each stage."""
+    """The small backbone: convolution, norm, ReLU, and a max pool after each stage."""
 
     def __init__(self, channels: int, *, temporal: bool, widths=(16, 32, 64), depth=1):
         super().__init__()
@@ -136,31 +136,31 @@ class Factored(nn.Module):
         return self.Conv_1(functional.relu(self.BatchNorm_0(self.Conv_0(x))))
 
 
-TRUNKS = {"small": Small, "resnet18": ResNet18}
+BACKBONES = {"small": Small, "resnet18": ResNet18}
 
 
 class Network(nn.Module):
-    """The five ways of fusing time; clips `(b c t h w)` to votes `(b v k)`."""
+    """The five ways of fusing time; clips `(b c t h w)` to logits `(b v k)`."""
 
-    def __init__(self, name: str, trunk: nn.Module, num_classes: int, clip_shape: tuple[int, ...]):
+    def __init__(self, name: str, backbone: nn.Module, num_classes: int, clip_shape: tuple[int, ...]):
         super().__init__()
-        self.name, self.trunk = name, trunk
-        features: Any = trunk.out_channels
+        self.name, self.backbone = name, backbone
+        features: Any = backbone.out_channels
         if name == "late_concat":
             with torch.no_grad():
-                shape = trunk.eval()(torch.zeros(1, 3, *clip_shape[:3])).shape
-            trunk.train()
+                shape = backbone.eval()(torch.zeros(1, 3, *clip_shape[:3])).shape
+            backbone.train()
             self.hidden, self.LayerNorm_0 = nn.Linear(shape[1:].numel(), 256), nn.LayerNorm(256, eps=1e-6)
             features = 256
         self.head = nn.ModuleDict({"logits": nn.Linear(features, num_classes)})
 
     def forward(self, x):
-        """Maps clips to votes."""
+        """Maps clips to logits."""
         if self.name == "early_fusion":
             # Channels in flax's order: time first, then colour.
             b, c, t, h, w = x.shape
             x = x.permute(0, 2, 1, 3, 4).reshape(b, t * c, 1, h, w)
-        y = self.trunk(x)
+        y = self.backbone(x)
         if self.name == "single_frame":
             y = y.mean((3, 4)).transpose(1, 2)
         elif self.name == "late_concat":

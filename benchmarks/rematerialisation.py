@@ -22,9 +22,9 @@ import numpy as np
 from about import commit, machine, versions
 
 from vjax import models
-from vjax.evaluation.infer import vote_loss
-from vjax.memory import keep_freed_memory
+from vjax.evaluation.infer import cross_entropy
 from vjax.mesh import data_parallel, make_mesh
+from vjax.runtime.memory import keep_freed_memory
 from vjax.spec import Choice
 from vjax.training.optim import create_optimizer
 from vjax.training.step import init_state, make_grad_fn, train_step
@@ -36,9 +36,9 @@ KEEP_BARRIERS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A trunk of slow fusion, its clips and its batch."""
+    """A backbone of slow fusion, its clips and its batch."""
 
-    trunk: dict[str, Any]
+    backbone: dict[str, Any]
     clip_shape: tuple[int, ...]
     batch_size: int
 
@@ -53,7 +53,7 @@ class Step:
     """A compiled training step and its state."""
 
     def __init__(self, case: Case, *, remat: bool, options: dict[str, Any] | None):
-        network = models.create("slow_fusion", NUM_CLASSES, trunk=case.trunk | {"remat": remat})
+        network = models.create("slow_fusion", NUM_CLASSES, backbone=case.backbone | {"remat": remat})
         optimizer, _ = create_optimizer(Choice("sgd", learning_rate=0.01), num_steps=1000)
         self.state = init_state(network, optimizer, key=jax.random.key(0), clip_shape=case.clip_shape)
         rng = np.random.default_rng(0)
@@ -90,8 +90,8 @@ def _kept(network: Any, case: Case, num_batches: int) -> int:
         variables = network.init(key, clips, train=False)
 
         def loss(params: Any) -> jax.Array:
-            votes, _ = network.apply(variables | {"params": params}, clips, train=True, mutable=["batch_stats"])
-            return vote_loss(votes, target, label_smoothing=0.0).mean()
+            logits, _ = network.apply(variables | {"params": params}, clips, train=True, mutable=["batch_stats"])
+            return cross_entropy(logits, target, label_smoothing=0.0).mean()
 
         return jax.vjp(loss, variables["params"])[1]
 

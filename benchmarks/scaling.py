@@ -26,7 +26,7 @@ from vjax import models
 from vjax.spec import Choice
 from vjax.training.optim import create_optimizer
 from vjax.training.step import compile_step, init_state, make_grad_fn, train_step
-from vjax.training.step_cost import exchanged, step_cost
+from vjax.training.step_cost import collective_bytes, step_cost
 from vjax.training.wrappers import checked_finite, sharded
 
 NUM_CLASSES = 400
@@ -37,7 +37,7 @@ MB = 10**6
 class Case:
     """A network, its clips and its global batch."""
 
-    trunk: dict[str, Any]
+    backbone: dict[str, Any]
     clip_shape: tuple[int, ...]
     batch_size: int
     num_devices: tuple[int, ...] = (1, 2, 4, 8)
@@ -57,7 +57,7 @@ CASES = {
 
 def compare(case: Case, num_devices: int, sharding: str) -> dict[str, Any]:
     """Returns bytes, modelled and planned."""
-    network = models.create("slow_fusion", NUM_CLASSES, trunk=case.trunk)
+    network = models.create("slow_fusion", NUM_CLASSES, backbone=case.backbone)
     optimizer, _ = create_optimizer(Choice("adamw", learning_rate=1e-3), num_steps=1000)
     mesh = meshes.make_mesh(jax.devices()[:num_devices])
     layout = meshes.LAYOUTS[sharding](mesh)
@@ -89,7 +89,7 @@ def compare(case: Case, num_devices: int, sharding: str) -> dict[str, Any]:
     return {
         "arguments": [memory.state + memory.clips // 2, planned.argument_size_in_bytes],
         "temporary": [sum(memory) - memory.state - memory.clips, planned.temp_size_in_bytes],
-        "exchanged": [traffic.all_reduce + traffic.all_gather, sum(exchanged(compiled.as_text()).values())],
+        "exchanged": [traffic.all_reduce + traffic.all_gather, sum(collective_bytes(compiled.as_text()).values())],
     }
 
 

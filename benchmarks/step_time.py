@@ -3,7 +3,7 @@
     python benchmarks/step_time.py [--quick] [--case NAME ...] [--layers] [--rounds 9] [--out FILE.jsonl]
 
 Needs PyTorch: `pip install torch` (its CPU build, or the one for the GPU at hand). All sides start from the same
-weights and the same batch; their votes, the gradient of the first training step, and the losses of three are compared
+weights and the same batch; their logits, the gradient of the first training step, and the losses of three are compared
 before anything is timed. Then the sides take turns, and medians and their ratios are reported. On a GPU both sides
 compute in bfloat16, PyTorch with torch.compile, AMP and channels_last_3d, and the memory is the GPU's.
 
@@ -41,7 +41,7 @@ class Case:
     """A network, its clips and its batch."""
 
     network: str
-    trunk: dict[str, Any]
+    backbone: dict[str, Any]
     clip_shape: tuple[int, ...]
     batch_size: int
     num_classes: int = 10
@@ -50,11 +50,11 @@ class Case:
 def config_case(name: str, *, network: str = "", batch_size: int = 0) -> Case:
     """Returns what a shipped config trains, or another network or batch at its clips."""
     config = load_config(str(Path(__file__).parents[1] / "configs" / f"{name}.py"))
-    trunk = as_plain(config.network.options["trunk"])
-    if trunk.pop("norm") != "batch" or trunk.pop("remat") or trunk.pop("drop_path", 0):
+    backbone = as_plain(config.network.options["backbone"])
+    if backbone.pop("norm") != "batch" or backbone.pop("remat") or backbone.pop("drop_path", 0):
         raise SystemExit(f"configs/{name}.py: the PyTorch side has batch norm alone, and no rematerialisation")
     shape = config.test_view.shape[1:]
-    return Case(network or config.network.name, trunk, shape, batch_size or config.batch_size)
+    return Case(network or config.network.name, backbone, shape, batch_size or config.batch_size)
 
 
 _SMALL, _RESNET18, _FULL = {"name": "small"}, {"name": "resnet18"}, (16, 112, 112, 3)
@@ -195,7 +195,7 @@ def measure_case(name: str, sides: tuple[str, ...], *, rounds: int, half: bool, 
     row: dict[str, Any] = {"case": name} | case
     for side in sides[1:]:
         what = f"{name}: {sides[0]} and {side}"
-        deep = case["trunk"]["name"] == "resnet18"
+        deep = case["backbone"]["name"] == "resnet18"
         error = _check_gradients(gradients[sides[0]], gradients[side], what=what, half=half, deep=deep)
         row[f"gradient_off_{side}"] = error
         _check_same(first[sides[0]], first[side], what=what, half=half)
@@ -228,8 +228,8 @@ def measure_case(name: str, sides: tuple[str, ...], *, rounds: int, half: bool, 
 
 
 def _check_same(one: dict[str, Any], other: dict[str, Any], *, what: str, half: bool) -> None:
-    """Raises where the sides do not compute the same: the votes, and what three steps make of the loss."""
-    for key, tolerance in (("votes", 0.1 if half else 1e-4), ("losses", 0.1 if half else 1e-3)):
+    """Raises where the sides do not compute the same: the logits, and what three steps make of the loss."""
+    for key, tolerance in (("logits", 0.1 if half else 1e-4), ("losses", 0.1 if half else 1e-3)):
         a, b = np.asarray(one[key]), np.asarray(other[key])
         error = np.abs(a - b).max() / np.abs(a).max()
         if not error < tolerance:

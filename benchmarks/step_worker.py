@@ -78,7 +78,7 @@ class Jax:
         jax, jnp = self.jax, self.jax.numpy
         shape = tuple(case["clip_shape"])
         mesh = meshes.make_mesh(jax.devices()[:1])
-        network = models.create(case["network"], case["num_classes"], trunk=case["trunk"], dtype=self.dtype)
+        network = models.create(case["network"], case["num_classes"], backbone=case["backbone"], dtype=self.dtype)
         optimizer, _ = optim.create_optimizer(
             Choice("sgd", learning_rate=LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY),
             num_steps=1_000_000,
@@ -104,11 +104,11 @@ class Jax:
         compiled: Any = steps.compile_step(function, state, batch, mesh)
         self.batch = meshes.put_batch(batch, mesh)
 
-        def votes(variables: Any, clips: Any) -> Any:
+        def logits(variables: Any, clips: Any) -> Any:
             return network.apply(variables, normalization(clips), train=False)
 
         started = time.perf_counter()
-        self.votes = jax.jit(votes).lower(state.variables, self.batch["clips"]).compile()
+        self.logits = jax.jit(logits).lower(state.variables, self.batch["clips"]).compile()
         infer_compile_s = time.perf_counter() - started
         self.state, self.run = state, compiled.run
         plan = compiled.run.memory_analysis()
@@ -121,8 +121,8 @@ class Jax:
         }
 
     def infer(self) -> Any:
-        """Returns the votes on the batch."""
-        return np.asarray(self.votes(self.state.variables, self.batch["clips"]), np.float32)
+        """Returns the logits on the batch."""
+        return np.asarray(self.logits(self.state.variables, self.batch["clips"]), np.float32)
 
     def train(self) -> float:
         """Takes a step; returns its loss."""
@@ -188,7 +188,7 @@ class PyTorch:
 
         torch = self.torch
         network: Any = pytorch_networks.create(
-            case["network"], case["num_classes"], case["trunk"], tuple(case["clip_shape"])
+            case["network"], case["num_classes"], case["backbone"], tuple(case["clip_shape"])
         )
         pytorch_networks.load(network, {name: torch.from_numpy(array) for name, array in np.load(weights).items()})
         network = network.to(self.device, memory_format=torch.channels_last_3d)
@@ -202,23 +202,23 @@ class PyTorch:
         self.network, self.call = network, torch.compile(network) if self.device.type == "cuda" else network
         return {}
 
-    def _votes(self) -> Any:
+    def _logits(self) -> Any:
         x = (self.clips.permute(0, 4, 1, 2, 3).float() / 255 - MEAN) / STD
         with self.torch.autocast(self.device.type, self.torch.bfloat16, enabled=self.half):
             return self.call(x).float()
 
     def infer(self) -> Any:
-        """Returns the votes on the batch."""
+        """Returns the logits on the batch."""
         self.network.eval()
         with self.torch.inference_mode():
-            return self._votes().cpu().numpy()
+            return self._logits().cpu().numpy()
 
     def train(self) -> float:
         """Takes a step; returns its loss."""
         self.network.train()
-        votes = self._votes()
-        labels = self.label.repeat_interleave(votes.shape[1])
-        loss = self.torch.nn.functional.cross_entropy(votes.flatten(0, 1), labels)
+        logits = self._logits()
+        labels = self.label.repeat_interleave(logits.shape[1])
+        loss = self.torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -330,12 +330,12 @@ class Session:
         return self.side.load(case, weights)
 
     def first(self, gradient: str) -> dict[str, Any]:
-        """Returns votes and the losses of three steps, and writes the first step's gradient to a file."""
-        votes = self.side.infer().tolist()
+        """Returns logits and the losses of three steps, and writes the first step's gradient to a file."""
+        logits = self.side.infer().tolist()
         loss, arrays = self.side.gradient()
         named: Any = arrays
         np.savez(gradient, **named)
-        return {"votes": votes, "losses": [loss, self.side.train(), self.side.train()]}
+        return {"logits": logits, "losses": [loss, self.side.train(), self.side.train()]}
 
     def train(self, seconds: float) -> list[float]:
         """Returns the seconds of steps."""
@@ -387,7 +387,7 @@ def main() -> None:
     parser.add_argument("--half", action="store_true", help="bfloat16")
     args = parser.parse_args()
     if args.side != "pytorch":
-        from vjax.memory import restart_with_tunables
+        from vjax.runtime.memory import restart_with_tunables
 
         restart_with_tunables()  # as vjax's commands do
     answers = os.fdopen(os.dup(1), "w")

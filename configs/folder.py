@@ -14,7 +14,7 @@ def get_config() -> Config:
     return Config(
         source=Choice("videos", root=""),
         clip=Clip(num_frames=16, size=112, fps=5.0),  # 3.2 seconds
-        network=Choice("slow_fusion", trunk=Choice("small", widths=(16, 32, 64, 128)), dropout=0.3),
+        network=Choice("slow_fusion", backbone=Choice("small", widths=(16, 32, 64, 128)), dropout=0.3),
         optimizer=Choice("adamw", learning_rate=5e-3, weight_decay=0.05, warmup=100, clip_norm=1.0),
         label_smoothing=0.1,
         batch_size=16,

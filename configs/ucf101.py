@@ -17,7 +17,7 @@ def get_config() -> Config:
         source=Choice("ucf101", root="", split=1),
         max_bad_share=0.01,
         clip=Clip(num_frames=16, size=112, fps=5.0),  # 3.2 seconds
-        network=Choice("slow_fusion", trunk=Choice("resnet18"), dropout=0.3),
+        network=Choice("slow_fusion", backbone=Choice("resnet18"), dropout=0.3),
         optimizer=Choice("adamw", learning_rate=1e-3, weight_decay=0.05, warmup=1000, clip_norm=1.0),
         label_smoothing=0.1,
         batch_size=32,

@@ -15,8 +15,8 @@ def get_config() -> Config:
         source=Choice("weizmann", root=""),
         held_out="daria",
         clip=Clip(num_frames=16, size=(48, 60), fps=12.5),  # a third of the frame's size; 1.3 seconds
-        augment=Augment(area=(0.6, 1.0)),
-        network=Choice("slow_fusion", trunk=Choice("small", widths=(16, 32, 64)), dropout=0.3),
+        augment=Augment(scale=(0.6, 1.0)),
+        network=Choice("slow_fusion", backbone=Choice("small", widths=(16, 32, 64)), dropout=0.3),
         optimizer=Choice("adamw", learning_rate=5e-3, weight_decay=0.05, warmup=50, clip_norm=1.0),
         label_smoothing=0.1,
         length=600,

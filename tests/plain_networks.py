@@ -13,7 +13,7 @@ from jax import lax
 
 
 def loss(params, clips, target, *, name, norm="batch", depths=None, factored=False, pool=None):
-    """The mean cross-entropy of a network's votes on clips `(b t h w c)` with targets `(b k)`."""
+    """The mean cross-entropy of a network's logits on clips `(b t h w c)` with targets `(b k)`."""
     temporal = name == "slow_fusion"
     b, t, h, w, c = clips.shape
     if name == "early_fusion":
@@ -22,12 +22,12 @@ def loss(params, clips, target, *, name, norm="batch", depths=None, factored=Fal
         x = clips
     else:
         x = clips.reshape(b * t, 1, h, w, c)
-    trunk = params["trunk"]
+    backbone = params["backbone"]
     normalize = batch_norm if norm == "batch" else group_norm
     if depths:
-        x = small_trunk(trunk, x, depths, normalize, pool or max_pool, temporal=temporal)
+        x = small_backbone(backbone, x, depths, normalize, pool or max_pool, temporal=temporal)
     else:
-        x = resnet18(trunk, x, normalize, factored=factored, temporal=temporal)
+        x = resnet18(backbone, x, normalize, factored=factored, temporal=temporal)
     if name in ("single_frame", "late_pool", "late_concat"):
         x = x.reshape(b, t, *x.shape[2:])
     if name == "single_frame":
@@ -36,11 +36,11 @@ def loss(params, clips, target, *, name, norm="batch", depths=None, factored=Fal
         features = jax.nn.relu(layer_norm(params["LayerNorm_0"], dense(params["hidden"], x.reshape(b, -1))))[:, None]
     else:
         features = x.mean((1, 2, 3))[:, None]
-    votes = dense(params["head"]["logits"], features)
-    return -(jax.nn.log_softmax(votes) * target[:, None]).sum(-1).mean()
+    logits = dense(params["head"]["logits"], features)
+    return -(jax.nn.log_softmax(logits) * target[:, None]).sum(-1).mean()
 
 
-def small_trunk(params, x, depths, normalize, pool, *, temporal):
+def small_backbone(params, x, depths, normalize, pool, *, temporal):
     size = 2 if temporal else 1
     layer = 0
     for depth in depths:

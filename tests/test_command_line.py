@@ -46,7 +46,7 @@ def test_evaluate_prints_tables_and_writes_every_answer(trained, tmp_path):
     done = command("vjax", "evaluate", workdir, "--clips", 3, "--crops", 3, "--json", tmp_path / "e.json")
     found = json.loads((tmp_path / "e.json").read_text())
     assert "3 clips x 3 crops" in done.stdout
-    assert "label \\ answer" in done.stdout
+    assert "label \\ predicted" in done.stdout
     assert found["protocol"] in done.stdout
     assert found["protocol"].endswith(" unreadable; newest checkpoint")
     assert {"clip@1", "video@1", "video@5", "loss", "class_accuracy", "confusion"} <= found.keys()

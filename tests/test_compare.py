@@ -9,10 +9,10 @@ import vjax
 
 def test_compare_trains_the_ladder_and_writes_a_table(tmp_path):
     words = ["--config", f"{ROOT}/configs/quickstart.py:tiny", f"--config.source.data_dir={tmp_path}/data"]
-    words += ["--config.length=2", "--config.evaluate_every=2", "--config.network.trunk.widths=(4,8)"]
+    words += ["--config.length=2", "--config.evaluate_every=2", "--config.network.backbone.widths=(4,8)"]
     done = command("vjax", "compare", *words, "--workdir", tmp_path / "ladder")
     rows = json.loads((tmp_path / "ladder" / "compare.json").read_text())
-    assert [row["network"] for row in rows] == list(vjax.LADDER)
+    assert [row["network"] for row in rows] == list(vjax.FUSION_NETWORKS)
     for row in rows:
         assert row.keys() == {
             "network", "clip@1", "video@1", "video@1_shuffled", "parameters", "multiply_adds", "ms_per_clip",

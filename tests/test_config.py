@@ -19,7 +19,7 @@ from vjax.config import Choice, Clip, Config
 
 def get_config():
     return Config(source=Choice("videos", root="r"), clip=Clip(num_frames=4, size=32, stride=2), batch_size=24,
-                  network=Choice("slow_fusion", trunk=Choice("small", widths=(4, 8), norm="group"), dropout=0.3))
+                  network=Choice("slow_fusion", backbone=Choice("small", widths=(4, 8), norm="group"), dropout=0.3))
 
 def wide():
     return Config(batch_size=64)
@@ -49,8 +49,8 @@ def page(tmp_path):
         ("--config.optimizer.warmup=2 epochs", "optimizer.warmup", "2 epochs"),
         ("--config.augment.flip=false", "augment.flip", False),
         ("--config.ema_decay=0.9", "ema_decay", 0.9),
-        ("--config.network.trunk.widths=(3, 5)", "network.trunk.widths", (3, 5)),
-        ("--config.network.trunk.depth=2", "network.trunk.depth", 2),
+        ("--config.network.backbone.widths=(3, 5)", "network.backbone.widths", (3, 5)),
+        ("--config.network.backbone.depth=2", "network.backbone.depth", 2),
         ("--config.optimizer.b1=0.8", "optimizer.b1", 0.8),
     ],
 )
@@ -66,10 +66,10 @@ def test_a_rate_is_replaced_by_another_one(page):
 
 
 def test_a_change_of_name_keeps_the_options_that_mean_the_same_and_resets_the_others(page):
-    network = load_config(str(page), ["--config.network.trunk.name=resnet18"]).network
+    network = load_config(str(page), ["--config.network.backbone.name=resnet18"]).network
     assert network.options["dropout"] == 0.3
-    trunk = network.options["trunk"]
-    assert trunk.options == {
+    backbone = network.options["backbone"]
+    assert backbone.options == {
         "factored": False,
         "widths": (64, 128, 256, 512),
         "norm": "group",
@@ -79,8 +79,8 @@ def test_a_change_of_name_keeps_the_options_that_mean_the_same_and_resets_the_ot
 
 
 def test_an_option_of_a_new_name_may_stand_before_the_name(page):
-    words = ["--config.network.trunk.factored=True", "--config.network.trunk.name=resnet18"]
-    assert load_config(str(page), words).network.options["trunk"].options["factored"] is True
+    words = ["--config.network.backbone.factored=True", "--config.network.backbone.name=resnet18"]
+    assert load_config(str(page), words).network.options["backbone"].options["factored"] is True
 
 
 def test_a_config_has_more_than_one_version(page):
@@ -104,7 +104,7 @@ def test_a_config_has_more_than_one_version(page):
         ("--config.clip=3", "config.clip is a section; set its keys one by one, as config.clip.KEY=...; got '3'"),
         ("--config.network=late_pool", "config.network is a section; .* as config.network.name=...; got 'late_pool'"),
         ("--config.network.name=late_poll", "config.network does not know 'late_poll'; did you mean 'late_pool'"),
-        ("--config.network.trunk.facored=1", "config.network.trunk 'small' does not know 'facored'"),
+        ("--config.network.backbone.facored=1", "config.network.backbone 'small' does not know 'facored'"),
         ("--config.network.hidden=1", "config.network 'slow_fusion' does not know 'hidden'"),
         ("--config.sharding=dta", "config.sharding does not know 'dta'; did you mean 'data'"),
         ("--config.test.num_crops=2", "config.test.num_crops is 1 or 3, got 2"),
@@ -125,7 +125,7 @@ def test_an_override_that_does_not_work_is_explained(page, override, message):
         ("x = 1", "does not know 'get_config'"),
         (PAGE.replace("batch_size=24", "bach_size=24"), r"page.py: Config does not know 'bach_size'; did you mean"),
         (PAGE.replace("num_frames=4", "num_frame=4"), r"page.py: Clip does not know 'num_frame'; did you mean"),
-        (PAGE.replace("norm=", "nrm="), "config.network.trunk 'small' does not know 'nrm'; did you mean 'norm'"),
+        (PAGE.replace("norm=", "nrm="), "config.network.backbone 'small' does not know 'nrm'; did you mean 'norm'"),
         (PAGE.replace("batch_size=24", "batch_size='24'"), "config.batch_size is a whole number, got '24'"),
     ],
 )
@@ -150,8 +150,8 @@ def test_a_config_is_read_back_from_json_as_the_same(page):
 def test_every_key_is_listed_with_its_default_and_options_with_that_of_their_name(page):
     rows = {row.key: row for row in list_keys(load_config(str(page)))}
     assert rows["batch_size"][1:3] == (24, 16)
-    assert rows["network.trunk.norm"][1:3] == ("group", "batch")
-    assert rows["network.trunk.name"][1:3] == ("small", "small")
+    assert rows["network.backbone.norm"][1:3] == ("group", "batch")
+    assert rows["network.backbone.name"][1:3] == ("small", "small")
     assert rows["source.root"].default is NO_DEFAULT
 
 
@@ -165,10 +165,10 @@ def test_the_defaults_alone_differ_from_those_of_their_options_in_little():
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_key_says_what_it_is(network, source, optimizer):
     given = {"tfds": {"dataset": "x"}, "moving_shapes": {"data_dir": "x"}}.get(source, {"root": "x"})
-    for trunk in ("small", "resnet18"):
+    for backbone in ("small", "resnet18"):
         config = Config(
             source=Choice(source, **given),
-            network=Choice(network, trunk=Choice(trunk)),
+            network=Choice(network, backbone=Choice(backbone)),
             optimizer=Choice(optimizer, learning_rate=0.1),
         )
         assert [row.key for row in list_keys(check_config(config)) if len(row.what.split()) < 2] == []

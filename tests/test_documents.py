@@ -38,7 +38,7 @@ def test_the_readmes_network_example_runs():
     (block,) = [text for text in blocks if "network.apply" in text]
     names = {}
     exec(block, names)
-    assert names["votes"].shape == (2, 1, 10)
+    assert names["logits"].shape == (2, 1, 10)
 
 
 def test_the_readmes_examples_of_training_run(tmp_path, monkeypatch):

@@ -94,7 +94,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_checkpoint_and_v
 
 
 def test_steps_that_are_not_finite_are_left_out_when_told_to(tmp_path):
-    config = tiny(write_folder(tmp_path / "videos"), *DIVERGES, "--config.skip_bad=True")
+    config = tiny(write_folder(tmp_path / "videos"), *DIVERGES, "--config.skip_nonfinite=True")
     assert "of the steps left out" in train(config, tmp_path / "run")
     state = saved_state(tmp_path / "run")
     assert int(state.step) == 6

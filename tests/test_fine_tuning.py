@@ -45,13 +45,13 @@ def test_a_run_with_other_classes_starts_from_the_averaged_network_and_keeps_wha
     tmp_path, source, more_classes
 ):
     _, workdir = source
-    config = tiny(more_classes, f"--config.init.workdir={workdir}", "--config.layer_rates=trunk=0")
+    config = tiny(more_classes, f"--config.init.workdir={workdir}", "--config.layer_rates=backbone=0")
     said = start(config, tmp_path / "run")
     fresh = "params/head/logits/bias, params/head/logits/kernel"
     assert f"starts from the network of {workdir} at step 4; fresh: {fresh}" in said
     before, after = vjax.load(workdir), vjax.load(tmp_path / "run")
     assert after.class_names == ("fall", "rise", "still")
-    jax.tree.map(np.testing.assert_array_equal, after.state.params["trunk"], before.state.ema["trunk"])
+    jax.tree.map(np.testing.assert_array_equal, after.state.params["backbone"], before.state.ema["backbone"])
     assert after.state.params["head"]["logits"]["kernel"].shape[-1] == 3
 
 
@@ -60,7 +60,7 @@ def test_with_the_same_classes_nothing_is_fresh_and_without_steps_of_any_size_no
     tmp_path, source, sharding
 ):
     root, workdir = source
-    words = [f"--config.init.workdir={workdir}", "--config.layer_rates=trunk=0,head=0", "--config.ema_decay=0.5"]
+    words = [f"--config.init.workdir={workdir}", "--config.layer_rates=backbone=0,head=0", "--config.ema_decay=0.5"]
     said = start(tiny(root, *words, f"--config.sharding={sharding}"), tmp_path / "run")
     assert "fresh: nothing" in said
     before, after = saved_state(workdir), saved_state(tmp_path / "run")
@@ -86,10 +86,10 @@ def test_a_run_goes_on_when_the_one_it_started_from_is_gone(tmp_path, source):
         (["--config.init.workdir=nowhere"], "nowhere: holds no run"),
         (["--config.init.checkpoint=last", "--config.init.workdir={}"], "checkpoint does not know 'last'"),
         (
-            ["--config.init.workdir={}", "--config.network.trunk.widths=(4,8,4)"],
+            ["--config.init.workdir={}", "--config.network.backbone.widths=(4,8,4)"],
             "config.init: the network of .* does not",
         ),
-        (["--config.layer_rates=stem=0"], "no parameters in 'stem'. Its layers: head/logits, trunk/BatchNorm_0"),
+        (["--config.layer_rates=stem=0"], "no parameters in 'stem'. Its layers: head/logits, backbone/BatchNorm_0"),
         (["--config.layer_rates=half"], "config.layer_rates is a text such as"),
     ],
 )

@@ -14,7 +14,7 @@ FLOORS = [
     {"errors"},
     {"spec"},
     {"typed"},
-    {"compilation", "ops", "mesh", "memory", "processes", "text"},
+    {"runtime", "json_files", "ops", "mesh", "text"},
     {"layers"},
     {"models", "data"},
     {"evaluation"},

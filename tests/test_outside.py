@@ -18,7 +18,7 @@ from vjax.data.video import Source, Video
 
 
 class Flat(Mine):
-    """Gives logits without the axis of the votes."""
+    """Gives logits without the axis of the logits."""
 
     @nn.compact
     def __call__(self, clips, *, train):
@@ -69,7 +69,7 @@ def test_a_run_of_a_network_from_outside_is_not_continued_with_another(experimen
 
 @pytest.mark.parametrize("network", [Mine(3), Flat(2)])
 def test_a_network_that_does_not_give_a_vote_for_each_class_is_refused(experiment, tmp_path, network):
-    with pytest.raises(vjax.InputError, match=r"a network gives votes \(b v k\), here with k = 2"):
+    with pytest.raises(vjax.InputError, match=r"a network gives logits \(b v k\), here with k = 2"):
         fit(dataclasses.replace(experiment, network=network), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -143,7 +143,13 @@ def test_a_run_goes_on_with_other_keys_that_change_no_result(tmp_path, uninterru
     shutil.copytree(whole, tmp_path / "run")
     (tmp_path / "run" / "result.json").unlink()
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "4")
-    other = {"data_timeout_s": 7.0, "skip_bad": True, "sharding": "fsdp", "evaluate_every": 3, "checkpoint_every": 1}
+    other = {
+        "data_timeout_s": 7.0,
+        "skip_nonfinite": True,
+        "sharding": "fsdp",
+        "evaluate_every": 3,
+        "checkpoint_every": 1,
+    }
     again = vjax.train(dataclasses.replace(config, **other), tmp_path / "run", console=io.StringIO())
     assert again == pytest.approx(result)
     kept = json.loads((tmp_path / "run" / "config.json").read_text())

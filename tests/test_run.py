@@ -127,7 +127,7 @@ def test_a_config_that_failed_does_not_take_the_work_directory(tmp_path):
         folder_config("/nowhere"),
         folder_config(root, network={"name": "slow"}),
         folder_config(root, network={"name": "slow_fusion", "dropout": 1.0}),
-        folder_config(root, network={"name": "slow_fusion", "trunk": {"name": "small", "depth": 0}}),
+        folder_config(root, network={"name": "slow_fusion", "backbone": {"name": "small", "depth": 0}}),
         folder_config(root, mix={"mixup": -1.0}),
     ):
         with pytest.raises(vjax.InputError):
@@ -189,7 +189,7 @@ def test_a_run_without_a_checkpoint_cannot_be_loaded(finished, tmp_path):
             "config.clip.size is a whole number or 2 whole numbers",
         ),
         ({"clip": {"num_frames": 8, "size": 16}}, "exactly one of stride, fps and duration_s, got none"),
-        ({"network": {"trunk": {"name": "small"}}}, "config.network needs a name; choose one of: early_fusion"),
+        ({"network": {"backbone": {"name": "small"}}}, "config.network needs a name; choose one of: early_fusion"),
         ({"network": {"name": "slow"}}, "network does not know 'slow'"),
         ({"augment": {"flipp": True}}, "config.augment does not know 'flipp'; did you mean 'flip'"),
         ({"mix": {"mixupp": 1.0}}, "config.mix does not know 'mixupp'; did you mean 'mixup'"),

@@ -22,7 +22,7 @@ WRONG = {
     "label_smoothing": [1.5, 1, -0.1, None, "0.1", math.nan],
     "ema_decay": [1, -0.1, None, math.nan],
     "data_timeout_s": [0, None, "10", math.nan],
-    "skip_bad": [None, 2, "yes"],
+    "skip_nonfinite": [None, 2, "yes"],
     "length": [0, None, "3 weeks", -1],
     "log_every": [0, None, "often"],
     "evaluate_every": [0, None],

@@ -8,19 +8,19 @@ if TYPE_CHECKING:
     from vjax.config_file import load_config
     from vjax.errors import InputError
     from vjax.experiment import Experiment, build
-    from vjax.models import LADDER, NETWORKS, create
+    from vjax.models import FUSION_NETWORKS, NETWORKS, create
     from vjax.run import fit, train
     from vjax.spec import Choice
     from vjax.trained import Trained, load
 
 __all__ = [
-    "LADDER", "NETWORKS", "Choice", "Config", "Experiment", "InputError", "Trained", "build", "create", "fit", "load",
-    "load_config", "train",
+    "FUSION_NETWORKS", "NETWORKS", "Choice", "Config", "Experiment", "InputError", "Trained", "build", "create", "fit",
+    "load", "load_config", "train",
 ]  # fmt: skip
 __version__ = "0.1.0"
 
 _MODULES = {
-    "LADDER": "models",
+    "FUSION_NETWORKS": "models",
     "NETWORKS": "models",
     "Choice": "spec",
     "Config": "config",

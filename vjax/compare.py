@@ -1,7 +1,6 @@
 """The ladder on one data set: five networks, same data, same budget, one table."""
 
 import dataclasses
-import json
 import sys
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ from vjax import mesh as meshes
 from vjax import models
 from vjax.config import Config
 from vjax.evaluation.probes import shuffle_frames
+from vjax.json_files import write_json
 from vjax.models.cost import count_parameters, multiply_adds
 from vjax.run import train
 from vjax.spec import Choice
@@ -22,21 +22,21 @@ COLUMNS = ("network", "clip@1", "video@1", "video@1_shuffled", "parameters", "mu
 
 
 def compare(config: Config, workdir: str | Path, *, console: TextIO = sys.stderr) -> list[dict[str, Any]]:
-    """Trains the five networks of `models.LADDER` and returns a row of `COLUMNS` for each.
+    """Trains the five networks of `models.FUSION_NETWORKS` and returns a row of `COLUMNS` for each.
 
     Each is trained in a folder of its own under the work directory, so a cut-off comparison goes on where it was.
     `video@1_shuffled` has the frames of every test clip in random order: a network that loses nothing by it makes
     no use of motion. The rows are also written to `compare.json`.
 
     Args:
-      config: of a run; its network's trunk, dropout and dtype are those of all five.
+      config: of a run; its network's backbone, dropout and dtype are those of all five.
       workdir: where the runs and the table are kept.
       console: where progress is shown.
     """
     workdir = Path(workdir).expanduser()
-    shared = {key: value for key, value in config.network.options.items() if key in ("trunk", "dropout", "dtype")}
+    shared = {key: value for key, value in config.network.options.items() if key in ("backbone", "dropout", "dtype")}
     rows = []
-    for name in models.LADDER:
+    for name in models.FUSION_NETWORKS:
         console.write(f"{name}\n")
         result = train(dataclasses.replace(config, network=Choice(name, **shared)), workdir / name, console=console)
         trained = load(workdir / name)
@@ -52,7 +52,7 @@ def compare(config: Config, workdir: str | Path, *, console: TextIO = sys.stderr
                 "ms_per_clip": _ms_per_clip(trained),
             }
         )
-    (workdir / "compare.json").write_text(json.dumps(rows, indent=2) + "\n")
+    write_json(workdir / "compare.json", rows)
     return rows
 
 

@@ -18,12 +18,21 @@ from vjax.ops.frames import as_size
 from vjax.ops.length import Length, to_steps
 from vjax.ops.sampling import ClipTiming
 from vjax.spec import Choice, KeepsResult, OneOf, Range
+from vjax.training.init_from import InitFrom
+from vjax.training.layer_rates import LayerRates
 from vjax.training.optim import OPTIMIZERS
 from vjax.training.profile import ProfileWindow
-from vjax.training.transfer import LayerRates, Origin
 
 __all__ = [
-    "Augment", "Choice", "Clip", "Config", "Mix", "Normalization", "Origin", "ProfileWindow", "Testing",
+    "Augment",
+    "Choice",
+    "Clip",
+    "Config",
+    "InitFrom",
+    "Mix",
+    "Normalization",
+    "ProfileWindow",
+    "Testing",
 ]  # fmt: skip
 
 _KEEPS = KeepsResult()
@@ -70,10 +79,10 @@ class Config:
     A length is a number of steps, or a text such as "30 epochs" or "100000 examples".
 
     Attributes:
-      seed: seed of parameters, order of data, views and made splits.
+      seed: seed of parameters, order of data, views and random splits.
       source: where videos come from: a name of `SOURCES` and its options.
       held_out: comma-separated groups of videos that make the test split; empty where the source splits.
-      test_share: share of each class that a made split puts into test.
+      test_share: share of each class that a random split puts into test.
       max_bad_share: more unreadable videos than this share of all is an error.
       clip: what a clip is.
       augment: how the clips of training are varied.
@@ -82,7 +91,7 @@ class Config:
       network: a name of `NETWORKS` and its options.
       init: the run whose network this one starts from.
       optimizer: a name of `OPTIMIZERS` and its options.
-      layer_rates: factors on the learning rate by layer, "trunk=0.1,trunk/Conv_0=0"; 0 freezes.
+      layer_rates: factors on the learning rate by layer, "backbone=0.1,backbone/Conv_0=0"; 0 freezes.
       label_smoothing: share of the target that is spread over all classes.
       batch_size: clips in a step, over all devices.
       length: length of the whole run.
@@ -95,7 +104,7 @@ class Config:
       sharding: "data" keeps the whole state on every device, "fsdp" a part of it on each.
       accumulate: parts of a batch that go through the network one after the other.
       ema_decay: decay of the moving average of the parameters, which is then what is evaluated; 0 keeps none.
-      skip_bad: whether a step whose loss or gradient is not finite is left out; else it stops the run.
+      skip_nonfinite: whether a step whose loss or gradient is not finite is left out; else it stops the run.
       wandb_project: project on Weights & Biases that gets the numbers of the run; empty for none.
       profile: the steps of which a profile is written for TensorBoard.
     """
@@ -110,7 +119,7 @@ class Config:
     mix: Mix = Mix()
     normalization: Normalization = Normalization()
     network: Annotated[Choice, NETWORKS] = Choice("slow_fusion")
-    init: Origin = Origin()
+    init: InitFrom = InitFrom()
     optimizer: Annotated[Choice, OPTIMIZERS] = Choice("adamw", learning_rate=5e-3, warmup=100)
     layer_rates: str = ""
     label_smoothing: Share = 0.0
@@ -125,7 +134,7 @@ class Config:
     sharding: Annotated[str, OneOf(LAYOUTS), _KEEPS] = "data"
     accumulate: Annotated[int, Range(1)] = 1
     ema_decay: Share = 0.0
-    skip_bad: Annotated[bool, _KEEPS] = False
+    skip_nonfinite: Annotated[bool, _KEEPS] = False
     wandb_project: Annotated[str, _KEEPS] = ""
     profile: Annotated[ProfileWindow, _KEEPS] = ProfileWindow()
 

@@ -57,7 +57,7 @@ def make_tiny(config: Config) -> Config:
         config,
         source=_with_options(config.source, num_train=16, num_test=8),
         clip=dataclasses.replace(config.clip, num_frames=8, size=(round(height * scale), round(width * scale))),
-        network=_with_options(config.network, trunk=Choice("small", widths=(4, 8, 8))),
+        network=_with_options(config.network, backbone=Choice("small", widths=(4, 8, 8))),
         optimizer=_with_options(config.optimizer, warmup=1),
         test=dataclasses.replace(config.test, num_clips=2, batch_size=8),
         batch_size=8,

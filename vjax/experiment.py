@@ -41,7 +41,7 @@ class Experiment:
     Attributes:
       config: what the parts below were made from, and all that is a number or a name.
       source: videos of both splits, and the class names.
-      network: linen module that maps clips `(b t h w c)` to votes `(b v k)`, with a keyword `train`.
+      network: linen module that maps clips `(b t h w c)` to logits `(b v k)`, with a keyword `train`.
       make_optimizer: maps an experiment to an optimizer and its learning rate by step.
       train_view: what training sees of a video.
       test_view: what evaluation and prediction see of a video.
@@ -105,13 +105,13 @@ class Experiment:
         num_classes = len(self.source.class_names)
         key = jax.random.key(0)
         clips = jax.ShapeDtypeStruct((1, *self.test_view.shape[1:]), "float32")
-        votes, variables = jax.eval_shape(
+        logits, variables = jax.eval_shape(
             lambda clips: self.network.init_with_output({"params": key, "dropout": key}, clips, train=False), clips
         )
-        shape = getattr(votes, "shape", None)
+        shape = getattr(logits, "shape", None)
         if shape is None or len(shape) != 3 or shape[0] != 1 or shape[2] != num_classes:
             raise InputError(
-                f"the network maps a clip {clips.shape} to {shape}; a network gives votes (b v k), here with k = "
+                f"the network maps a clip {clips.shape} to {shape}; a network gives logits (b v k), here with k = "
                 f"{num_classes}, one for each class"
             )
         self.config.rates.check(variables["params"])

@@ -22,7 +22,7 @@ def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
 
 
 def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
-    """Returns the sharding of what every device holds whole: parameters, metrics, answers."""
+    """Returns the sharding of what every device holds whole: parameters, metrics, probabilities."""
     return NamedSharding(mesh, PartitionSpec())
 
 

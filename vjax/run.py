@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from vjax import memory, typed, workdirs
 from vjax import mesh as meshes
+from vjax import typed, workdirs
 from vjax.config import Config, check_config
 from vjax.data import pipeline
 from vjax.data.encode import write_frames
@@ -29,14 +29,16 @@ from vjax.evaluation.evaluate import Evaluation, evaluate
 from vjax.evaluation.infer import compile_infer
 from vjax.evaluation.result import describe_result, lost_in_test
 from vjax.experiment import Experiment, build
+from vjax.json_files import as_json, write_json
 from vjax.mesh import Layout
 from vjax.ops.frames import tile_clips
+from vjax.runtime import memory
 from vjax.trained import load
 from vjax.training.checkpoint import Checkpoints, DamagedCheckpoint
+from vjax.training.init_from import load_pretrained
 from vjax.training.loop import Intervals, Loop
 from vjax.training.profile import Profiler
 from vjax.training.step import Step, TrainState, abstract_state, make_grad_fn, train_step
-from vjax.training.transfer import take_over
 from vjax.training.weights_and_biases import WeightsAndBiases
 from vjax.training.wrappers import accumulated, checked_finite, sharded, with_ema
 from vjax.training.writer import Console, JsonLines, TensorBoard, Writer
@@ -139,7 +141,7 @@ def _fit(experiment: Experiment, workdir: Path, console: TextIO, should_stop: Ca
         mesh=experiment.mesh,
         names=lambda positions: [source.train[int(position)].name for position in positions],
         should_stop=should_stop,
-        skip_bad=config.skip_bad,
+        skip_nonfinite=config.skip_nonfinite,
         accumulate=config.accumulate,
         data_timeout_s=config.data_timeout_s,
     )
@@ -149,7 +151,7 @@ def _fit(experiment: Experiment, workdir: Path, console: TextIO, should_stop: Ca
     # The result.
     result = describe_result(evaluation, source, experiment.test_view)
     if jax.process_index() == 0:
-        workdirs.write_json(workdir / "result.json", result)
+        write_json(workdir / "result.json", result)
     for writer in writers:  # last: wandb's may take its time
         writer.close()
     return result
@@ -166,7 +168,7 @@ def _make_step(experiment: Experiment, optimizer: optax.GradientTransformation, 
     )
     grad_fn = sharded(accumulated(grad_fn, config.accumulate), experiment.layout)
     step = functools.partial(train_step, grad_fn=grad_fn, optimizer=optimizer, key=key)
-    return checked_finite(with_ema(step, config.ema_decay), skip=config.skip_bad)
+    return checked_finite(with_ema(step, config.ema_decay), skip=config.skip_nonfinite)
 
 
 def _make_evaluation(
@@ -202,9 +204,9 @@ def _take_workdir(experiment: Experiment, workdir: Path, console: TextIO, *, fir
     writers: list[Writer] = []
     if config.wandb_project:
         writers.append(WeightsAndBiases(workdir, project=config.wandb_project, config=resolved))
-    workdirs.write_json(workdir / "classes.json", list(source.class_names))
-    workdirs.write_json(workdir / "config.json", resolved)
-    workdirs.write_json(workdir / "preprocessing.json", _preprocessing(experiment))
+    write_json(workdir / "classes.json", list(source.class_names))
+    write_json(workdir / "config.json", resolved)
+    write_json(workdir / "preprocessing.json", _preprocessing(experiment))
     workdirs.write_foreign(workdir, experiment.foreign_parts())
     videos = workdir / workdirs.VIDEOS_FILE
     if isinstance(source.train, list) and not videos.exists():  # records have no files to lose
@@ -292,7 +294,7 @@ def _start(experiment: Experiment, fresh: Callable[[], TrainState], console: Tex
     trained = load(init.workdir, checkpoint=init.checkpoint, network=experiment.network if foreign else None)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     same_classes = trained.class_names == experiment.source.class_names
-    taken, stay = take_over(variables, trained.state.variables, same_classes=same_classes, where=init.workdir)
+    taken, stay = load_pretrained(variables, trained.state.variables, same_classes=same_classes, where=init.workdir)
     taken = jax.jit(lambda tree: tree, out_shardings=layout.shardings(variables))(taken)
     if jax.process_index() == 0:
         said = f"the network of {init.workdir} at step {int(trained.state.step)}"
@@ -303,9 +305,9 @@ def _start(experiment: Experiment, fresh: Callable[[], TrainState], console: Tex
 
 
 def _resolve(config: Config) -> dict[str, Any]:
-    return workdirs.as_json(typed.as_plain(config))
+    return as_json(typed.as_plain(config))
 
 
 def _preprocessing(experiment: Experiment) -> dict[str, Any]:
     view, normalization = experiment.test_view, experiment.config.normalization
-    return workdirs.as_json(dataclasses.asdict(view) | dataclasses.asdict(normalization))
+    return as_json(dataclasses.asdict(view) | dataclasses.asdict(normalization))

@@ -2,14 +2,14 @@
 
 from typing import NoReturn
 
-from vjax.memory import restart_with_tunables
+from vjax.runtime.memory import restart_with_tunables
 
 
 def main() -> NoReturn:
     """Runs the `vjax` command to the end of the process."""
     restart_with_tunables()
     from vjax.cli.main import main
-    from vjax.processes import leave
+    from vjax.runtime.processes import leave
 
     leave(main())
 
@@ -18,6 +18,6 @@ def train() -> NoReturn:
     """Runs `train.py` to the end of the process."""
     restart_with_tunables()
     from vjax.cli.main import train_main
-    from vjax.processes import leave
+    from vjax.runtime.processes import leave
 
     leave(train_main())

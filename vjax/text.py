@@ -48,7 +48,7 @@ class Progress:
         """Shows that so many of all are done."""
         if self._stream.isatty():
             if self._bar is None:
-                self._bar = tqdm(total=total, initial=done, file=self._stream, unit=self._unit, dynamic_ncols=True)
+                self._bar = open_bar(self._stream, total=total, done=done, unit=self._unit)
             self._bar.update(done - self._bar.n)
             return
         now = time.monotonic()
@@ -58,9 +58,24 @@ class Progress:
             return
         self._shown = now
         rate = (done - self._first) / max(1e-9, now - self._started)
-        left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
+        left = f", {format_time((total - done) / rate)} left" if rate and done < total else ""
         self._stream.write(f"{done} of {total} {self._unit}s{left}\n")
         self._stream.flush()
+
+
+def open_bar(stream: TextIO, *, total: int, done: int, unit: str) -> tqdm:
+    """Returns a progress bar for a terminal."""
+    return tqdm(total=total, initial=done, file=stream, unit=unit, dynamic_ncols=True)
+
+
+def format_time(seconds: float) -> str:
+    """Returns a time in minutes and seconds.
+
+    >>> format_time(75.2)
+    '1:15'
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"
 
 
 def _format(value: object) -> str:

@@ -17,10 +17,11 @@ from vjax.data.transforms import TestView
 from vjax.data.video import Source, Video, open_video
 from vjax.errors import InputError
 from vjax.evaluation.evaluate import Evaluation, evaluate
-from vjax.evaluation.infer import ClipAnswers, compile_infer
+from vjax.evaluation.infer import ClipProbs, compile_infer
 from vjax.evaluation.predict import Prediction, predict
 from vjax.evaluation.probes import Probe
 from vjax.experiment import open_config_source, optimizer_of_one_step
+from vjax.json_files import read_json
 from vjax.spec import check_names
 from vjax.training.checkpoint import Checkpoints
 from vjax.training.step import TrainState, abstract_state, init_state
@@ -33,8 +34,8 @@ class Trained:
     Attributes:
       workdir: work directory of its run.
       config: config of its run.
-      class_names: names of the classes, in the order of its votes.
-      network: maps clips to votes.
+      class_names: names of the classes, in the order of its logits.
+      network: maps clips to logits.
       state: state of the checkpoint, without the optimizer's.
       mesh: mesh of the devices.
     """
@@ -47,8 +48,8 @@ class Trained:
     mesh: Mesh
 
     @functools.cached_property
-    def infer_clips(self) -> Callable[[Any], ClipAnswers]:
-        """Maps uint8 clips `(b t h w c)` to answers."""
+    def infer_clips(self) -> Callable[[Any], ClipProbs]:
+        """Maps uint8 clips `(b t h w c)` to probabilities."""
         return compile_infer(self.network, self.config.normalization, self.mesh)(self.state.variables)
 
     @property
@@ -119,8 +120,8 @@ def load(
         if not (workdir / name).exists():
             raise InputError(f"{workdir}: holds no run ({name} is missing); give the --workdir of a training run")
     check_names([checkpoint], ["newest", "best"], what="checkpoint")
-    config = check_config(workdirs.read_json(workdir / "config.json"))
-    class_names = tuple(workdirs.read_json(workdir / "classes.json"))
+    config = check_config(read_json(workdir / "config.json"))
+    class_names = tuple(read_json(workdir / "classes.json"))
     if network is None:
         foreign = workdirs.read_foreign(workdir)
         if "network" in foreign:

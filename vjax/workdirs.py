@@ -5,8 +5,6 @@ import csv
 import dataclasses
 import errno
 import fcntl
-import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from vjax.config import CHANGEABLE
 from vjax.data.lost import keep_videos
 from vjax.data.video import BadVideo, Source
 from vjax.errors import InputError
+from vjax.json_files import read_json, write_json
 
 VIDEOS_FILE = "videos.csv"
 _FOREIGN_FILE = "outside.json"
@@ -130,21 +129,3 @@ def write_bad_videos(path: Path, bad_videos: tuple[BadVideo, ...]) -> None:
         writer = csv.writer(stream)
         writer.writerow([field.name for field in dataclasses.fields(BadVideo)])
         writer.writerows(dataclasses.astuple(video) for video in bad_videos)
-
-
-def read_json(path: Path) -> Any:
-    """Returns the contents of a JSON file."""
-    return json.loads(path.read_text())
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(temporary, path)
-
-
-def as_json(content: Any) -> Any:
-    """Returns the content as reading it back gives it: tuples become lists."""
-    return json.loads(json.dumps(content))

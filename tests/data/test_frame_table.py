@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from vjax.data import frame_table
 from vjax.data.decode import VideoError
 from vjax.data.frame_table import FrameReader
-from vjax.data.pictures import encode_frame
+from vjax.data.jpeg import encode_frame
 from vjax.data.records import encode_record, video_features
 
 FEATURES = video_features(["a"])

@@ -24,7 +24,7 @@ from vjax.data.transforms import TestView, TrainView
 from vjax.data.video import BadVideo, Source, Video
 from vjax.errors import InputError
 from vjax.evaluation.evaluate import evaluate
-from vjax.evaluation.infer import ClipAnswers
+from vjax.evaluation.infer import ClipProbs
 from vjax.evaluation.predict import predict
 from vjax.ops.sampling import ClipTiming
 from vjax.training.loop import Interrupted
@@ -118,7 +118,7 @@ def all_right(num_classes):
     def infer(clips):
         probs = np.full((len(clips), num_classes), 0.01)
         probs[:, 0] = 1 - 0.01 * (num_classes - 1)
-        return ClipAnswers(jnp.asarray(probs), jnp.log(probs))
+        return ClipProbs(jnp.asarray(probs), jnp.log(probs))
 
     return infer
 

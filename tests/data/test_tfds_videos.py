@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from vjax.data.pictures import encode_frame
+from vjax.data.jpeg import encode_frame
 from vjax.data.sources import open_source
 from vjax.errors import InputError
 

@@ -33,7 +33,7 @@ def test_clips_differ_from_draw_to_draw():
 
 
 def test_without_augmentation_only_the_start_is_random():
-    view = TrainView(TIMING, (20, 32), Augment(area=(1.0, 1.0), stretch=1.0, flip=False))
+    view = TrainView(TIMING, (20, 32), Augment(scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=False))
     clip = view(make_video(), np.random.default_rng(0))
     starts = [start for start in range(30) if (PIXELS[start] == clip[0]).all()]
     assert len(starts) == 1
@@ -41,7 +41,7 @@ def test_without_augmentation_only_the_start_is_random():
 
 
 def test_half_of_the_clips_are_mirrored():
-    view = TrainView(ClipTiming(1, stride=1), (20, 32), Augment(area=(1.0, 1.0), stretch=1.0, flip=True))
+    view = TrainView(ClipTiming(1, stride=1), (20, 32), Augment(scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=True))
     rng, video = np.random.default_rng(0), make_video(1)
     mirrored = [(view(video, rng)[0] == PIXELS[0, :, ::-1]).all() for _ in range(200)]
     assert 70 < sum(mirrored) < 130
@@ -124,9 +124,12 @@ def test_without_an_alpha_there_is_nothing_to_mix():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Augment(area=(0.0, 1.0)), r"augment.area is .* in \(0, 1\]"),
-        (lambda: Augment(area=(0.9, 0.5)), r"augment.area is .* in \(0, 1\]"),
-        (lambda: Augment(stretch=0.9), "augment.stretch must be 1 or more, got 0.9"),
+        (lambda: Augment(scale=(0.0, 1.0)), r"augment.scale is .* in \(0, 1\]"),
+        (lambda: Augment(scale=(0.9, 0.5)), r"augment.scale is .* in \(0, 1\]"),
+        (
+            lambda: Augment(ratio=(1.1, 0.9)),
+            r"augment.ratio is a lowest and a highest factor above 0, got \(1.1, 0.9\)",
+        ),
         (lambda: Augment(rand_ops=-1), "augment.rand_ops must be 0 or more, got -1"),
         (lambda: Augment(rand_magnitude=11), r"augment.rand_magnitude must lie in \[0, 10\], got 11"),
         (lambda: Augment(jitter=1.5), r"augment.jitter must lie in \[0, 1\], got 1.5"),

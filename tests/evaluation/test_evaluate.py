@@ -7,7 +7,7 @@ from vjax import mesh as meshes
 from vjax.data.transforms import TestView
 from vjax.data.video import Video
 from vjax.evaluation.evaluate import EvaluationStopped, evaluate
-from vjax.evaluation.infer import ClipAnswers
+from vjax.evaluation.infer import ClipProbs
 from vjax.evaluation.predict import predict
 from vjax.evaluation.probes import shuffle_frames
 from vjax.ops.sampling import ClipTiming
@@ -35,7 +35,7 @@ def by_level(clips):
     """Answers the class whose gray level is nearest."""
     distance = jnp.abs(clips.astype(jnp.float32).mean((1, 2, 3, 4))[:, None] - 60 * jnp.arange(NUM_CLASSES))
     log_probs = jax.nn.log_softmax(-distance)
-    return ClipAnswers(jnp.exp(log_probs), log_probs)
+    return ClipProbs(jnp.exp(log_probs), log_probs)
 
 
 @jax.jit
@@ -43,7 +43,7 @@ def by_last_frame(clips):
     """Answers class 1 where the last frame is the brightest, else class 0."""
     levels = clips.astype(jnp.float32).mean((2, 3, 4))
     probs = jax.nn.one_hot((levels.argmax(1) == levels.shape[1] - 1).astype(int), NUM_CLASSES)
-    return ClipAnswers(probs, jnp.log(probs + 1e-6))
+    return ClipProbs(probs, jnp.log(probs + 1e-6))
 
 
 def run(videos, infer_clips=by_level, *, batch_size=8, devices=None, **kwargs):

@@ -13,7 +13,7 @@ from vjax.models.cost import count_parameters, multiply_adds
 from vjax.models.fusion import EarlyFusion, LateFusion, SlowFusion
 
 SMALL = {"name": "small", "widths": (8, 16)}
-each_rung = pytest.mark.parametrize("rung", models.LADDER)
+each_network = pytest.mark.parametrize("name", models.FUSION_NETWORKS)
 
 
 def shapes_of(network, clip_shape):
@@ -21,8 +21,8 @@ def shapes_of(network, clip_shape):
     return jax.eval_shape(lambda x: network.init(jax.random.key(0), x, train=False), clips)["params"]
 
 
-def make(rung, num_classes=5, trunk=SMALL, **kwargs):
-    return models.create(rung, num_classes, trunk=trunk, **kwargs)
+def make(name, num_classes=5, backbone=SMALL, **kwargs):
+    return models.create(name, num_classes, backbone=backbone, **kwargs)
 
 
 def test_r3d_18_has_the_parameters_and_multiply_adds_of_torchvision_to_the_digit():
@@ -33,18 +33,18 @@ def test_r3d_18_has_the_parameters_and_multiply_adds_of_torchvision_to_the_digit
 
 
 @pytest.mark.parametrize(
-    ("rung", "giga", "mega"),
+    ("name", "giga", "mega"),
     [("early_fusion", 2.2, 11.5), ("late_pool", 27.6, 11.4), ("slow_fusion", 40.7, 33.4)],
 )
-def test_the_ladder_on_resnet18_costs_what_vmz_published(rung, giga, mega):
+def test_the_ladder_on_resnet18_costs_what_vmz_published(name, giga, mega):
     """Tran et al. 2018: R2D, f-R2D and R3D with 18 layers, Kinetics-400, 16 frames of 112 pixels."""
-    network = make(rung, 400, {"name": "resnet18"})
+    network = make(name, 400, {"name": "resnet18"})
     clip_shape = (16, 112, 112, 3)
     assert round(multiply_adds(network, clip_shape) / 1e9, 1) == giga
     assert round(count_parameters(shapes_of(network, clip_shape)) / 1e6, 1) == mega
 
 
-class LectureTrunk(nn.Module):
+class LectureBackbone(nn.Module):
     """The lecture's two convolutions, whose widths are 12 and 24, with a pool of 4 between them; no norm."""
 
     temporal: bool
@@ -57,9 +57,9 @@ class LectureTrunk(nn.Module):
 
 
 LECTURE = {
-    "late": (LateFusion(num_classes=10, trunk=LectureTrunk(temporal=False), fuse="pool"), 2952, 39_813_120),
-    "early": (EarlyFusion(num_classes=10, trunk=LectureTrunk(temporal=False)), 9108, 27_205_632),
-    "3d": (SlowFusion(num_classes=10, trunk=LectureTrunk(temporal=True)), 8784, 89_579_520),
+    "late": (LateFusion(num_classes=10, backbone=LectureBackbone(temporal=False), fuse="pool"), 2952, 39_813_120),
+    "early": (EarlyFusion(num_classes=10, backbone=LectureBackbone(temporal=False)), 9108, 27_205_632),
+    "3d": (SlowFusion(num_classes=10, backbone=LectureBackbone(temporal=True)), 8784, 89_579_520),
 }
 
 
@@ -68,7 +68,7 @@ def test_the_networks_of_the_lecture_are_counted_to_the_digit(name):
     network, parameters, expected = LECTURE[name]
     clip_shape, head = (20, 64, 64, 3), 24 * 10
     # The lecture counts a bias for each of the 12 + 24 channels; a Conv here has none.
-    assert count_parameters(shapes_of(network, clip_shape)["trunk"]) + 12 + 24 == parameters
+    assert count_parameters(shapes_of(network, clip_shape)["backbone"]) + 12 + 24 == parameters
     assert multiply_adds(network, clip_shape) == expected + head
 
 
@@ -77,11 +77,11 @@ def test_the_networks_of_the_lecture_cost_what_its_table_says(name, millions):
     assert round(multiply_adds(LECTURE[name][0], (20, 64, 64, 3)) / 1e6, 1) == millions
 
 
-@pytest.mark.parametrize("rung", ["single_frame", "late_pool"])
-def test_networks_that_see_frames_alone_cost_in_proportion_to_the_frames(rung):
-    network, head = make(rung), 16 * 5
+@pytest.mark.parametrize("name", ["single_frame", "late_pool"])
+def test_networks_that_see_frames_alone_cost_in_proportion_to_the_frames(name):
+    network, head = make(name), 16 * 5
     # Late pool has one head for the clip, single frame one for each frame.
-    fixed = head if rung == "late_pool" else 0
+    fixed = head if name == "late_pool" else 0
     per_frame = multiply_adds(network, (1, 16, 16, 3)) - fixed
     for num_frames in (2, 7):
         assert multiply_adds(network, (num_frames, 16, 16, 3)) == num_frames * per_frame + fixed
@@ -97,22 +97,22 @@ def test_concatenation_costs_its_hidden_layer_more_than_pooling():
     assert added == heads + 3 * hidden  # and the hidden layer's biases, and the scales and biases of its norm
 
 
-@each_rung
-def test_neither_the_norm_nor_the_dtype_nor_dropout_changes_the_multiply_adds(rung):
-    plain = multiply_adds(make(rung), (4, 16, 16, 3))
-    other = make(rung, trunk={**SMALL, "norm": "group"}, dtype="bfloat16", dropout=0.5)
+@each_network
+def test_neither_the_norm_nor_the_dtype_nor_dropout_changes_the_multiply_adds(name):
+    plain = multiply_adds(make(name), (4, 16, 16, 3))
+    other = make(name, backbone={**SMALL, "norm": "group"}, dtype="bfloat16", dropout=0.5)
     assert multiply_adds(other, (4, 16, 16, 3)) == plain > 0
 
 
-@each_rung
-def test_counting_computes_nothing_however_large_the_clip(rung):
+@each_network
+def test_counting_computes_nothing_however_large_the_clip(name):
     # 10^4 frames of 4096 pixels would take two terabytes.
-    assert multiply_adds(make(rung), (10_000, 4096, 4096, 3)) > 10**12
+    assert multiply_adds(make(name), (10_000, 4096, 4096, 3)) > 10**12
 
 
-@each_rung
-def test_parameters_are_counted_the_same_from_arrays_as_from_shapes(rung):
-    network = make(rung)
+@each_network
+def test_parameters_are_counted_the_same_from_arrays_as_from_shapes(name):
+    network = make(name)
     arrays = random_variables(network, (4, 8, 8, 3))["params"]
     assert count_parameters(arrays) == sum(leaf.size for leaf in jax.tree.leaves(arrays))
     assert count_parameters(shapes_of(network, (4, 8, 8, 3))) == count_parameters(arrays)

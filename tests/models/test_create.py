@@ -20,19 +20,19 @@ def shapes_of(network, clip_shape=(4, 16, 16, 3)):
     return jax.eval_shape(lambda x: network.init_with_output(jax.random.key(0), x, train=False), clips)
 
 
-@pytest.mark.parametrize("trunk", models.TRUNKS)
-@pytest.mark.parametrize("name", models.LADDER)
-def test_every_network_works_on_every_trunk_and_only_slow_fusion_has_kernels_over_time(name, trunk):
-    network = models.create(name, 7, trunk={"name": trunk, "widths": WIDTHS[trunk]})
-    votes, variables = shapes_of(network)
-    assert votes.shape[::2] == (2, 7)
+@pytest.mark.parametrize("backbone", models.BACKBONES)
+@pytest.mark.parametrize("name", models.FUSION_NETWORKS)
+def test_every_network_works_on_every_backbone_and_only_slow_fusion_has_kernels_over_time(name, backbone):
+    network = models.create(name, 7, backbone={"name": backbone, "widths": WIDTHS[backbone]})
+    logits, variables = shapes_of(network)
+    assert logits.shape[::2] == (2, 7)
     kernels = [leaf.shape for leaf in jax.tree.leaves(variables["params"]) if leaf.ndim == 5]
     assert any(shape[0] > 1 for shape in kernels) is (name == "slow_fusion")
 
 
 def test_the_ladder_has_five_rungs_that_are_five_networks():
-    built = [models.create(name, 3) for name in models.LADDER]
-    assert len(set(built)) == len(models.LADDER) == 5
+    built = [models.create(name, 3) for name in models.FUSION_NETWORKS]
+    assert len(set(built)) == len(models.FUSION_NETWORKS) == 5
 
 
 def test_a_network_from_outside_is_made_by_its_name(monkeypatch):
@@ -49,33 +49,33 @@ def test_a_network_from_outside_is_made_by_its_name(monkeypatch):
         models.create("mine", 7, width="wide")
 
 
-@pytest.mark.parametrize("name", models.LADDER)
-def test_the_trunk_is_the_small_one_where_none_is_given(name):
-    assert models.create(name, 3) == models.create(name, 3, trunk={"name": "small"})
+@pytest.mark.parametrize("name", models.FUSION_NETWORKS)
+def test_the_backbone_is_the_small_one_where_none_is_given(name):
+    assert models.create(name, 3) == models.create(name, 3, backbone={"name": "small"})
 
 
-def test_the_fields_of_networks_and_trunks_are_those_that_were_given():
-    trunk = {"name": "small", "widths": (8, 24), "depth": 2, "norm": "group"}
-    network = models.create("late_concat", 7, trunk=trunk, dropout=0.25, hidden=11, dtype="bfloat16")
+def test_the_fields_of_networks_and_backbones_are_those_that_were_given():
+    backbone = {"name": "small", "widths": (8, 24), "depth": 2, "norm": "group"}
+    network = models.create("late_concat", 7, backbone=backbone, dropout=0.25, hidden=11, dtype="bfloat16")
     assert (network.num_classes, network.dropout, network.fuse, network.hidden) == (7, 0.25, "concat", 11)
     _, variables = shapes_of(network)
     shapes = {leaf.shape for leaf in jax.tree.leaves(variables["params"])}
     assert {(1, 3, 3, 3, 8), (1, 3, 3, 8, 8), (1, 3, 3, 8, 24), (1, 3, 3, 24, 24), (11, 7)} <= shapes
     assert set(variables) == {"params"}, "group norm keeps no statistics"
-    assert network.trunk.dtype == jnp.bfloat16
+    assert network.backbone.dtype == jnp.bfloat16
 
 
-def test_a_trunk_spec_is_read_and_not_written():
-    trunk = {"name": "small", "widths": [4, 8]}
-    before = copy.deepcopy(trunk)
-    models.create("single_frame", 3, trunk=types.MappingProxyType(trunk))
-    assert trunk == before
+def test_a_backbone_spec_is_read_and_not_written():
+    backbone = {"name": "small", "widths": [4, 8]}
+    before = copy.deepcopy(backbone)
+    models.create("single_frame", 3, backbone=types.MappingProxyType(backbone))
+    assert backbone == before
 
 
 def test_a_network_made_from_json_is_the_one_made_from_python():
     written = {"name": "small", "widths": (4, 8)}
     read = json.loads(json.dumps(written))
-    networks = {models.create("single_frame", 3, trunk=trunk) for trunk in (written, read)}
+    networks = {models.create("single_frame", 3, backbone=backbone) for backbone in (written, read)}
     assert len(networks) == 1
 
 
@@ -86,7 +86,7 @@ def test_a_network_made_from_json_is_the_one_made_from_python():
         ({"name": "resnet"}, "Allowed: early_fusion, late_concat, late_pool, single_frame, slow_fusion$"),
         (
             {"name": "late_pool", "hidden": 3},
-            "network 'late_pool' does not know 'hidden'.*Allowed: dropout, dtype, trunk$",
+            "network 'late_pool' does not know 'hidden'.*Allowed: dropout, dtype, backbone$",
         ),
         (
             {"dtype": "float16"},
@@ -94,21 +94,21 @@ def test_a_network_made_from_json_is_the_one_made_from_python():
         ),
         ({"dtype": jnp.float32}, r"network.dtype is a text, got"),
         (
-            {"trunk": {"name": "resnet"}},
-            r"network.trunk does not know 'resnet'; did you mean 'resnet18'\? .*: resnet18, small$",
+            {"backbone": {"name": "resnet"}},
+            r"network.backbone does not know 'resnet'; did you mean 'resnet18'\? .*: resnet18, small$",
         ),
-        ({"trunk": {"widths": (4, 8)}}, "network.trunk needs a name; choose one of: resnet18, small$"),
+        ({"backbone": {"widths": (4, 8)}}, "network.backbone needs a name; choose one of: resnet18, small$"),
         (
-            {"trunk": {"name": "small", "width": (4, 8)}},
-            r"network.trunk 'small' does not know 'width'; did you mean 'widths'\? .*: depth, norm, remat, widths$",
+            {"backbone": {"name": "small", "width": (4, 8)}},
+            r"network.backbone 'small' does not know 'width'; did you mean 'widths'\? .*: depth, norm, remat, widths$",
         ),
         (
-            {"trunk": {"name": "resnet18", "depth": 2}},
-            "network.trunk 'resnet18' does not know 'depth'.*Allowed: drop_path, factored, norm, remat, widths$",
+            {"backbone": {"name": "resnet18", "depth": 2}},
+            "network.backbone 'resnet18' does not know 'depth'.*Allowed: drop_path, factored, norm, remat, widths$",
         ),
-        ({"trunk": {"name": "small", "temporal": True}}, "network.trunk 'small' does not know 'temporal'"),
-        ({"trunk": {"name": "small", "dtype": "bfloat16"}}, "network.trunk 'small' does not know 'dtype'"),
-        ({"fuse": "pool"}, "network 'slow_fusion' does not know 'fuse'.*Allowed: dropout, dtype, trunk$"),
+        ({"backbone": {"name": "small", "temporal": True}}, "network.backbone 'small' does not know 'temporal'"),
+        ({"backbone": {"name": "small", "dtype": "bfloat16"}}, "network.backbone 'small' does not know 'dtype'"),
+        ({"fuse": "pool"}, "network 'slow_fusion' does not know 'fuse'.*Allowed: dropout, dtype, backbone$"),
         ({"name": "late_concat", "hiden": 3}, r"'late_concat' does not know 'hiden'; did you mean 'hidden'\?"),
         ({"parent": None}, "network 'slow_fusion' does not know 'parent'"),
     ],
@@ -119,18 +119,18 @@ def test_what_is_not_known_is_refused_with_the_names_that_are(arguments, message
 
 
 @pytest.mark.parametrize("dropout", [1.0, -0.5, 2, float("nan")])
-@pytest.mark.parametrize("name", models.LADDER)
+@pytest.mark.parametrize("name", models.FUSION_NETWORKS)
 def test_a_dropout_that_is_no_probability_below_1_is_refused_by_every_network(name, dropout):
     with pytest.raises(InputError, match=f"a network's dropout is a probability from 0 to below 1, got {dropout}"):
         models.create(name, 3, dropout=dropout)
 
 
-@given(name=st.text(max_size=20).filter(lambda name: name not in {*models.NETWORKS, *models.TRUNKS}))
+@given(name=st.text(max_size=20).filter(lambda name: name not in {*models.NETWORKS, *models.BACKBONES}))
 @settings(deadline=None, max_examples=50)
 def test_any_unknown_name_is_an_input_error(name):
     with pytest.raises(InputError, match="network does not know"):
         models.create(name, 3)
-    with pytest.raises(InputError, match="trunk does not know"):
-        models.create("slow_fusion", 3, trunk={"name": name})
+    with pytest.raises(InputError, match="backbone does not know"):
+        models.create("slow_fusion", 3, backbone={"name": name})
     with pytest.raises(InputError, match="dtype does not know"):
         models.create("slow_fusion", 3, dtype=name)

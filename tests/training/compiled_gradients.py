@@ -25,10 +25,10 @@ NUM_CLASSES, LABEL_SMOOTHING = 10, 0.1
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A network of the table, its trunk without the norm, clips `(t h w c)` and a batch of them."""
+    """A network of the table, its backbone without the norm, clips `(t h w c)` and a batch of them."""
 
     name: str
-    trunk: dict
+    backbone: dict
     clip_shape: tuple
     batch_size: int
     norm: str = "batch"
@@ -39,13 +39,13 @@ class Case:
     sharding: str = "data"
 
     def __str__(self):
-        trunk = ",".join(str(value) for value in self.trunk.values()).replace(" ", "")
-        return f"{self.name}-{trunk}-{self.norm}-{self.batch_size}x{'x'.join(map(str, self.clip_shape))}"
+        backbone = ",".join(str(value) for value in self.backbone.values()).replace(" ", "")
+        return f"{self.name}-{backbone}-{self.norm}-{self.batch_size}x{'x'.join(map(str, self.clip_shape))}"
 
     @property
     def network(self):
-        trunk = {**self.trunk, "norm": self.norm, "remat": self.remat}
-        return models.create(self.name, NUM_CLASSES, trunk=trunk, dtype=self.dtype)
+        backbone = {**self.backbone, "norm": self.norm, "remat": self.remat}
+        return models.create(self.name, NUM_CLASSES, backbone=backbone, dtype=self.dtype)
 
     @property
     def batch(self):
@@ -88,9 +88,9 @@ def gradient_of_step(case):
 
 
 @functools.lru_cache(maxsize=4)
-def plain_gradient_of_shape(name, trunk, clip_shape, batch_size, norm, accumulate):
+def plain_gradient_of_shape(name, backbone, clip_shape, batch_size, norm, accumulate):
     """The plain gradient, computed once for all ways of running a step."""
-    return plain_gradient(Case(name, dict(trunk), clip_shape, batch_size, norm=norm, accumulate=accumulate))
+    return plain_gradient(Case(name, dict(backbone), clip_shape, batch_size, norm=norm, accumulate=accumulate))
 
 
 def plain_gradient(case, *, dtype=np.float64, pool=None):
@@ -100,11 +100,11 @@ def plain_gradient(case, *, dtype=np.float64, pool=None):
         clips = (case.batch["clips"] / 255 - NORMALIZATION.mean) / NORMALIZATION.std
         smooth = optax.smooth_labels(np.eye(NUM_CLASSES)[case.batch["label"]], LABEL_SMOOTHING)
         options = {"name": case.name, "norm": case.norm, "pool": pool}
-        if case.trunk["name"] == "small":
-            depth, num_stages = case.trunk.get("depth", 1), len(case.trunk["widths"])
+        if case.backbone["name"] == "small":
+            depth, num_stages = case.backbone.get("depth", 1), len(case.backbone["widths"])
             options["depths"] = (depth,) * num_stages if isinstance(depth, int) else depth
         else:
-            options["factored"] = case.trunk.get("factored", False) and case.name == "slow_fusion"
+            options["factored"] = case.backbone.get("factored", False) and case.name == "slow_fusion"
         gradient = jax.jit(jax.grad(functools.partial(plain_networks.loss, **options)))
         # Batch norms see a part at a time: every so many rows, as the step takes them.
         parts = [
@@ -116,8 +116,8 @@ def plain_gradient(case, *, dtype=np.float64, pool=None):
 
 def errors_of_step(case):
     """How far the gradient of a case's step is from its plain one."""
-    trunk = tuple(case.trunk.items())
-    plain = plain_gradient_of_shape(case.name, trunk, case.clip_shape, case.batch_size, case.norm, case.accumulate)
+    backbone = tuple(case.backbone.items())
+    plain = plain_gradient_of_shape(case.name, backbone, case.clip_shape, case.batch_size, case.norm, case.accumulate)
     return errors(gradient_of_step(case), plain)
 
 

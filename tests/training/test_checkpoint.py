@@ -16,7 +16,7 @@ from vjax.training.step import init_state
 
 
 def make_state(num_classes=3, *, norm="batch", seed=0):
-    network = models.create("slow_fusion", num_classes, trunk={"name": "small", "widths": (8,), "norm": norm})
+    network = models.create("slow_fusion", num_classes, backbone={"name": "small", "widths": (8,), "norm": norm})
     optimizer, _ = create_optimizer(Choice("adamw", learning_rate=0.1), num_steps=10)
     return init_state(network, optimizer, key=jax.random.key(seed), clip_shape=(4, 8, 8, 3))
 

@@ -32,10 +32,10 @@ OF_FEW_NUMBERS = 2e-2
 def config_case(config, name=None, batch_size=None):
     """What a shipped config trains, or another network or batch at its clips."""
     found = load_config(str(Path(__file__).parents[2] / "configs" / f"{config}.py"))
-    described = as_plain(found.network.options["trunk"])
-    trunk = {key: value for key, value in described.items() if key not in ("norm", "remat")}
+    described = as_plain(found.network.options["backbone"])
+    backbone = {key: value for key, value in described.items() if key not in ("norm", "remat")}
     shape = found.test_view.shape[1:]
-    return Case(name or found.network.name, trunk, shape, batch_size or found.batch_size)
+    return Case(name or found.network.name, backbone, shape, batch_size or found.batch_size)
 
 
 def assert_right(case, tolerance=TOLERANCE):
@@ -47,7 +47,7 @@ def test_the_gradient_is_right_where_pooling_once_lost_a_fifth_of_it():
     assert_right(WHERE_POOLING_WENT_WRONG)
 
 
-@pytest.mark.parametrize("name", models.LADDER)
+@pytest.mark.parametrize("name", models.FUSION_NETWORKS)
 def test_the_gradient_of_every_network_is_right_at_the_quickstarts_shape(name):
     assert_right(config_case("quickstart", name))
 
@@ -95,9 +95,9 @@ def test_the_gradient_in_bfloat16_is_right_to_its_digits():
     assert_right(dataclasses.replace(RUN_ON, dtype="bfloat16"), 0.1)
 
 
-# A network, whether its trunk is residual, its norm, and clips of a shape of their own.
+# A network, whether its backbone is residual, its norm, and clips of a shape of their own.
 odd = {
-    "name": st.sampled_from(list(models.LADDER)),
+    "name": st.sampled_from(list(models.FUSION_NETWORKS)),
     "depth": st.sampled_from([1, 2]),
     "widths": st.tuples(st.integers(1, 24), st.integers(2, 24)),
     "norm": st.sampled_from(["batch", "group"]),
@@ -107,8 +107,8 @@ odd = {
 
 
 def assert_right_at(name, depth, widths, norm, clip_shape, batch_size):
-    trunk = {"name": "small", "widths": widths, "depth": depth}
-    assert_right(Case(name, trunk, clip_shape, batch_size, norm=norm), OF_FEW_NUMBERS)
+    backbone = {"name": "small", "widths": widths, "depth": depth}
+    assert_right(Case(name, backbone, clip_shape, batch_size, norm=norm), OF_FEW_NUMBERS)
 
 
 @given(**odd)
@@ -126,7 +126,7 @@ def test_the_gradient_is_right_at_a_dozen_odd_shapes(**drawn):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("config", ["weizmann", "folder"])
-@pytest.mark.parametrize("name", models.LADDER)
+@pytest.mark.parametrize("name", models.FUSION_NETWORKS)
 def test_the_gradient_of_every_network_is_right_at_a_recipes_clips(name, config):
     assert_right(config_case(config, name, batch_size=4))
 
@@ -149,7 +149,9 @@ DEEP = 2e-2
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "factored"), [*((name, False) for name in models.LADDER), ("slow_fusion", True)])
+@pytest.mark.parametrize(
+    ("name", "factored"), [*((name, False) for name in models.FUSION_NETWORKS), ("slow_fusion", True)]
+)
 def test_the_gradient_of_a_residual_network_is_right_at_the_recipes_clips(name, factored):
     case = config_case("ucf101", name, batch_size=1)
-    assert_right(dataclasses.replace(case, trunk=case.trunk | {"factored": factored}), DEEP)
+    assert_right(dataclasses.replace(case, backbone=case.backbone | {"factored": factored}), DEEP)

@@ -10,9 +10,9 @@ import pytest
 from vjax import mesh as meshes
 from vjax import models
 from vjax.evaluation import metrics
+from vjax.training.layer_rates import EQUAL_RATES, LayerRates
 from vjax.training.optim import create_optimizer
 from vjax.training.step import compile_step, init_state, make_grad_fn, soft_target, train_step
-from vjax.training.transfer import EQUAL_RATES, LayerRates
 from vjax.training.wrappers import accumulated, checked_finite, sharded, with_ema
 
 CLIP_SHAPE = (4, 8, 8, 3)
@@ -20,18 +20,18 @@ CLIP_SHAPE = (4, 8, 8, 3)
 
 def make(network="slow_fusion", *, dropout=0.0, norm="batch", **kwargs):
     passed = {name: kwargs.pop(name) for name in ("optimizer", "layout", "options") if name in kwargs}
-    trunk = {"name": "small", "widths": kwargs.pop("widths", (4, 8)), "norm": norm}
-    return make_step(models.create(network, 3, trunk=trunk, dropout=dropout, **kwargs), **passed)
+    backbone = {"name": "small", "widths": kwargs.pop("widths", (4, 8)), "norm": norm}
+    return make_step(models.create(network, 3, backbone=backbone, dropout=dropout, **kwargs), **passed)
 
 
 def make_step(built, *, optimizer=None, layout=None, options=None):
-    options = {"layer_rates": EQUAL_RATES, "accumulate": 1, "ema_decay": 0.0, "skip_bad": False} | (options or {})
+    options = {"layer_rates": EQUAL_RATES, "accumulate": 1, "ema_decay": 0.0, "skip_nonfinite": False} | (options or {})
     rates, keep_ema = options["layer_rates"], options["ema_decay"] > 0
     tx, _ = create_optimizer(optimizer or {"name": "sgd", "learning_rate": 0.1}, num_steps=100, layer_rates=rates)
     layout = layout or meshes.data_parallel(meshes.make_mesh(jax.devices()[:1]))
     grad_fn = sharded(accumulated(make_grad_fn(built, layer_rates=rates), options["accumulate"]), layout)
     step = functools.partial(train_step, grad_fn=grad_fn, optimizer=tx, key=jax.random.key(1))
-    step = checked_finite(with_ema(step, options["ema_decay"]), skip=options["skip_bad"])
+    step = checked_finite(with_ema(step, options["ema_decay"]), skip=options["skip_nonfinite"])
     return init_state(built, tx, key=jax.random.key(0), clip_shape=CLIP_SHAPE, keep_ema=keep_ema), step
 
 
@@ -114,7 +114,7 @@ def test_a_clip_mixed_with_one_of_its_own_class_has_that_class_alone_as_its_targ
 @pytest.mark.parametrize("optimizer", [{"name": "sgd", "learning_rate": 0.1}, {"name": "adamw", "learning_rate": 0.1}])
 def test_frozen_layers_and_their_average_stay_bit_for_bit_and_cost_no_gradient(optimizer):
     flops = {}
-    for text in ("", "trunk=0"):
+    for text in ("", "backbone=0"):
         rates = LayerRates.parse(text)
         state, step = make(optimizer=optimizer, options={"layer_rates": rates, "ema_decay": 0.9}, widths=(8, 8))
         compiled = jax.jit(step).lower(state, make_batch()).compile()
@@ -122,11 +122,11 @@ def test_frozen_layers_and_their_average_stay_bit_for_bit_and_cost_no_gradient(o
         after = state
         for seed in range(3):
             after, _ = compiled(after, make_batch(seed=seed))
-    jax.tree.map(np.testing.assert_array_equal, after.params["trunk"], state.params["trunk"])
-    jax.tree.map(np.testing.assert_array_equal, after.ema["trunk"], state.params["trunk"])
+    jax.tree.map(np.testing.assert_array_equal, after.params["backbone"], state.params["backbone"])
+    jax.tree.map(np.testing.assert_array_equal, after.ema["backbone"], state.params["backbone"])
     assert np.any(after.params["head"]["logits"]["kernel"] != state.params["head"]["logits"]["kernel"])
-    assert np.any(after.batch_stats["trunk"]["BatchNorm_0"]["mean"] != 0), "norms follow the data"
-    assert flops["trunk=0"] < 0.6 * flops[""]
+    assert np.any(after.batch_stats["backbone"]["BatchNorm_0"]["mean"] != 0), "norms follow the data"
+    assert flops["backbone=0"] < 0.6 * flops[""]
 
 
 def test_the_parameters_stay_float32_in_bfloat16_training():
@@ -244,25 +244,25 @@ def test_a_step_whose_loss_is_not_finite_is_counted():
     state, step = make()
     jitted = jax.jit(step)
     _, sums = jitted(state, make_batch())
-    assert float(sums["bad"].total) == 0
+    assert float(sums["nonfinite"].total) == 0
     _, sums = jitted(broken(state), make_batch())
-    assert float(sums["bad"].total) == 1
+    assert float(sums["nonfinite"].total) == 1
     assert not np.isfinite(metrics.means(sums)["loss"])
 
 
 def test_a_bad_step_that_is_skipped_changes_the_step_alone_and_weighs_nothing():
-    state, step = make(options={"skip_bad": True, "ema_decay": 0.9})
+    state, step = make(options={"skip_nonfinite": True, "ema_decay": 0.9})
     state = broken(state)
     after, sums = jax.jit(step)(state, make_batch())
     assert int(after.step) == int(state.step) + 1
     chex.assert_trees_all_equal(after.replace(step=state.step), state)
     assert float(sums["loss"].total) == float(sums["loss"].weight) == 0
-    assert float(sums["bad"].total) == 1
+    assert float(sums["nonfinite"].total) == 1
 
 
 def test_a_good_step_is_the_same_whether_bad_ones_are_skipped_or_not():
     state, step = make()
-    _, skipping = make(options={"skip_bad": True})
+    _, skipping = make(options={"skip_nonfinite": True})
     found = [jax.jit(each)(state, make_batch())[0] for each in (step, skipping)]
     # Two programs: XLA fuses their sums differently, so a last digit may differ.
     chex.assert_trees_all_close(*found, rtol=1e-5, atol=1e-7)

@@ -11,14 +11,14 @@ from vjax import models
 from vjax.spec import Choice
 from vjax.training.optim import create_optimizer
 from vjax.training.step import compile_step, init_state, make_grad_fn, train_step
-from vjax.training.step_cost import exchanged, step_cost
+from vjax.training.step_cost import collective_bytes, step_cost
 from vjax.training.wrappers import accumulated, checked_finite, sharded
 
 CLIP_SHAPE = (8, 16, 16, 3)
 
 
 def make(norm="batch"):
-    network = models.create("slow_fusion", 5, trunk={"name": "small", "widths": (8, 16), "norm": norm})
+    network = models.create("slow_fusion", 5, backbone={"name": "small", "widths": (8, 16), "norm": norm})
     optimizer, _ = create_optimizer(Choice("adamw", learning_rate=0.1), num_steps=10)
     return network, optimizer
 
@@ -65,7 +65,7 @@ def cost(num_devices, *, norm="batch", batch_size=16, sharding="data", **options
 def test_under_data_parallelism_the_gradient_goes_over_the_wire_once_and_nothing_else(
     native_convolution, num_devices, norm
 ):
-    found = exchanged(compile_for(num_devices, sharding="data", norm=norm, batch_size=16).as_text())
+    found = collective_bytes(compile_for(num_devices, sharding="data", norm=norm, batch_size=16).as_text())
     traffic = cost(num_devices, norm=norm).traffic
     assert found == ({} if num_devices == 1 else {"all-reduce": traffic.all_reduce})
     assert traffic.all_gather == 0
@@ -73,7 +73,7 @@ def test_under_data_parallelism_the_gradient_goes_over_the_wire_once_and_nothing
 
 @pytest.mark.parametrize("num_devices", [2, 8])
 def test_under_fsdp_parameters_are_gathered_once_and_gradients_added_up_once(native_convolution, num_devices):
-    found = exchanged(compile_for(num_devices, sharding="fsdp", norm="batch", batch_size=16).as_text())
+    found = collective_bytes(compile_for(num_devices, sharding="fsdp", norm="batch", batch_size=16).as_text())
     traffic = cost(num_devices, sharding="fsdp").traffic
     assert found.keys() == {"all-reduce", "all-gather"}
     assert found["all-gather"] == traffic.all_gather
@@ -94,7 +94,7 @@ def test_the_state_and_the_batch_take_what_xla_plans_for_them(native_convolution
 def test_what_a_step_needs_beside_its_arguments_is_near_what_xla_plans(native_convolution, num_devices, batch_size):
     planned = compile_for(num_devices, sharding="data", norm="batch", batch_size=batch_size).memory_analysis()
     memory = cost(num_devices, batch_size=batch_size).memory
-    assert planned.temp_size_in_bytes == pytest.approx(memory.gradient + memory.activations + memory.working, rel=0.2)
+    assert planned.temp_size_in_bytes == pytest.approx(memory.gradients + memory.activations + memory.scratch, rel=0.2)
 
 
 def test_accumulation_keeps_less_and_sends_more():
@@ -123,4 +123,4 @@ def test_collectives_are_read_from_a_program_as_xla_writes_it():
       ROOT %b = (bf16[4]{0}, /*index=1*/pred[2]{0}) all-reduce-start(%y, %z), to_apply=%add
       %c = f32[8]{0} add(%a, %b)
     """
-    assert exchanged(hlo) == {"all-gather": 24, "all-reduce": 10}
+    assert collective_bytes(hlo) == {"all-gather": 24, "all-reduce": 10}

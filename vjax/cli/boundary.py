@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import jax
 import tensorflow_datasets as tfds
 
-from vjax.compilation import keep_compiled_programs
 from vjax.errors import InputError
-from vjax.memory import keep_freed_memory
+from vjax.runtime.compilation import keep_compiled_programs
+from vjax.runtime.memory import keep_freed_memory
 from vjax.training.loop import Interrupted
 
 EXIT_REQUEUE = 75  # EX_TEMPFAIL of sysexits.h: try again

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from vjax.cli.arguments import add_source, choose_source
-from vjax.cli.output import write_json
 from vjax.config import Config
 from vjax.config_file import load_config
 from vjax.data.doctor import examine
+from vjax.json_files import write_json
 
 
 def add(commands: Any) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 from vjax import workdirs
 from vjax.cli.arguments import add_trained
-from vjax.cli.output import print_metrics, write_json
+from vjax.cli.output import print_metrics
 from vjax.evaluation.result import describe_result, lost_in_test
+from vjax.json_files import write_json
 from vjax.text import format_table
 from vjax.trained import load
 
@@ -20,7 +21,7 @@ def add(commands: Any) -> None:
     add_trained(parser)
     parser.add_argument("--clips", type=int, help="clips of a video (default: as in training)")
     parser.add_argument("--crops", type=int, choices=(1, 3), help="crops of a clip (default: as in training)")
-    parser.add_argument("--json", metavar="FILE", help="write everything, every video's answer included")
+    parser.add_argument("--json", metavar="FILE", help="write everything, the probabilities of every video included")
     parser.set_defaults(command=run)
 
 
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace, _: Sequence[str]) -> None:
 
 
 def _confusion_table(class_names: Sequence[str], confusion: Any, by_class: Mapping[str, float | None]) -> str:
-    columns = ["label \\ answer", *class_names, "accuracy"]
+    columns = ["label \\ predicted", *class_names, "accuracy"]
     rows = [
         [name, *(int(count) for count in counts), by_class[name]]
         for name, counts in zip(class_names, confusion, strict=True)

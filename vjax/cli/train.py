@@ -11,8 +11,8 @@ from vjax import workdirs
 from vjax.cli.arguments import add_config
 from vjax.cli.output import print_metrics
 from vjax.config_file import load_config
-from vjax.processes import join_processes, stop_signal
 from vjax.run import train
+from vjax.runtime.processes import join_processes, stop_signal
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -107,15 +107,15 @@ def examine(source: Choice, view: TrainView, *, batch_size: int) -> Examined:
     for file in readable:
         if file.split:
             classes[file.label][file.split] += 1
-    twins = _twins(readable, _digests(look.videos, readable))
+    duplicates = _duplicates(readable, _digests(look.videos, readable))
     splits = {file.name: file.split for file in readable}
-    crossing = [pair for pair in twins if splits[pair[0]] != splits[pair[1]]]
+    leaking = [pair for pair in duplicates if splits[pair[0]] != splits[pair[1]]]
     leaks, leak_kind = _leaks(readable)
     facts = {
         **_count(look, readable, classes),
         **_expect(look.videos, view, batch_size),
-        "same_content": twins,
-        "same_content_across_splits": crossing,
+        "same_content": duplicates,
+        "same_content_across_splits": leaking,
         "groups_across_splits": leaks,
     }
     return Examined(facts, [*look.problems, *_problems(facts, leak_kind)])
@@ -177,13 +177,13 @@ def _problems(facts: Mapping[str, Any], leak_kind: str) -> Iterator[str]:
             f"{len(short)} video(s) are shorter than the clip ({facts['clip']}): {_some(short)}. Their clips are "
             "looped; a shorter clip or a higher rate avoids it"
         )
-    crossing = facts["same_content_across_splits"]
-    if crossing:
+    leaking = facts["same_content_across_splits"]
+    if leaking:
         yield (
-            f"{len(crossing)} pair(s) of videos have the same content on both sides of the split: "
-            f"{_some([' = '.join(pair) for pair in crossing])}. Remove one of each, or the test result is too high"
+            f"{len(leaking)} pair(s) of videos have the same content on both sides of the split: "
+            f"{_some([' = '.join(pair) for pair in leaking])}. Remove one of each, or the test result is too high"
         )
-    same_side = [" = ".join(pair) for pair in facts["same_content"] if pair not in crossing]
+    same_side = [" = ".join(pair) for pair in facts["same_content"] if pair not in leaking]
     if same_side:
         yield f"{len(same_side)} pair(s) of videos have the same content on one side: {_some(same_side)}"
     if leaks := facts["groups_across_splits"]:
@@ -234,7 +234,7 @@ def _digests(videos: Sequence[Video], files: Sequence[VideoFile]) -> list[bytes]
         return list(pool.map(digest, zip(videos, files, strict=True)))
 
 
-def _twins(files: Sequence[VideoFile], digests: Sequence[bytes]) -> list[tuple[str, str]]:
+def _duplicates(files: Sequence[VideoFile], digests: Sequence[bytes]) -> list[tuple[str, str]]:
     """Returns the pairs of videos of one content."""
     first: dict[bytes, str] = {}
     pairs = []
@@ -247,7 +247,7 @@ def _twins(files: Sequence[VideoFile], digests: Sequence[bytes]) -> list[tuple[s
 
 def _leaks(files: Sequence[VideoFile]) -> tuple[list[str], str]:
     """Returns the groups that stand on both sides of the split, and what tells that they are groups."""
-    known = _torn(files)
+    known = _groups_on_both_sides(files)
     if known:
         return known, "the given group"
     if any(file.group for file in files):
@@ -256,12 +256,16 @@ def _leaks(files: Sequence[VideoFile]) -> tuple[list[str], str]:
         guessed = find_groups(files, pattern)
         matched = [file for file in guessed if file.group]
         sizes = collections.Counter(file.group for file in matched)
-        if len(matched) >= 0.9 * len(files) and 2 <= len(sizes) <= len(matched) / 2 and (torn := _torn(matched)):
-            return torn, kind
+        if (
+            len(matched) >= 0.9 * len(files)
+            and 2 <= len(sizes) <= len(matched) / 2
+            and (leaking := _groups_on_both_sides(matched))
+        ):
+            return leaking, kind
     return [], ""
 
 
-def _torn(files: Iterable[VideoFile]) -> list[str]:
+def _groups_on_both_sides(files: Iterable[VideoFile]) -> list[str]:
     sides = collections.defaultdict[str, set[str]](set)
     for file in files:
         if file.group and file.split:

@@ -20,7 +20,7 @@ def open_files(
       root: where they are, for messages.
       seed: draws the split where neither the listing nor `held_out` gives it.
       held_out: comma-separated groups that make the test split.
-      test_share: share of each class that a made split puts into test.
+      test_share: share of each class that a random split puts into test.
       max_bad_share: more unreadable videos than this share of all is an error.
 
     Raises:

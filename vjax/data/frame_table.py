@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader
 
-from vjax.data import pictures
+from vjax.data import jpeg
 from vjax.data.decode import VideoError
 from vjax.data.records import parse_record
 
@@ -67,7 +67,7 @@ class FrameReader:
     def __call__(self, indices: np.ndarray) -> np.ndarray:
         """Returns the frames `(t h w c)` at frame indices `(t)`."""
         try:
-            return pictures.decode_frames(self.read_encoded(indices))
+            return jpeg.decode_frames(self.read_encoded(indices))
         except (ValueError, IndexError) as error:
             raise VideoError(f"{self.name}: its record is damaged ({error}); prepare the data set again") from error
         except OSError as error:

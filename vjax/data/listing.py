@@ -21,7 +21,7 @@ class VideoFile:
       name: the path as the manifest or folder has it.
       label: name of the class.
       split: "train", "test", or empty where it is not given.
-      group: videos of one group (a subject, a recording) stay on one side of a made split.
+      group: videos of one group (a subject, a recording) stay on one side of a random split.
     """
 
     path: Path

@@ -10,7 +10,6 @@ import concurrent.futures
 import dataclasses
 import functools
 import hashlib
-import json
 import multiprocessing
 import os
 import shutil
@@ -25,13 +24,14 @@ from vjax import typed
 from vjax.data import decode
 from vjax.data.files import name_classes
 from vjax.data.frame_table import TABLE_ENDING, write_table
+from vjax.data.jpeg import encode_frame
 from vjax.data.listing import Listing, VideoFile
-from vjax.data.pictures import encode_frame
 from vjax.data.records import encode_record, video_features
 from vjax.data.splits import split_files
 from vjax.data.store import INDEX_FILE, PARTS_FOLDER, STORE_FILE, IndexRow, write_index
 from vjax.data.threads import interruptible
 from vjax.errors import InputError
+from vjax.json_files import as_json, read_json, write_json
 from vjax.ops.frames import shrink
 from vjax.spec import Choice
 
@@ -121,8 +121,8 @@ def prepare(
       options: how frames are kept.
       run: writes shards (`run_here`, `run_in_processes`, `run_beam`).
       advance: hears of the number of videos done, and of all.
-      test_share: share of each class that a made split puts into test.
-      seed: draws a made split.
+      test_share: share of each class that a random split puts into test.
+      seed: draws a random split.
 
     Raises:
       InputError: the folder holds something else, or not one video could be read.
@@ -178,7 +178,7 @@ def write_shard(shard: Shard) -> int:
     writer.close()
     os.replace(half, records)
     write_table(records, shard.part.with_suffix(TABLE_ENDING))
-    _write_json(shard.part.with_suffix(".json"), {"rows": list(map(dataclasses.asdict, rows)), "num_bytes": num_bytes})
+    write_json(shard.part.with_suffix(".json"), {"rows": list(map(dataclasses.asdict, rows)), "num_bytes": num_bytes})
     return len(shard.files)
 
 
@@ -258,7 +258,7 @@ def _claim(out: Path, plan: dict[str, Any]) -> None:
     if (out / STORE_FILE).exists():
         raise InputError(f"{out}: holds a whole store; remove it, or give another --out")
     if known.exists():
-        if json.loads(known.read_text()) != json.loads(json.dumps(plan)):
+        if read_json(known) != as_json(plan):
             raise InputError(
                 f"{out}: holds the beginning of a store of other videos or options; remove it, or give another --out"
             )
@@ -266,7 +266,7 @@ def _claim(out: Path, plan: dict[str, Any]) -> None:
     if out.exists() and any(path.name != PARTS_FOLDER for path in out.iterdir()):
         raise InputError(f"{out}: is not empty; give a new folder with --out")
     known.parent.mkdir(parents=True, exist_ok=True)
-    _write_json(known, plan)
+    write_json(known, plan)
 
 
 def _fingerprint(files: Sequence[VideoFile]) -> str:
@@ -290,7 +290,7 @@ def _finish(
     rows, lengths, sizes = list[IndexRow](), dict[str, list[int]](), dict[str, int]()
     filled = dict[str, list[Shard]]()
     for shard in shards:
-        part = json.loads(shard.part.with_suffix(".json").read_text())
+        part = read_json(shard.part.with_suffix(".json"))
         of_shard = [IndexRow(**row) for row in part["rows"]]
         rows += of_shard
         count = sum(not row.reason for row in of_shard)
@@ -329,7 +329,7 @@ def _finish(
         check_data=False,  # which would read with TensorFlow
         description="Videos as JPEG frames, prepared by vjax.",
     )
-    _write_json(out / STORE_FILE, about)
+    write_json(out / STORE_FILE, about)
     shutil.rmtree(out / PARTS_FOLDER)
     num_videos = sum(map(sum, lengths.values()))
     return Prepared(num_videos, len(rows) + len(missing) - num_videos, sum(sizes.values()))
@@ -338,9 +338,3 @@ def _finish(
 def _text(name: str) -> str:
     """Returns a name as TFDS keeps it: bytes of a file name that are not UTF-8 become question marks."""
     return name.encode("utf-8", "replace").decode()
-
-
-def _write_json(path: Path, content: Any) -> None:
-    half = path.with_name(f".{path.name}.half")
-    half.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(half, path)

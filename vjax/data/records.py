@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.proto import tf_example_pb2
 
-from vjax.data import pictures
+from vjax.data import jpeg
 from vjax.data.decode import VideoError
 from vjax.data.video import Video
 
@@ -66,7 +66,7 @@ class RecordReader:
         """Returns the frames `(t h w c)` at frame indices `(t)`."""
         try:  # ArrayRecord keeps checksums, and says RuntimeError where one does not fit
             frames = parse_record(self.records[self.position])[self.key]
-            return pictures.decode_frames([frames[int(index)] for index in indices])
+            return jpeg.decode_frames([frames[int(index)] for index in indices])
         except (RuntimeError, ValueError, IndexError) as error:
             raise VideoError(f"{self.name}: its record is damaged ({error}); prepare the data set again") from error
 

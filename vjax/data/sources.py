@@ -38,9 +38,9 @@ def open_source(
 
     Args:
       choice: name and options, or a mapping `dict(name=..., ...)`.
-      seed: draws a split where one has to be made.
+      seed: draws a random split where none is given.
       held_out: comma-separated groups that make the test split; empty where the source splits otherwise.
-      test_share: share of each class that a made split puts into test.
+      test_share: share of each class that a random split puts into test.
       max_bad_share: more unreadable videos than this share of all is an error.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Which videos are tested: groups that are held out, a split that is given, or one that is made."""
+"""Which videos are tested: groups that are held out, a given split, or a random split of whole groups."""
 
 import dataclasses
 from collections import Counter, defaultdict
@@ -28,7 +28,7 @@ def split_files(
         return list(files), "given by the manifest"
     test_groups = _draw_test_groups(files, test_share=test_share, seed=seed)
     split = [dataclasses.replace(f, split="test" if _group_of(f) in test_groups else "train") for f in files]
-    return split, f"made, {test_share:.0%} of each class, groups kept together, seed {seed}"
+    return split, f"random, {test_share:.0%} of each class, groups kept together, seed {seed}"
 
 
 def _draw_test_groups(files: Sequence[VideoFile], *, test_share: float, seed: int) -> set[str]:

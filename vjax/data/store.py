@@ -7,7 +7,6 @@ could not be read included, and `store.json`, which is written last: without it 
 import csv
 import dataclasses
 import itertools
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from vjax.data.records import RecordReader, read_raw
 from vjax.data.splits import split_files
 from vjax.data.video import BadVideo, Source, Video
 from vjax.errors import InputError
+from vjax.json_files import read_json
 
 STORE_FILE = "store.json"
 INDEX_FILE = "index.csv"
@@ -35,7 +35,7 @@ class IndexRow:
       name: path relative to the root of the original.
       label: name of the class; empty for a video that annotations name and nobody has.
       split: "train" or "test": the TFDS split that holds the record.
-      group: videos of one group stay on one side of a made split.
+      group: videos of one group stay on one side of a random split.
       num_frames: frames in the store; 0 where there is no record.
       fps: frames per second in the store.
       height: of a frame in the store.
@@ -80,14 +80,14 @@ def open_store(
       source: name and options as the config has them; anything but the plain "videos" must be what was prepared.
       seed: draws the split where neither the original nor `held_out` gives it.
       held_out: comma-separated groups that make the test split.
-      test_share: share of each class that a made split puts into test.
+      test_share: share of each class that a random split puts into test.
       max_bad_share: more videos that could not be prepared than this share of all is an error.
 
     Raises:
       InputError: the store was prepared from something else, or not enough of it could be.
     """
     root = Path(root).expanduser()
-    about = json.loads((root / STORE_FILE).read_text())
+    about = read_json(root / STORE_FILE)
     _check_prepared_from(root, about["source"], source)
     files, rows = read_store_files(root, source.get("group", ""))
     if not about["split_given"]:

@@ -26,8 +26,8 @@ class Augment:
     """How the clips of training are varied; a clip's frames are all varied alike.
 
     Attributes:
-      area: lowest and highest share of the largest crop that is cut out.
-      stretch: how far the crop's aspect may be off, as a factor; 1 keeps it.
+      scale: lowest and highest share of the largest crop that is cut out.
+      ratio: lowest and highest factor on the crop's aspect; (1, 1) keeps the aspect.
       flip: whether every other clip is mirrored left to right; false where mirroring would change the label.
       rand_ops: number of operations of RandAugment; 0 leaves it out.
       rand_magnitude: strength of RandAugment's operations, 0 to 10.
@@ -35,8 +35,8 @@ class Augment:
       erase: probability that the clip loses a box.
     """
 
-    area: tuple[float, float] = (0.5, 1.0)
-    stretch: Annotated[float, Range(1)] = 1.15
+    scale: tuple[float, float] = (0.5, 1.0)
+    ratio: tuple[float, float] = (1 / 1.15, 1.15)
     flip: bool = True
     rand_ops: Annotated[int, Range(0)] = 0
     rand_magnitude: Annotated[float, Range(0, at_most=10)] = 9.0
@@ -45,8 +45,10 @@ class Augment:
 
     def __post_init__(self):
         typed.check_fields(self, what="augment")
-        if not 0 < self.area[0] <= self.area[1] <= 1:
-            raise InputError(f"augment.area is a lowest and a highest share in (0, 1], got {self.area}")
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise InputError(f"augment.scale is a lowest and a highest share in (0, 1], got {self.scale}")
+        if not 0 < self.ratio[0] <= self.ratio[1]:
+            raise InputError(f"augment.ratio is a lowest and a highest factor above 0, got {self.ratio}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,8 +83,8 @@ class TrainView:
             height=height,
             width=width,
             aspect=self.size[1] / self.size[0],
-            area=augment.area,
-            stretch=augment.stretch,
+            scale=augment.scale,
+            ratio=augment.ratio,
         )
         clip = ops.crop_resize(found, box=box, size=self.size, flip=flip)
         clip = rand_augment(box_rng, clip, num_ops=augment.rand_ops, magnitude=augment.rand_magnitude)

@@ -1,1 +1,1 @@
-"""Votes to answers: inference, metrics, evaluation and prediction."""
+"""Logits to probabilities: inference, metrics, evaluation and prediction."""

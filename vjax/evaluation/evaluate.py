@@ -14,7 +14,7 @@ from vjax.data.pipeline import Shard, test_batches
 from vjax.data.transforms import TestView
 from vjax.data.video import VideoSequence
 from vjax.evaluation import metrics
-from vjax.evaluation.infer import ClipAnswers, answer_views
+from vjax.evaluation.infer import ClipProbs, infer_views
 from vjax.evaluation.probes import Probe
 
 
@@ -27,9 +27,9 @@ class Evaluation:
     """What a network got right.
 
     Attributes:
-      metrics: `clip@1`, `video@1`, `video@5` (shares in [0, 1]) and `loss` (mean cross-entropy over votes).
+      metrics: `clip@1`, `video@1`, `video@5` (shares in [0, 1]) and `loss` (mean cross-entropy over v).
       label: `(f)`, of every video, in the order of the split.
-      probs: `(f k)`, the answer for every video.
+      probs: `(f k)`, the probabilities of every video.
       lost: position and reason of the videos that could not be read any more; they count, as wrong.
     """
 
@@ -54,7 +54,7 @@ class Evaluation:
 def evaluate(
     videos: VideoSequence,
     view: TestView,
-    infer_clips: Callable[[Any], ClipAnswers],
+    infer_clips: Callable[[Any], ClipProbs],
     *,
     batch_size: int,
     num_workers: int,
@@ -67,7 +67,7 @@ def evaluate(
     Args:
       videos: the split.
       view: which clips of a video are looked at.
-      infer_clips: global clips `(b t h w c)` to replicated answers.
+      infer_clips: global clips `(b t h w c)` to replicated probabilities.
       batch_size: videos at a time, rounded up to a multiple of the devices; one clip of each is on them at once.
       num_workers: processes that read; 0 reads in threads.
       mesh: of the devices.
@@ -90,16 +90,16 @@ def evaluate(
         probe=probe,
     )
     count, lost = 0, []
-    for batch, answers in rows:
+    for batch, outputs in rows:
         real = batch["mask"]
         unread = np.asarray(batch["unread"].any(axis=1))
-        answers = _wrong_where(unread, answers, batch["label"])
+        outputs = _wrong_where(unread, outputs, batch["label"])
         lost += [(int(batch["position"][i]), reason_of(batch["unread"][i])) for i in np.flatnonzero(unread)]
-        sums = batch_sums(answers, batch["label"], real)
+        sums = batch_sums(outputs, batch["label"], real)
         totals = sums if totals is None else metrics.add(totals, sums)
         if probs is None:
-            probs = np.zeros((len(videos), answers.probs.shape[-1]), np.float32)
-        probs[batch["position"][real]] = answers.probs.mean(axis=1)[real]
+            probs = np.zeros((len(videos), outputs.probs.shape[-1]), np.float32)
+        probs[batch["position"][real]] = outputs.probs.mean(axis=1)[real]
         label[batch["position"][real]] = batch["label"][real]
         count += int(real.sum())
         if count < len(videos) and should_stop():
@@ -113,27 +113,27 @@ def evaluate(
 def infer_videos(
     videos: VideoSequence,
     view: TestView,
-    infer_clips: Callable[[Any], ClipAnswers],
+    infer_clips: Callable[[Any], ClipProbs],
     *,
     batch_size: int,
     num_workers: int,
     mesh: Mesh,
     probe: Probe | None = None,
-) -> Iterator[tuple[dict[str, np.ndarray], ClipAnswers]]:
-    """Yields, batch by batch, `label, mask, position (b)`, `unread (b ...)` and the answers `(b n k)` to every view."""
+) -> Iterator[tuple[dict[str, np.ndarray], ClipProbs]]:
+    """Yields `label, mask, position (b)` and `unread (b ...)` of each batch, and the outputs `(b n k)` of its views."""
     shard = Shard(jax.process_index(), jax.process_count())
     batch_size = meshes.round_up(batch_size, mesh)
     for batch in test_batches(videos, view, batch_size=batch_size, num_workers=num_workers, shard=shard):
         clips = batch.pop("clips")
         if probe is not None:
             clips = np.stack([probe(views, int(i)) for views, i in zip(clips, batch["position"], strict=True)])
-        answers = answer_views(lambda view_clips: infer_clips(meshes.put_batch(view_clips, mesh)), clips)
-        yield meshes.gather(meshes.put_batch(batch, mesh), mesh), answers
+        outputs = infer_views(lambda view_clips: infer_clips(meshes.put_batch(view_clips, mesh)), clips)
+        yield meshes.gather(meshes.put_batch(batch, mesh), mesh), outputs
 
 
-def batch_sums(answers: ClipAnswers, label: np.ndarray, mask: np.ndarray) -> dict[str, metrics.Sum]:
-    """Returns the sums behind the metrics of one batch, for answers `(b n k)`, label `(b)` and mask `(b)`."""
-    probs, log_probs = np.asarray(answers.probs), np.asarray(answers.log_probs)
+def batch_sums(outputs: ClipProbs, label: np.ndarray, mask: np.ndarray) -> dict[str, metrics.Sum]:
+    """Returns the sums behind the metrics of one batch, for probabilities `(b n k)`, label `(b)` and mask `(b)`."""
+    probs, log_probs = np.asarray(outputs.probs), np.asarray(outputs.log_probs)
     clip_label = np.broadcast_to(label[:, None], probs.shape[:2])
     loss = -np.take_along_axis(log_probs, clip_label[..., None], axis=-1)[..., 0]
     video_probs = probs.mean(axis=1)
@@ -145,13 +145,13 @@ def batch_sums(answers: ClipAnswers, label: np.ndarray, mask: np.ndarray) -> dic
     }
 
 
-def _wrong_where(unread: np.ndarray, answers: ClipAnswers, label: np.ndarray) -> ClipAnswers:
-    """Returns answers `(b n k)` that know nothing, and do not name the label, in the unread rows `(b)`."""
+def _wrong_where(unread: np.ndarray, outputs: ClipProbs, label: np.ndarray) -> ClipProbs:
+    """Returns probabilities `(b n k)` that know nothing, and do not name the label, in the unread rows `(b)`."""
     if not unread.any():
-        return answers
-    probs, log_probs = np.array(answers.probs), np.array(answers.log_probs)
+        return outputs
+    probs, log_probs = np.array(outputs.probs), np.array(outputs.log_probs)
     num_classes = probs.shape[-1]
     probs[unread] = 1 / max(num_classes - 1, 1)
     probs[np.flatnonzero(unread), :, label[unread]] = 0
     log_probs[unread] = -np.log(num_classes)
-    return answers._replace(probs=probs, log_probs=log_probs)
+    return outputs._replace(probs=probs, log_probs=log_probs)

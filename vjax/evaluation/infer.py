@@ -1,7 +1,7 @@
-"""The one rule by which training, evaluation and prediction read a network's votes, and inference by that rule.
+"""The one rule by which training, evaluation and prediction read a network's logits, and inference by that rule.
 
-Votes `(b v k)` are logits of independent opinions on one clip. The loss is their mean cross-entropy; the answer for
-a clip is the mean of their softmax; the answer for a video is the mean over its clips.
+Logits `(b v k)` are v independent opinions on one clip. The loss is their mean cross-entropy. The probabilities of
+a clip are the mean of their softmax; those of a video are the mean over its clips.
 """
 
 import dataclasses
@@ -39,60 +39,60 @@ class Normalization:
         return to_float(clips, mean=self.mean, std=self.std)
 
 
-class ClipAnswers(NamedTuple):
+class ClipProbs(NamedTuple):
     """What a network says of each clip.
 
     Attributes:
-      probs: `(b k)`, the mean over votes of softmax.
-      log_probs: `(b k)`, the mean over votes of log softmax; minus its entry at the label is the loss.
+      probs: `(b k)`, the mean over v of softmax.
+      log_probs: `(b k)`, the mean over v of log softmax; minus its entry at the label is the loss.
     """
 
     probs: jax.Array
     log_probs: jax.Array
 
 
-def answer(votes: jax.Array) -> ClipAnswers:
-    """Returns the answers `(b k)` that votes `(b v k)` amount to."""
-    chex.assert_rank(votes, 3)
-    log_probs = jax.nn.log_softmax(votes.astype(jnp.float32))
-    return ClipAnswers(jnp.exp(log_probs).mean(axis=1), log_probs.mean(axis=1))
+def clip_probs(logits: jax.Array) -> ClipProbs:
+    """Returns the probabilities `(b k)` of clips with logits `(b v k)`."""
+    chex.assert_rank(logits, 3)
+    log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
+    return ClipProbs(jnp.exp(log_probs).mean(axis=1), log_probs.mean(axis=1))
 
 
-def vote_loss(votes: jax.Array, target: jax.Array, *, label_smoothing: float) -> jax.Array:
-    """Returns the mean cross-entropy over votes `(b v k)`, one number for each clip `(b)`.
+def cross_entropy(logits: jax.Array, target: jax.Array, *, label_smoothing: float) -> jax.Array:
+    """Returns the mean cross-entropy over v `(b v k)`, one number for each clip `(b)`.
 
     Args:
-      votes: logits.
+      logits: logits.
       target: `(b k)`, the share of each class; the label's alone is 1 where clips are not mixed.
       label_smoothing: share of the target that is spread over all classes evenly.
     """
-    chex.assert_rank([votes, target], [3, 2])
-    chex.assert_equal_shape_prefix([votes, target], 1)
+    chex.assert_rank([logits, target], [3, 2])
+    chex.assert_equal_shape_prefix([logits, target], 1)
     smooth = optax.smooth_labels(target, label_smoothing)
-    return optax.softmax_cross_entropy(votes.astype(jnp.float32), smooth[:, None]).mean(axis=1)
+    return optax.softmax_cross_entropy(logits.astype(jnp.float32), smooth[:, None]).mean(axis=1)
 
 
-def infer(network: nn.Module, variables: Any, clips: jax.Array, *, normalization: Normalization) -> ClipAnswers:
+def infer(network: nn.Module, variables: Any, clips: jax.Array, *, normalization: Normalization) -> ClipProbs:
     """Returns a network's answers to uint8 clips `(b t h w c)`; pure, to be jitted by the caller."""
-    votes = network.apply(variables, normalization(clips), train=False)
-    assert isinstance(votes, jax.Array)
-    return answer(votes)
+    logits = network.apply(variables, normalization(clips), train=False)
+    assert isinstance(logits, jax.Array)
+    return clip_probs(logits)
 
 
 def compile_infer(
     network: nn.Module, normalization: Normalization, mesh: Mesh
-) -> Callable[[Any], Callable[[Any], ClipAnswers]]:
-    """Jits inference once; calling the result with variables gives a function from global clips to answers."""
+) -> Callable[[Any], Callable[[Any], ClipProbs]]:
+    """Jits inference once; calling the result with variables gives a function from global clips to probabilities."""
     jitted = jax.jit(
         functools.partial(infer, network, normalization=normalization), out_shardings=meshes.replicated(mesh)
     )
     return lambda variables: functools.partial(jitted, variables)
 
 
-def answer_views(infer_clips: Callable[[np.ndarray], ClipAnswers], views: np.ndarray) -> ClipAnswers:
-    """Returns the answers `(b n k)` for the n views of every video, `(b n t h w c)`.
+def infer_views(infer_clips: Callable[[np.ndarray], ClipProbs], views: np.ndarray) -> ClipProbs:
+    """Returns the probabilities `(b n k)` for the n views of every video, `(b n t h w c)`.
 
     One view of every video goes through the network at a time, so the number of views never decides the memory.
     """
-    answers = [infer_clips(views[:, index]) for index in range(views.shape[1])]
-    return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves], axis=1), *answers)
+    outputs = [infer_clips(views[:, index]) for index in range(views.shape[1])]
+    return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves], axis=1), *outputs)

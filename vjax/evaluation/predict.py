@@ -12,12 +12,12 @@ from vjax.data.lost import reason_of
 from vjax.data.transforms import TestView
 from vjax.data.video import Video
 from vjax.evaluation.evaluate import infer_videos
-from vjax.evaluation.infer import ClipAnswers
+from vjax.evaluation.infer import ClipProbs
 
 
 @dataclasses.dataclass(frozen=True)
 class ClipPrediction:
-    """The answer for one clip of a video.
+    """The probabilities of one clip of a video.
 
     Attributes:
       start_s: of its first frame, in seconds from the video's start.
@@ -32,12 +32,12 @@ class ClipPrediction:
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """The answer for a video.
+    """The probabilities of a video.
 
     Attributes:
       name: of the video.
       probs: `(k)`, the mean over its clips.
-      clips: the answers for its clips, in order of time.
+      clips: the probabilities of its clips, in order of time.
     """
 
     name: str
@@ -57,7 +57,7 @@ def rank(probs: np.ndarray, class_names: Sequence[str]) -> list[tuple[str, float
 def predict(
     videos: Sequence[Video],
     view: TestView,
-    infer_clips: Callable[[Any], ClipAnswers],
+    infer_clips: Callable[[Any], ClipProbs],
     *,
     batch_size: int,
     mesh: Mesh,
@@ -69,11 +69,11 @@ def predict(
     """
     predictions = []
     rows = infer_videos(videos, view, infer_clips, batch_size=batch_size, num_workers=0, mesh=mesh)
-    for batch, answers in rows:
+    for batch, outputs in rows:
         for found in batch["unread"][batch["unread"].any(axis=1)]:
             raise VideoError(reason_of(found))
         mask = batch["mask"]
-        for position, probs in zip(batch["position"][mask], np.asarray(answers.probs)[mask], strict=True):
+        for position, probs in zip(batch["position"][mask], np.asarray(outputs.probs)[mask], strict=True):
             video = videos[int(position)]
             predictions.append(Prediction(video.name, probs.mean(axis=0), _by_clip(video, view, probs)))
     return predictions

@@ -21,7 +21,7 @@ def describe_result(
         "bad_train_videos": len(source.bad_videos) - bad,
         "lost_videos": len(lost),
         "protocol": (
-            f"{view.describe()}; mean of softmax over votes, clips and crops; test split {source.split}; "
+            f"{view.describe()}; mean of softmax over opinions, clips and crops; test split {source.split}; "
             f"{num_videos} of {num_videos + bad} videos, {bad} unreadable{also}; {checkpoint}"
         ),
     }

@@ -24,7 +24,7 @@ def norm_layer(kind: str, *, train: bool, dtype: Any) -> Callable[..., nn.Module
         return functools.partial(BatchNorm, train=train, dtype=dtype)
     if kind == "group":
         return functools.partial(GroupNorm, dtype=dtype)
-    raise InputError(f"a trunk's norm is 'batch' or 'group', got {kind!r}")
+    raise InputError(f"a backbone's norm is 'batch' or 'group', got {kind!r}")
 
 
 class BatchNorm(nn.Module):
@@ -70,7 +70,7 @@ class BatchNorm(nn.Module):
 class GroupNorm(nn.Module):
     """Group norm over 8 groups of channels, or as many of them as divide the channels.
 
-    Source: Wu and He 2018, "Group normalization". Deviation: 8 groups, not 32, for trunks as narrow as 16 channels.
+    Source: Wu and He 2018, "Group normalization". Deviation: 8 groups, not 32, for backbones as narrow as 16 channels.
 
     Attributes:
       dtype: of the output; statistics are float32.

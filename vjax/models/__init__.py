@@ -1,4 +1,4 @@
-"""Networks: pure linen modules from clips `(b t h w c)` to votes `(b v k)`."""
+"""Networks: pure linen modules from clips `(b t h w c)` to logits `(b v k)`."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -7,83 +7,91 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from vjax import typed
+from vjax.models.backbones import BACKBONES
 from vjax.models.fusion import EarlyFusion, LateFusion, Network, SingleFrame, SlowFusion
-from vjax.models.trunks import TRUNKS
 from vjax.spec import Choice, OneOf, Table
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 # The options that all five have.
-Trunk = Annotated[Choice, TRUNKS]
+Backbone = Annotated[Choice, BACKBONES]
 DType = Annotated[str, OneOf(DTYPES)]
 SMALL = Choice("small")
 
 
-def single_frame(num_classes: int, *, trunk: Trunk = SMALL, dropout: float = 0.0, dtype: DType = "float32") -> Network:
+def single_frame(
+    num_classes: int, *, backbone: Backbone = SMALL, dropout: float = 0.0, dtype: DType = "float32"
+) -> Network:
     """Returns a 2D CNN that looks at every frame alone.
 
     Args:
-      num_classes: k, the classes a vote is over.
-      trunk: what each clip or frame goes through: a name of `TRUNKS` and its options.
+      num_classes: k, the number of classes.
+      backbone: what each clip or frame goes through: a name of `BACKBONES` and its options.
       dropout: rate, in [0, 1), at which the features before the classifier are dropped in training.
       dtype: "float32" or "bfloat16", of the computation; parameters, logits and loss stay float32.
     """
-    return SingleFrame(num_classes, _trunk(trunk, dtype, temporal=False), dropout)
+    return SingleFrame(num_classes, _backbone(backbone, dtype, temporal=False), dropout)
 
 
-def late_pool(num_classes: int, *, trunk: Trunk = SMALL, dropout: float = 0.0, dtype: DType = "float32") -> Network:
+def late_pool(
+    num_classes: int, *, backbone: Backbone = SMALL, dropout: float = 0.0, dtype: DType = "float32"
+) -> Network:
     """Returns a 2D CNN on every frame; the features are averaged over time.
 
     Args:
-      num_classes: k, the classes a vote is over.
-      trunk: what each clip or frame goes through: a name of `TRUNKS` and its options.
+      num_classes: k, the number of classes.
+      backbone: what each clip or frame goes through: a name of `BACKBONES` and its options.
       dropout: rate, in [0, 1), at which the features before the classifier are dropped in training.
       dtype: "float32" or "bfloat16", of the computation; parameters, logits and loss stay float32.
     """
-    return LateFusion(num_classes, _trunk(trunk, dtype, temporal=False), dropout, fuse="pool")
+    return LateFusion(num_classes, _backbone(backbone, dtype, temporal=False), dropout, fuse="pool")
 
 
 def late_concat(
-    num_classes: int, *, trunk: Trunk = SMALL, dropout: float = 0.0, hidden: int = 256, dtype: DType = "float32"
+    num_classes: int, *, backbone: Backbone = SMALL, dropout: float = 0.0, hidden: int = 256, dtype: DType = "float32"
 ) -> Network:
     """Returns a 2D CNN on every frame; an MLP with `hidden` units sees the features of all frames in their order.
 
     Args:
-      num_classes: k, the classes a vote is over.
-      trunk: what each clip or frame goes through: a name of `TRUNKS` and its options.
+      num_classes: k, the number of classes.
+      backbone: what each clip or frame goes through: a name of `BACKBONES` and its options.
       dropout: rate, in [0, 1), at which the features before the classifier are dropped in training.
       hidden: width of the MLP's hidden layer.
       dtype: "float32" or "bfloat16", of the computation; parameters, logits and loss stay float32.
     """
-    return LateFusion(num_classes, _trunk(trunk, dtype, temporal=False), dropout, fuse="concat", hidden=hidden)
+    return LateFusion(num_classes, _backbone(backbone, dtype, temporal=False), dropout, fuse="concat", hidden=hidden)
 
 
-def early_fusion(num_classes: int, *, trunk: Trunk = SMALL, dropout: float = 0.0, dtype: DType = "float32") -> Network:
+def early_fusion(
+    num_classes: int, *, backbone: Backbone = SMALL, dropout: float = 0.0, dtype: DType = "float32"
+) -> Network:
     """Returns a 2D CNN whose first layer sees all frames at once, as channels.
 
     Args:
-      num_classes: k, the classes a vote is over.
-      trunk: what each clip or frame goes through: a name of `TRUNKS` and its options.
+      num_classes: k, the number of classes.
+      backbone: what each clip or frame goes through: a name of `BACKBONES` and its options.
       dropout: rate, in [0, 1), at which the features before the classifier are dropped in training.
       dtype: "float32" or "bfloat16", of the computation; parameters, logits and loss stay float32.
     """
-    return EarlyFusion(num_classes, _trunk(trunk, dtype, temporal=False), dropout)
+    return EarlyFusion(num_classes, _backbone(backbone, dtype, temporal=False), dropout)
 
 
-def slow_fusion(num_classes: int, *, trunk: Trunk = SMALL, dropout: float = 0.0, dtype: DType = "float32") -> Network:
+def slow_fusion(
+    num_classes: int, *, backbone: Backbone = SMALL, dropout: float = 0.0, dtype: DType = "float32"
+) -> Network:
     """Returns a 3D CNN: every layer reaches over time.
 
     Args:
-      num_classes: k, the classes a vote is over.
-      trunk: what each clip or frame goes through: a name of `TRUNKS` and its options.
+      num_classes: k, the number of classes.
+      backbone: what each clip or frame goes through: a name of `BACKBONES` and its options.
       dropout: rate, in [0, 1), at which the features before the classifier are dropped in training.
       dtype: "float32" or "bfloat16", of the computation; parameters, logits and loss stay float32.
     """
-    return SlowFusion(num_classes, _trunk(trunk, dtype, temporal=True), dropout)
+    return SlowFusion(num_classes, _backbone(backbone, dtype, temporal=True), dropout)
 
 
 # From no time at all to time in every layer; what `vjax compare` trains.
-LADDER = ("single_frame", "late_pool", "late_concat", "early_fusion", "slow_fusion")
+FUSION_NETWORKS = ("single_frame", "late_pool", "late_concat", "early_fusion", "slow_fusion")
 
 NETWORKS: Table[nn.Module] = Table(
     {
@@ -102,8 +110,8 @@ def create(name: str, num_classes: int, **options: Any) -> nn.Module:
 
     Args:
       name: a key of `NETWORKS`.
-      num_classes: k, the classes a vote is over.
-      **options: of the function that `NETWORKS` has under that name: `trunk`, a choice from `TRUNKS` or a mapping
+      num_classes: k, the number of classes.
+      **options: of the function that `NETWORKS` has under that name: `backbone`, a choice from `BACKBONES` or a mapping
         `dict(name=..., ...)`; `dropout`; `dtype`, "float32" or "bfloat16", of the computation (parameters, logits and
         loss stay float32); and what the network has of its own.
 
@@ -111,7 +119,7 @@ def create(name: str, num_classes: int, **options: Any) -> nn.Module:
       InputError: a name or an option is unknown; the message lists the known ones.
 
     >>> import jax
-    >>> network = create("slow_fusion", 8, trunk=Choice("small", widths=(8, 16)))
+    >>> network = create("slow_fusion", 8, backbone=Choice("small", widths=(8, 16)))
     >>> clips = jnp.zeros((2, 16, 32, 32, 3))
     >>> variables = network.init(jax.random.key(0), clips, train=False)
     >>> network.apply(variables, clips, train=False).shape
@@ -121,6 +129,6 @@ def create(name: str, num_classes: int, **options: Any) -> nn.Module:
     return NETWORKS.create(choice, num_classes=num_classes)
 
 
-def _trunk(choice: Choice | Mapping[str, Any], dtype: str, *, temporal: bool) -> nn.Module:
-    checked = typed.conform_choice(choice, TRUNKS, what="trunk")
-    return TRUNKS.create(checked, temporal=temporal, dtype=DTYPES[dtype])
+def _backbone(choice: Choice | Mapping[str, Any], dtype: str, *, temporal: bool) -> nn.Module:
+    checked = typed.conform_choice(choice, BACKBONES, what="backbone")
+    return BACKBONES.create(checked, temporal=temporal, dtype=DTYPES[dtype])

@@ -54,7 +54,7 @@ def multiply_adds(network: nn.Module, clip_shape: tuple[int, ...]) -> int:
     return total
 
 
-class Kept(NamedTuple):
+class ResidualBytes(NamedTuple):
     """What the gradient needs of the forward pass, bytes a clip.
 
     Attributes:
@@ -66,7 +66,7 @@ class Kept(NamedTuple):
     largest: int
 
 
-def kept_bytes(network: nn.Module, clip_shape: tuple[int, ...]) -> Kept:
+def residual_bytes(network: nn.Module, clip_shape: tuple[int, ...]) -> ResidualBytes:
     """Returns what each further clip `(t h w c)` of a batch keeps in memory until its gradient is there.
 
     By the shapes alone: what JAX hands from the forward to the backward pass. XLA may keep less, where it computes
@@ -76,11 +76,11 @@ def kept_bytes(network: nn.Module, clip_shape: tuple[int, ...]) -> Kept:
     def keep(key: jax.Array, clips: jax.Array) -> Any:
         variables = network.init(key, clips, train=False)
 
-        def votes(params: Any) -> Any:
+        def logits(params: Any) -> Any:
             of_training = {"train": True, "mutable": ["batch_stats"], "rngs": {"dropout": key}}
             return network.apply({**variables, "params": params}, clips, **of_training)[0]
 
-        return jax.vjp(votes, variables["params"])[1]
+        return jax.vjp(logits, variables["params"])[1]
 
     def sizes(num_clips: int) -> list[int]:
         clips = jax.ShapeDtypeStruct((num_clips, *clip_shape), jnp.float32)
@@ -89,4 +89,4 @@ def kept_bytes(network: nn.Module, clip_shape: tuple[int, ...]) -> Kept:
 
     # What does not grow with the batch are parameters.
     each = [two - one for one, two in zip(sizes(1), sizes(2), strict=True)]
-    return Kept(sum(each), max(each))
+    return ResidualBytes(sum(each), max(each))

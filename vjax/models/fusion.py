@@ -1,11 +1,11 @@
 """The classic ladder: four modules, five ways of fusing time, side by side.
 
-Every network maps clips `(b t h w c)`, float, to votes `(b v k)`: logits of independent opinions on one clip. A
-single-frame network casts one vote a frame (v = t), all others cast one (v = 1). Each takes a trunk
-(models/trunks.py), 2D or 3D as its `temporal_trunk` says.
+Every network maps clips `(b t h w c)`, float, to logits `(b v k)`: v independent opinions on one clip. A
+single-frame network gives one opinion a frame (v = t), all others give one (v = 1). Each takes a backbone
+(models/backbones.py), 2D or 3D as its `temporal_backbone` says.
 
 Source: Karpathy et al. 2014, "Large-scale video classification with convolutional neural networks" (single frame,
-early, late and slow fusion). Deviations: the trunk is a parameter and shared by all; late fusion looks at all
+early, late and slow fusion). Deviations: the backbone is a parameter and shared by all; late fusion looks at all
 frames, not at two; slow fusion convolves and pools over time in every layer, as 3D CNNs do (Tran et al. 2015).
 """
 
@@ -17,20 +17,20 @@ import jax
 import jax.numpy as jnp
 
 from vjax.errors import InputError
-from vjax.models.trunks import check_rate
+from vjax.models.backbones import check_rate
 
 
 class Network(nn.Module):
     """What all networks have.
 
     Attributes:
-      num_classes: k, the classes a vote is over.
-      trunk: clips to features.
-      dropout: rate, in [0, 1), at which the features that the votes are made of are dropped in training.
+      num_classes: k, the number of classes.
+      backbone: clips to features.
+      dropout: rate, in [0, 1), at which the features before the classifier are dropped in training.
     """
 
     num_classes: int
-    trunk: nn.Module
+    backbone: nn.Module
     dropout: float = 0.0
 
     def __post_init__(self):
@@ -39,19 +39,19 @@ class Network(nn.Module):
 
 
 class SingleFrame(Network):
-    """A 2D CNN on every frame by itself; t votes, averaged as probabilities at test time."""
+    """A 2D CNN on every frame by itself; t opinions, averaged as probabilities at test time."""
 
-    temporal_trunk: ClassVar[bool] = False
+    temporal_backbone: ClassVar[bool] = False
 
     @nn.compact
     def __call__(self, clips: jax.Array, *, train: bool) -> jax.Array:
-        """Maps `(b t h w c)` to votes `(b t k)`."""
-        features = per_frame(self.trunk, clips, train=train)
+        """Maps `(b t h w c)` to logits `(b t k)`."""
+        features = per_frame(self.backbone, clips, train=train)
         return Head(self.num_classes, self.dropout, name="head")(features.mean((2, 3)), train=train)
 
 
 class LateFusion(Network):
-    """The same 2D trunk on every frame; time is fused at the end.
+    """The same 2D backbone on every frame; time is fused at the end.
 
     Attributes:
       fuse: "concat" flattens and concatenates the features of all frames for an MLP, which then knows the order
@@ -59,16 +59,16 @@ class LateFusion(Network):
       hidden: width of the MLP's hidden layer, for "concat".
     """
 
-    temporal_trunk: ClassVar[bool] = False
+    temporal_backbone: ClassVar[bool] = False
     fuse: str = "concat"
     hidden: int = 256
 
     @nn.compact
     def __call__(self, clips: jax.Array, *, train: bool) -> jax.Array:
-        """Maps `(b t h w c)` to votes `(b 1 k)`."""
+        """Maps `(b t h w c)` to logits `(b 1 k)`."""
         if self.fuse not in ("concat", "pool"):
             raise InputError(f"late_fusion's fuse is 'concat' or 'pool', got {self.fuse!r}")
-        features = per_frame(self.trunk, clips, train=train)
+        features = per_frame(self.backbone, clips, train=train)
         if self.fuse == "pool":
             fused = features.mean((1, 2, 3))
         else:
@@ -83,16 +83,16 @@ class LateFusion(Network):
 class EarlyFusion(Network):
     """Time folded into channels: the first 2D convolution sees all frames at once and collapses time."""
 
-    temporal_trunk: ClassVar[bool] = False
+    temporal_backbone: ClassVar[bool] = False
 
     @nn.compact
     def __call__(self, clips: jax.Array, *, train: bool) -> jax.Array:
-        """Maps `(b t h w c)` to votes `(b 1 k)`."""
+        """Maps `(b t h w c)` to logits `(b 1 k)`."""
         check_rank(clips)
         b, t, h, w, c = clips.shape
         folded = clips.transpose(0, 2, 3, 1, 4).reshape(b, 1, h, w, t * c)
         try:
-            features = self.trunk(folded, train=train)
+            features = self.backbone(folded, train=train)
         except flax.errors.ScopeParamShapeError as error:
             raise InputError(
                 f"early_fusion is bound to the clip length it was initialised with, and these clips have {t} frames; "
@@ -104,19 +104,19 @@ class EarlyFusion(Network):
 class SlowFusion(Network):
     """The 3D CNN: convolution and pooling over space and time in every layer, so that time shrinks slowly."""
 
-    temporal_trunk: ClassVar[bool] = True
+    temporal_backbone: ClassVar[bool] = True
 
     @nn.compact
     def __call__(self, clips: jax.Array, *, train: bool) -> jax.Array:
-        """Maps `(b t h w c)` to votes `(b 1 k)`."""
+        """Maps `(b t h w c)` to logits `(b 1 k)`."""
         check_rank(clips)
-        features = self.trunk(clips, train=train)
+        features = self.backbone(clips, train=train)
         fused = features.mean((1, 2, 3))
         return Head(self.num_classes, self.dropout, name="head")(fused[:, None], train=train)
 
 
 class Head(nn.Module):
-    """Dropout and a linear layer to logits, in float32 whatever the trunk computes in."""
+    """Dropout and a linear layer to logits, in float32 whatever the backbone computes in."""
 
     num_classes: int
     dropout: float
@@ -128,12 +128,12 @@ class Head(nn.Module):
         return nn.Dense(self.num_classes, name="logits")(features)
 
 
-def per_frame(trunk: nn.Module, clips: jax.Array, *, train: bool) -> jax.Array:
-    """Applies a 2D trunk to every frame of `(b t h w c)` as a clip of its own: `(b t h' w' d)`."""
+def per_frame(backbone: nn.Module, clips: jax.Array, *, train: bool) -> jax.Array:
+    """Applies a 2D backbone to every frame of `(b t h w c)` as a clip of its own: `(b t h' w' d)`."""
     check_rank(clips)
     batch, num_frames = clips.shape[:2]
     frames = clips.reshape(batch * num_frames, 1, *clips.shape[2:])
-    features = trunk(frames, train=train)
+    features = backbone(frames, train=train)
     return features.reshape(batch, num_frames, *features.shape[2:])
 
 

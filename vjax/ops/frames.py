@@ -22,7 +22,13 @@ def as_size(size: int | Sequence[int]) -> tuple[int, int]:
 
 
 def random_box(
-    rng: np.random.Generator, *, height: int, width: int, aspect: float, area: tuple[float, float], stretch: float
+    rng: np.random.Generator,
+    *,
+    height: int,
+    width: int,
+    aspect: float,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
 ) -> Box:
     """Returns a random box inside a frame: the box of a random resized crop.
 
@@ -31,19 +37,19 @@ def random_box(
       height: of the frame, in pixels.
       width: of the frame, in pixels.
       aspect: width / height of the output that the box will be resized to.
-      area: lowest and highest share of the largest box of that aspect that fits the frame.
-      stretch: the box's aspect is off by a factor in [1 / stretch, stretch], log-uniform.
+      scale: lowest and highest share of the largest box of that aspect that fits the frame.
+      ratio: lowest and highest factor on the box's aspect, drawn log-uniform; (1, 1) keeps the aspect.
 
     Source: Szegedy et al. 2015, "Going deeper with convolutions", section 6. Deviations: the share is of the
     largest box that fits, not of the frame, and a box that does not fit is shrunk, not drawn again, so that
     every clip uses the same number of draws.
     """
     share, log_ratio, x, y = rng.random(4)
-    ratio = aspect * stretch ** (2 * log_ratio - 1)
+    box_aspect = aspect * ratio[0] * (ratio[1] / ratio[0]) ** log_ratio
     full = largest_box(height=height, width=width, aspect=aspect)
-    box_area = (full[2] - full[0]) * (full[3] - full[1]) * (area[0] + share * (area[1] - area[0]))
-    box_width = min(math.sqrt(box_area * ratio), width)
-    box_height = min(math.sqrt(box_area / ratio), height)
+    box_area = (full[2] - full[0]) * (full[3] - full[1]) * (scale[0] + share * (scale[1] - scale[0]))
+    box_width = min(math.sqrt(box_area * box_aspect), width)
+    box_height = min(math.sqrt(box_area / box_aspect), height)
     left, top = x * (width - box_width), y * (height - box_height)
     return left, top, left + box_width, top + box_height
 

@@ -1,34 +1,63 @@
-"""Checksums of a checkpoint's files, written with it: a bit that flips later is noticed."""
+"""Damage in checkpoints: found by checksums, explained in one line, and moved aside."""
 
 import json
+import re
+import time
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import tensorstore
+
+from vjax.errors import InputError
 
 _CHECKSUMS = "checksums.json"
-_BLOCK = 64 * 2**20  # bytes that have a checksum of their own
-MOST_BLOCKS = 64  # that are looked at: of a state over 4 GB, a sample
+_BLOCK = 64 * 2**20  # bytes under one checksum
+MOST_BLOCKS = 64  # blocks that are checked; of a state over 4 GB, this is a sample
+
+
+class DamagedCheckpoint(InputError):
+    """A checkpoint that was complete when it was written, and cannot be read any more."""
 
 
 def write_checksums(folder: Path) -> None:
-    """Writes the checksums of all files of a folder into it."""
+    """Writes the checksums of all files in a folder to a file in that folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _CHECKSUMS)
     found = {str(path.relative_to(folder)): list(_checksums(path)) for path in files}
     (folder / _CHECKSUMS).write_text(json.dumps(found))
 
 
-def has_checksums(folder: Path) -> bool:
-    """Returns whether a folder has checksums; checkpoints of older versions have none."""
-    return (folder / _CHECKSUMS).exists()
+def check_files(folder: Path, *, index: int, count: int) -> None:
+    """Reads the files of a state, or every `count`-th part of them from `index` on, and compares their checksums.
+
+    Checkpoints of older versions have no checksums: every array is then read once, and forgotten.
+
+    Raises:
+      OSError: a file is missing.
+      ValueError: a file is cut off or changed.
+    """
+    if (folder / _CHECKSUMS).exists():
+        if changed := find_changed(folder, index=index, count=count):
+            raise ValueError(f"{changed} is not what was written")
+        return
+    base = {"driver": "file", "path": f"{folder}/"}
+    store: Any = tensorstore.KvStore.open({"driver": "ocdbt", "base": base}).result()
+    names = sorted(store.list().result())
+    if not names:
+        raise FileNotFoundError("it holds no arrays")
+    for name in names[index::count]:
+        store.read(name).result()
 
 
 def find_changed(folder: Path, *, index: int, count: int) -> str | None:
-    """Returns the name of a file that is not what was written, None where there is none.
+    """Returns the name of a file that has changed since it was written, None if there is none.
 
     Args:
-      folder: that has checksums.
-      index: of this process.
-      count: of processes; each looks at every `count`-th block. Of very large states they look at a sample.
+      folder: folder with checksums.
+      index: index of this process.
+      count: number of processes; each checks every `count`-th block. Of very large states they check a sample.
 
     Raises:
       OSError: a file is missing.
@@ -44,10 +73,51 @@ def find_changed(folder: Path, *, index: int, count: int) -> str | None:
 
 
 def _checksums(path: Path, *, first: int = 0) -> Iterator[int]:
-    """The checksum of each block of a file, from one on; an empty file has one block."""
+    """Yields the checksums of a file's blocks, starting at block `first`; an empty file has one block."""
     with path.open("rb") as stream:
         stream.seek(first * _BLOCK)
         content = stream.read(_BLOCK)
         yield zlib.crc32(content)
         while content := stream.read(_BLOCK):
             yield zlib.crc32(content)
+
+
+def unreadable_metrics(directory: Path) -> list[Path]:
+    """Returns the folders, in a directory of checkpoints, of metrics that are cut off."""
+    folders = []
+    for path in directory.glob("[0-9]*/metrics/metrics"):
+        try:
+            json.loads(path.read_text())
+        except json.JSONDecodeError:
+            folders.append(path.parent)
+    return folders
+
+
+def move_aside(folder: Path, directory: Path) -> None:
+    """Renames a damaged checkpoint, or a damaged part of one, so that Orbax does not look at it again."""
+    name = "_".join(folder.relative_to(directory).parts)
+    folder.rename(directory / f"damaged_{name}_{time.time_ns()}")
+
+
+@contextmanager
+def named(what: str) -> Iterator[None]:
+    """Turns an error about files into a `DamagedCheckpoint` that names the checkpoint and the reason."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # Orbax raises bare Exceptions
+        if not is_of_files(error):
+            raise
+        raise DamagedCheckpoint(f"{what} is damaged ({reason(error)})") from error
+
+
+def is_of_files(error: Exception) -> bool:
+    """Returns whether an error of Orbax is about files: these are ValueErrors, OSErrors and bare Exceptions."""
+    return type(error) is Exception or isinstance(error, (ValueError, OSError))
+
+
+def reason(error: Exception) -> str:
+    """Returns the core of an error message, without the file names and the specification that TensorStore adds."""
+    words = (str(error) or type(error).__name__).splitlines()[0]
+    return re.split(r" \[\w+='|\. See full TensorStore", words)[0].rpartition('": ')[2][:300]

@@ -17,7 +17,7 @@ from vjax.evaluation import metrics
 from vjax.evaluation.evaluate import Evaluation, EvaluationStopped
 from vjax.training.checkpoint import Checkpoints
 from vjax.training.device import device_rates
-from vjax.training.feed import Feed
+from vjax.training.prefetch import Prefetcher
 from vjax.training.step import CompiledStep, TrainState, compile_step
 from vjax.training.writer import Writer, write_all
 
@@ -62,7 +62,7 @@ class Loop:
       mesh: mesh of the devices.
       names: maps positions in the training split to the videos' names.
       should_stop: asked after every step whether to save and stop.
-      skip_bad: whether a loss or a gradient that is not finite is left to the step function, which skips it.
+      skip_nonfinite: whether a loss or a gradient that is not finite is left to the step function, which skips it.
       accumulate: parts that the step function takes a batch in.
       data_timeout_s: seconds that a batch may take.
     """
@@ -77,7 +77,7 @@ class Loop:
     mesh: Mesh
     names: Callable[[np.ndarray], Sequence[str]]
     should_stop: Callable[[], bool]
-    skip_bad: bool
+    skip_nonfinite: bool
     accumulate: int
     data_timeout_s: float
 
@@ -107,26 +107,26 @@ class Loop:
                 self._write_evaluation(first, evaluation)
             if at_end:
                 return evaluation
-        feed = Feed(batches, self.mesh, timeout_s=self.data_timeout_s)
+        prefetcher = Prefetcher(batches, self.mesh, timeout_s=self.data_timeout_s)
         try:
-            return self._take_steps(state, feed, range(first + 1, self.num_steps + 1))
+            return self._take_steps(state, prefetcher, range(first + 1, self.num_steps + 1))
         except InputError:
             self.checkpoints.wait()  # what is still being written is good
             raise
         finally:
-            feed.close()
+            prefetcher.close()
 
-    def _take_steps(self, state: TrainState, feed: Feed, steps: range) -> Evaluation:
-        batch = feed.next()
+    def _take_steps(self, state: TrainState, prefetcher: Prefetcher, steps: range) -> Evaluation:
+        batch = prefetcher.next()
         compiled = compile_step(self.step_function, state, batch.rows, self.mesh, accumulate=self.accumulate)
         self._write_facts(steps[0] - 1, state, compiled)
-        in_flight: collections.deque[_Taken] = collections.deque()
-        sums, clock = [], _Clock(feed, compiled.flops)
+        in_flight: collections.deque[_PendingStep] = collections.deque()
+        sums, clock = [], _Clock(prefetcher, compiled.flops)
         for step in steps:
             state, step_sums = compiled.run(state, batch.rows)
             clock.count(len(batch.rows["label"]))
             sums.append(step_sums)
-            in_flight.append(_Taken(step, step_sums, batch.position))
+            in_flight.append(_PendingStep(step, step_sums, batch.position))
             self._check(in_flight, most_left=_STEPS_IN_FLIGHT)
             for writer in self.writers:
                 writer.advance(step)
@@ -135,7 +135,7 @@ class Loop:
             if step % self.intervals.log == 0 or last:
                 self._check(in_flight, most_left=0)
                 rate = float(np.asarray(self.schedule(step - 1)))
-                write_all(self.writers, step, _summarise(sums) | {"train/learning_rate": rate} | clock.lap())
+                write_all(self.writers, step, _summarise(sums) | {"train/learning_rate": rate} | clock.rates())
                 sums = []
             # Evaluation, unless the run was asked to stop.
             stopping = self.should_stop() and not last
@@ -161,26 +161,26 @@ class Loop:
             if last:
                 assert evaluation is not None
                 return evaluation
-            batch = feed.next()
+            batch = prefetcher.next()
         raise AssertionError("a run has a last step")
 
-    def _check(self, in_flight: "collections.deque[_Taken]", *, most_left: int) -> None:
+    def _check(self, in_flight: "collections.deque[_PendingStep]", *, most_left: int) -> None:
         """Waits for the oldest steps until so many are left; stops the run where one of them is not finite."""
         while len(in_flight) > most_left:
-            taken = in_flight.popleft()
-            bad = float(jax.block_until_ready(taken.sums["bad"]).total) > 0
-            if bad and not self.skip_bad:
-                self._stop_at(taken)
+            pending = in_flight.popleft()
+            nonfinite = float(jax.block_until_ready(pending.sums["nonfinite"]).total) > 0
+            if nonfinite and not self.skip_nonfinite:
+                self._stop_at(pending)
 
-    def _stop_at(self, taken: "_Taken") -> NoReturn:
+    def _stop_at(self, pending: "_PendingStep") -> NoReturn:
         self.checkpoints.wait()
         kept = self.checkpoints.latest_step()
         saved = "there is no checkpoint yet" if kept is None else f"the newest checkpoint, of step {kept}, is good"
-        loss = metrics.means({"loss": taken.sums["loss"]})["loss"]
+        loss = metrics.means({"loss": pending.sums["loss"]})["loss"]
         raise InputError(
-            f"step {taken.step}: the loss ({loss:g}) or its gradient is not finite; {saved}. The batch's videos: "
-            f"{', '.join(self.names(taken.position))}. Lower the learning rate, clip gradients (optimizer.clip_norm), "
-            "look at these videos, or leave such steps out with --config.skip_bad=True"
+            f"step {pending.step}: the loss ({loss:g}) or its gradient is not finite; {saved}. The batch's videos: "
+            f"{', '.join(self.names(pending.position))}. Lower the learning rate, clip gradients "
+            "(optimizer.clip_norm), look at these videos, or leave such steps out with --config.skip_nonfinite=True"
         )
 
     def _save(self, step: int, state: TrainState, evaluation: Evaluation | None) -> None:
@@ -201,7 +201,7 @@ class Loop:
         write_all(self.writers, step, {f"test/{name}": value for name, value in evaluation.metrics.items()})
 
 
-class _Taken(NamedTuple):
+class _PendingStep(NamedTuple):
     """A step that was sent to the devices."""
 
     step: int
@@ -212,13 +212,13 @@ class _Taken(NamedTuple):
 class _Clock:
     """Clips per second and the share of time spent waiting for data, since the last look."""
 
-    def __init__(self, feed: Feed, flops: float | None):
-        self._feed, self._flops = feed, flops
+    def __init__(self, prefetcher: Prefetcher, flops: float | None):
+        self._prefetcher, self._flops = prefetcher, flops
         self.skip()
 
     def skip(self) -> None:
         """Starts anew, leaving out what went by since the last look."""
-        self._at, self._waited_s = time.perf_counter(), self._feed.waited_s
+        self._at, self._waited_s = time.perf_counter(), self._prefetcher.waited_s
         self._num_clips = self._num_steps = 0
 
     def count(self, num_clips: int) -> None:
@@ -226,10 +226,10 @@ class _Clock:
         self._num_clips += num_clips
         self._num_steps += 1
 
-    def lap(self) -> dict[str, float]:
+    def rates(self) -> dict[str, float]:
         """Returns the numbers since the last look."""
         seconds = time.perf_counter() - self._at
-        waited_s = self._feed.waited_s - self._waited_s
+        waited_s = self._prefetcher.waited_s - self._waited_s
         rates = {"train/clips_per_s": self._num_clips / seconds, "train/data_wait": waited_s / seconds}
         if self._flops:
             rates |= device_rates(self._flops * self._num_steps / seconds)

@@ -10,7 +10,7 @@ from vjax import typed
 from vjax.errors import InputError
 from vjax.ops.length import Length
 from vjax.spec import Choice, Range, Table
-from vjax.training.transfer import EQUAL_RATES, LayerRates
+from vjax.training.layer_rates import EQUAL_RATES, LayerRates
 
 Rate = Annotated[float, Range(above=0)]
 AtLeast0 = Annotated[float, Range(at_least=0)]

@@ -13,9 +13,9 @@ from jax.sharding import Mesh
 
 from vjax import mesh as meshes
 from vjax.evaluation import metrics
-from vjax.evaluation.infer import Normalization, answer, vote_loss
+from vjax.evaluation.infer import Normalization, clip_probs, cross_entropy
 from vjax.mesh import Layout
-from vjax.training.transfer import EQUAL_RATES, LayerRates
+from vjax.training.layer_rates import EQUAL_RATES, LayerRates
 
 
 @flax.struct.dataclass
@@ -38,7 +38,7 @@ class TrainState:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What `network.apply` takes to answer: the averaged parameters where there are any."""
+        """What `network.apply` takes at test time: the averaged parameters where there are any."""
         return {"params": self.ema or self.params, "batch_stats": self.batch_stats}
 
 
@@ -51,7 +51,7 @@ def init_state(
     keep_ema: bool = False,
 ) -> TrainState:
     """Returns the state before the first step, for clips of the shape `(t h w c)`."""
-    # Compiled, so that the votes, which nobody asks for, are not computed.
+    # Compiled, so that the logits, which nobody asks for, are not computed.
     variables = jax.jit(lambda key: network.init(key, jnp.zeros((1, *clip_shape)), train=False))(key)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -117,7 +117,7 @@ def make_grad_fn(
     """Returns a function from parameters and a batch to the gradients of the mean loss.
 
     Args:
-      network: maps clips to votes.
+      network: maps clips to logits.
       normalization: normalization of the clips' channels.
       label_smoothing: share of the target that is spread over all classes.
       layer_rates: say which parameters are frozen.
@@ -125,16 +125,16 @@ def make_grad_fn(
 
     def grad_fn(params: Any, batch_stats: Any, batch: Mapping[str, jax.Array], key: jax.Array) -> Any:
         def mean_loss(params: Any) -> tuple[jax.Array, tuple[Any, Any]]:
-            votes, updates = network.apply(
+            logits, updates = network.apply(
                 {"params": layer_rates.freeze(params), "batch_stats": batch_stats},
                 normalization(batch["clips"]),
                 train=True,
                 rngs={"dropout": key},
                 mutable=["batch_stats"],
             )
-            target = soft_target(batch, num_classes=votes.shape[-1])
-            losses = vote_loss(votes, target, label_smoothing=label_smoothing)
-            right = metrics.top_k_correct(answer(votes).probs, target.argmax(-1), k=1)
+            target = soft_target(batch, num_classes=logits.shape[-1])
+            losses = cross_entropy(logits, target, label_smoothing=label_smoothing)
+            right = metrics.top_k_correct(clip_probs(logits).probs, target.argmax(-1), k=1)
             sums = {"loss": metrics.masked_sum(losses), "clip@1": metrics.masked_sum(right)}
             return losses.mean(), (sums, updates.get("batch_stats", batch_stats))
 

@@ -14,7 +14,7 @@ import optax
 from jax.sharding import AbstractMesh, AxisType
 
 from vjax.mesh import LAYOUTS
-from vjax.models.cost import count_parameters, kept_bytes, multiply_adds
+from vjax.models.cost import count_parameters, multiply_adds, residual_bytes
 from vjax.training.step import init_state
 
 
@@ -24,17 +24,17 @@ class Memory(NamedTuple):
     Attributes:
       state: parameters, optimizer state, statistics and averages, as the layout keeps them.
       gathered: parameters whole again, under "fsdp".
-      gradient: of all parameters.
+      gradients: of all parameters.
       activations: kept for the backward pass.
-      working: the gradient of the largest of them.
+      scratch: the gradient of the largest of them.
       clips: this device's rows of the batch, uint8; one batch in work and one waiting.
     """
 
     state: int
     gathered: int
-    gradient: int
+    gradients: int
     activations: int
-    working: int
+    scratch: int
     clips: int
 
     @property
@@ -99,7 +99,7 @@ def step_cost(
     added up over the devices before they are brought back to 3 x 3 x 3.
 
     Args:
-      network: maps clips to votes.
+      network: maps clips to logits.
       optimizer: has its own state.
       clip_shape: of one clip.
       batch_size: clips in a step, over all devices; a multiple of `num_devices * accumulate`.
@@ -119,7 +119,7 @@ def step_cost(
         for leaf, split in zip(*map(jax.tree.leaves, (state.params, is_split)), strict=True)
         if split
     )
-    rows, each = batch_size // num_devices, kept_bytes(network, clip_shape)
+    rows, each = batch_size // num_devices, residual_bytes(network, clip_shape)
     alone = num_devices == 1
     return StepCost(
         count_parameters(state.params),
@@ -127,9 +127,9 @@ def step_cost(
         Memory(
             state=sum(jax.tree.leaves(kept)),
             gathered=gathered,
-            gradient=params,
+            gradients=params,
             activations=rows // accumulate * each.total,
-            working=rows // accumulate * each.largest,
+            scratch=rows // accumulate * each.largest,
             clips=2 * rows * math.prod(clip_shape),
         ),
         Traffic(
@@ -156,12 +156,12 @@ _COLLECTIVE = re.compile(
 _ARRAY = re.compile(r"\b(?:pred|[a-z]+(\d+))\[([\d,]*)\]")
 
 
-def exchanged(hlo: str) -> dict[str, int]:
+def collective_bytes(hlo: str) -> dict[str, int]:
     """Returns the bytes of the arrays in each kind of collective of a compiled program's text.
 
     A loop's body is counted once, however often it runs.
 
-    >>> exchanged("%r = (f32[2,3]{1,0}, bf16[]) all-reduce(%a, %b), channel_id=1")
+    >>> collective_bytes("%r = (f32[2,3]{1,0}, bf16[]) all-reduce(%a, %b), channel_id=1")
     {'all-reduce': 26}
     """
     found: dict[str, int] = {}

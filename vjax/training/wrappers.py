@@ -78,7 +78,7 @@ def with_ema(step: Step, decay: float) -> Step:
 
 
 def checked_finite(step: Step, *, skip: bool) -> Step:
-    """Returns a step that counts itself in the sum `bad` where its loss or its gradient is not finite.
+    """Returns a step that counts itself in the sum `nonfinite` where its loss or its gradient is not finite.
 
     Args:
       step: step with the sums `loss` and `grad_norm`.
@@ -87,14 +87,14 @@ def checked_finite(step: Step, *, skip: bool) -> Step:
 
     def checked(state: TrainState, batch: Mapping[str, jax.Array]) -> tuple[TrainState, Sums]:
         after, sums = step(state, batch)
-        good = jnp.isfinite(sums["loss"].total) & jnp.isfinite(sums["grad_norm"].total)
+        finite = jnp.isfinite(sums["loss"].total) & jnp.isfinite(sums["grad_norm"].total)
         if skip:
             kept = dataclasses.replace(state, step=after.step)
-            after = jax.tree.map(lambda new, old: jnp.where(good, new, old), after, kept)
+            after = jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, kept)
             sums = {
-                name: metrics.masked_sum(part.total, good)._replace(weight=part.weight * good)
+                name: metrics.masked_sum(part.total, finite)._replace(weight=part.weight * finite)
                 for name, part in sums.items()
             }
-        return after, sums | {"bad": metrics.masked_sum(~good)}
+        return after, sums | {"nonfinite": metrics.masked_sum(~finite)}
 
     return checked

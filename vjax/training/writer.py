@@ -11,6 +11,8 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
 from tqdm import tqdm
 
+from vjax.text import format_time, open_bar
+
 _PROTO: Any = event_pb2  # its classes are made at run time
 
 
@@ -89,7 +91,7 @@ class Console:
         self._start_step, self._started = start_step, time.perf_counter()
         self._bar = None
         if stream.isatty():
-            self._bar = tqdm(total=num_steps, initial=start_step, file=stream, unit="step", dynamic_ncols=True)
+            self._bar = open_bar(stream, total=num_steps, done=start_step, unit="step")
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Shows the numbers: those of training in the bar, those of evaluation on a line that stays."""
@@ -119,14 +121,13 @@ class Console:
 
     def _time_left(self, step: int) -> str:
         per_step = (time.perf_counter() - self._started) / max(1, step - self._start_step)
-        minutes, seconds = divmod(round(per_step * (self._num_steps - step)), 60)
-        return f"{minutes}:{seconds:02d}"
+        return format_time(per_step * (self._num_steps - step))
 
 
 def describe(values: Mapping[str, float]) -> str:
     """Returns numbers in a line: `loss 0.512  clip@1 0.873  121 clips/s`."""
     short = {name.removeprefix("train/"): value for name, value in values.items()}
-    short = {name: value for name, value in short.items() if name not in _FILES_ONLY and (name != "bad" or value)}
+    short = {name: value for name, value in short.items() if name not in _FILES_ONLY and (name != "nonfinite" or value)}
     words = "  ".join(_FORMATS.get(name, name + " {:.3f}").format(value) for name, value in short.items())
     if short.get("data_wait", 0.0) > _MUCH_WAITING:
         words += " (reading is the bottleneck: `vjax prepare` the videos, or raise num_workers)"
@@ -139,7 +140,7 @@ _MUCH_WAITING = 0.3  # of a step: what faster reading could save
 _FILES_ONLY = ("grad_norm", "param_norm", "tflops_per_s", "device_memory_mb", "state_mb", "checkpoint_s")
 
 _FORMATS = {
-    "bad": "{:.0%} of the steps left out",
+    "nonfinite": "{:.0%} of the steps left out",
     "peak_share": "{:.0%} of the device's peak",
     "state_mb_per_device": "a state of {:.1f} MB on each device",
     "clips_per_s": "{:.0f} clips/s",

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from vjax.data.pictures import encode_frame
+from vjax.data.jpeg import encode_frame
 from vjax.data.records import RecordSplit, read_raw, video_features
 from vjax.errors import InputError
 

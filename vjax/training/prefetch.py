@@ -13,7 +13,7 @@ from vjax import mesh as meshes
 from vjax.errors import InputError
 
 
-class Fed(NamedTuple):
+class DeviceBatch(NamedTuple):
     """A batch.
 
     Attributes:
@@ -25,7 +25,7 @@ class Fed(NamedTuple):
     position: np.ndarray
 
 
-class Feed:
+class Prefetcher:
     """Puts host batches on the devices, and knows how long the loop waited for them."""
 
     def __init__(self, batches: Iterator[dict[str, np.ndarray]], mesh: Mesh, *, timeout_s: float):
@@ -41,9 +41,9 @@ class Feed:
         self._closed = threading.Event()
         self.waited_s = 0.0
         # A daemon: a reader that is stuck must not keep the process alive.
-        threading.Thread(target=self._read, args=(batches,), daemon=True, name="feed").start()
+        threading.Thread(target=self._read, args=(batches,), daemon=True, name="prefetcher").start()
 
-    def next(self) -> Fed:
+    def next(self) -> DeviceBatch:
         """Returns the next batch.
 
         Raises:
@@ -62,7 +62,7 @@ class Feed:
         if isinstance(found, BaseException):
             raise found
         position = found.pop("position")
-        return Fed(meshes.put_batch(found, self._mesh), position)
+        return DeviceBatch(meshes.put_batch(found, self._mesh), position)
 
     def close(self) -> None:
         """Stops reading."""

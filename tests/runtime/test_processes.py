@@ -17,7 +17,7 @@ from processes import CONFIG, arguments, command, error_line
 from saved_states import saved_state
 from video_files import write_folder
 
-from vjax.processes import in_cluster
+from vjax.runtime.processes import in_cluster
 
 
 @pytest.mark.parametrize(

@@ -13,16 +13,16 @@ from random_variables import random_variables
 from vjax.errors import InputError
 from vjax.layers.conv import Conv
 from vjax.layers.norm import norm_layer
+from vjax.models.backbones import BACKBONES, BasicBlock, ResNet18, SmallBackbone
 from vjax.models.fusion import SingleFrame
-from vjax.models.trunks import TRUNKS, BasicBlock, ResNet18, SmallTrunk
 
 WIDTHS = {"small": (8, 16), "resnet18": (8, 8, 16, 16)}
-each_trunk = pytest.mark.parametrize("name", TRUNKS)
+each_backbone = pytest.mark.parametrize("name", BACKBONES)
 each_reach = pytest.mark.parametrize("temporal", [False, True], ids=["2d", "3d"])
 
 
 def make(name, *, temporal, **kwargs):
-    return TRUNKS[name](temporal=temporal, **{"widths": WIDTHS[name], **kwargs})
+    return BACKBONES[name](temporal=temporal, **{"widths": WIDTHS[name], **kwargs})
 
 
 def make_clips(shape, seed=0):
@@ -34,27 +34,27 @@ UNOPTIMISED = {"xla_backend_optimization_level": 0}
 
 
 @functools.partial(jax.jit, static_argnums=0, static_argnames="train", compiler_options=UNOPTIMISED)
-def apply_compiled(trunk, variables, clips, *, train):
-    return trunk.apply(variables, clips, train=train, mutable=["batch_stats"])
+def apply_compiled(backbone, variables, clips, *, train):
+    return backbone.apply(variables, clips, train=train, mutable=["batch_stats"])
 
 
-def apply(trunk, variables, clips, *, train=False):
-    out, changed = apply_compiled(trunk, variables, clips, train=train)
+def apply(backbone, variables, clips, *, train=False):
+    out, changed = apply_compiled(backbone, variables, clips, train=train)
     return np.asarray(out), changed
 
 
 sizes = {"b": st.integers(1, 3), "t": st.integers(1, 20), "h": st.integers(4, 40), "w": st.integers(4, 40)}
 
 
-def feature_shape(trunk, b, t, h, w):
+def feature_shape(backbone, b, t, h, w):
     clips = jax.ShapeDtypeStruct((b, t, h, w, 3), jnp.float32)
-    return jax.eval_shape(lambda x: trunk.init_with_output(jax.random.key(0), x, train=False)[0], clips).shape
+    return jax.eval_shape(lambda x: backbone.init_with_output(jax.random.key(0), x, train=False)[0], clips).shape
 
 
 @each_reach
 @given(**sizes)
 @settings(deadline=None, max_examples=8)
-def test_the_small_trunk_halves_every_size_once_a_stage(temporal, b, t, h, w):
+def test_the_small_backbone_halves_every_size_once_a_stage(temporal, b, t, h, w):
     t = max(t, 4)
     expected = (b, t // 4 if temporal else t, h // 4, w // 4, 16)
     assert feature_shape(make("small", temporal=temporal), b, t, h, w) == expected
@@ -69,108 +69,108 @@ def test_resnet18_divides_space_by_16_and_time_by_8_and_rounds_up(temporal, b, t
 
 
 @each_reach
-@each_trunk
-def test_the_parameters_of_a_trunk_do_not_depend_on_the_size_of_clips(name, temporal):
-    trunk = make(name, temporal=temporal, widths=(8,) * len(WIDTHS[name]))
+@each_backbone
+def test_the_parameters_of_a_backbone_do_not_depend_on_the_size_of_clips(name, temporal):
+    backbone = make(name, temporal=temporal, widths=(8,) * len(WIDTHS[name]))
     smallest = 1 if name == "resnet18" else 4
     shapes = []
     for size in [(smallest,) * 3, (4, 8, 8), (16, 32, 32)]:
         clips = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
-        variables = jax.eval_shape(lambda x: trunk.init(jax.random.key(0), x, train=False), clips)
+        variables = jax.eval_shape(lambda x: backbone.init(jax.random.key(0), x, train=False), clips)
         shapes.append({jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree.leaves_with_path(variables)})
     assert shapes[0] == shapes[1] == shapes[2]
 
 
-@each_trunk
+@each_backbone
 @pytest.mark.parametrize("norm", ["batch", "group"])
-def test_a_2d_trunk_looks_at_every_frame_by_itself(name, norm):
+def test_a_2d_backbone_looks_at_every_frame_by_itself(name, norm):
     # Group norm takes its statistics over a clip, so the networks hand each frame over as a clip of its own.
-    trunk, clips = make(name, temporal=False, norm=norm), make_clips((3, 1, 8, 8, 3))
-    variables = random_variables(trunk, (4, 8, 8, 3))
-    before, _ = apply(trunk, variables, clips)
+    backbone, clips = make(name, temporal=False, norm=norm), make_clips((3, 1, 8, 8, 3))
+    variables = random_variables(backbone, (4, 8, 8, 3))
+    before, _ = apply(backbone, variables, clips)
     clips[1] += 1
-    after, _ = apply(trunk, variables, clips)
+    after, _ = apply(backbone, variables, clips)
     changed = np.abs(after - before).max(axis=(1, 2, 3, 4)) > 1e-4
     assert changed.tolist() == [False, True, False]
 
 
-@each_trunk
-def test_the_frames_of_a_clip_meet_in_a_3d_trunk_alone(name):
+@each_backbone
+def test_the_frames_of_a_clip_meet_in_a_3d_backbone_alone(name):
     clips = make_clips((1, 8, 8, 8, 3))
     touched = clips.copy()
     touched[:, 4] += 1
     reached = {}
     for temporal in (False, True):
-        trunk = make(name, temporal=temporal)
-        variables = random_variables(trunk, (8, 8, 8, 3))
-        difference = apply(trunk, variables, touched)[0] - apply(trunk, variables, clips)[0]
+        backbone = make(name, temporal=temporal)
+        variables = random_variables(backbone, (8, 8, 8, 3))
+        difference = apply(backbone, variables, touched)[0] - apply(backbone, variables, clips)[0]
         reached[temporal] = np.abs(difference).max(axis=(0, 2, 3, 4)) > 1e-5
     assert reached[False].tolist() == [False] * 4 + [True] + [False] * 3
     assert reached[True].all()
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_3d_small_trunk_shifts_with_time_by_its_whole_stride(seed):
-    trunk, clips = make("small", temporal=True), make_clips((2, 16, 8, 8, 3), seed)
-    variables = random_variables(trunk, (4, 8, 8, 3))
-    out, _ = apply(trunk, variables, clips)
-    shifted, _ = apply(trunk, variables, np.roll(clips, 4, axis=1))
+def test_a_3d_small_backbone_shifts_with_time_by_its_whole_stride(seed):
+    backbone, clips = make("small", temporal=True), make_clips((2, 16, 8, 8, 3), seed)
+    variables = random_variables(backbone, (4, 8, 8, 3))
+    out, _ = apply(backbone, variables, clips)
+    shifted, _ = apply(backbone, variables, np.roll(clips, 4, axis=1))
     # Features 0 and 3 of 4 see the padding; 1 and 2 do not.
     np.testing.assert_allclose(shifted[:, 2], out[:, 1], rtol=1e-4, atol=1e-5)
     assert not np.allclose(shifted[:, 1], out[:, 1], atol=1e-3)
 
 
 def test_a_shift_by_less_than_the_stride_is_not_a_shift_of_the_features():
-    trunk, clips = make("small", temporal=True), make_clips((2, 16, 8, 8, 3))
-    variables = random_variables(trunk, (4, 8, 8, 3))
-    out, _ = apply(trunk, variables, clips)
-    shifted, _ = apply(trunk, variables, np.roll(clips, 2, axis=1))
+    backbone, clips = make("small", temporal=True), make_clips((2, 16, 8, 8, 3))
+    variables = random_variables(backbone, (4, 8, 8, 3))
+    out, _ = apply(backbone, variables, clips)
+    shifted, _ = apply(backbone, variables, np.roll(clips, 2, axis=1))
     assert not np.allclose(shifted[:, 2], out[:, 1], atol=1e-3)
 
 
-@each_trunk
+@each_backbone
 def test_batch_statistics_move_in_training_and_not_in_evaluation(name):
-    trunk, clips = make(name, temporal=True), make_clips((3, 4, 8, 8, 3))
-    variables = random_variables(trunk, (4, 8, 8, 3))
-    _, evaluated = apply(trunk, variables, clips, train=False)
-    _, trained = apply(trunk, variables, clips, train=True)
+    backbone, clips = make(name, temporal=True), make_clips((3, 4, 8, 8, 3))
+    variables = random_variables(backbone, (4, 8, 8, 3))
+    _, evaluated = apply(backbone, variables, clips, train=False)
+    _, trained = apply(backbone, variables, clips, train=True)
     before = variables["batch_stats"]
     chex.assert_trees_all_equal(evaluated["batch_stats"], before)
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), trained["batch_stats"], before)
     assert all(jax.tree.leaves(moved))
 
 
-def other_clips_matter(trunk, *, train):
+def other_clips_matter(backbone, *, train):
     """Whether the features of the first clip of a batch depend on the other clips."""
-    clips, variables = make_clips((3, 4, 8, 8, 3)), random_variables(trunk, (4, 8, 8, 3))
-    features, _ = apply(trunk, variables, clips, train=train)
+    clips, variables = make_clips((3, 4, 8, 8, 3)), random_variables(backbone, (4, 8, 8, 3))
+    features, _ = apply(backbone, variables, clips, train=train)
     clips[1:] = 3 * make_clips((2, 4, 8, 8, 3), seed=1)
-    beside_others, _ = apply(trunk, variables, clips, train=train)
+    beside_others, _ = apply(backbone, variables, clips, train=train)
     assert not np.allclose(features[1:], beside_others[1:], atol=1e-2)
     return not np.allclose(features[0], beside_others[0], rtol=1e-4, atol=1e-4)
 
 
-@each_trunk
+@each_backbone
 def test_batch_norm_joins_the_clips_of_a_training_batch_and_not_of_a_test_batch(name):
-    trunk = make(name, temporal=True)
-    assert other_clips_matter(trunk, train=True)
-    assert not other_clips_matter(trunk, train=False)
+    backbone = make(name, temporal=True)
+    assert other_clips_matter(backbone, train=True)
+    assert not other_clips_matter(backbone, train=False)
 
 
-@each_trunk
+@each_backbone
 def test_group_norm_keeps_no_statistics_and_the_clips_of_a_training_batch_apart(name):
-    trunk = make(name, temporal=True, norm="group")
-    assert set(random_variables(trunk, (4, 8, 8, 3))) == {"params"}
-    assert not other_clips_matter(trunk, train=True)
+    backbone = make(name, temporal=True, norm="group")
+    assert set(random_variables(backbone, (4, 8, 8, 3))) == {"params"}
+    assert not other_clips_matter(backbone, train=True)
 
 
 @pytest.mark.parametrize("norm", ["batch", "group"])
-@each_trunk
-def test_a_bfloat16_trunk_gives_bfloat16_features_and_keeps_float32_variables(name, norm):
-    trunk = make(name, temporal=True, norm=norm, dtype=jnp.bfloat16)
+@each_backbone
+def test_a_bfloat16_backbone_gives_bfloat16_features_and_keeps_float32_variables(name, norm):
+    backbone = make(name, temporal=True, norm=norm, dtype=jnp.bfloat16)
     clips = jnp.zeros((1, 4, 8, 8, 3))
     features, variables = jax.eval_shape(
-        lambda: trunk.init_with_output(jax.random.key(0), clips, train=True, mutable=True)
+        lambda: backbone.init_with_output(jax.random.key(0), clips, train=True, mutable=True)
     )
     assert features.dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
@@ -179,11 +179,11 @@ def test_a_bfloat16_trunk_gives_bfloat16_features_and_keeps_float32_variables(na
 @pytest.mark.parametrize(("temporal", "norm"), [(False, "group"), (True, "batch")])
 def test_every_parameter_of_resnet18_is_reached_by_the_gradient(temporal, norm):
     # At its initialisation the last norm of a block has a scale of zero, which stops the gradient behind it.
-    trunk, clips = make("resnet18", temporal=temporal, norm=norm), make_clips((2, 4, 16, 16, 3))
-    variables = random_variables(trunk, (4, 16, 16, 3))
+    backbone, clips = make("resnet18", temporal=temporal, norm=norm), make_clips((2, 4, 16, 16, 3))
+    variables = random_variables(backbone, (4, 16, 16, 3))
 
     def loss(params):
-        features, _ = trunk.apply({**variables, "params": params}, clips, train=True, mutable=["batch_stats"])
+        features, _ = backbone.apply({**variables, "params": params}, clips, train=True, mutable=["batch_stats"])
         return jnp.sum(features * jnp.cos(jnp.arange(features.size).reshape(features.shape)))
 
     grads = jax.jit(jax.grad(loss), compiler_options=UNOPTIMISED)(variables["params"])
@@ -224,8 +224,8 @@ def test_a_row_either_loses_its_residual_branch_as_a_whole_or_has_it_scaled_up()
     assert 0.55 < kept.mean() < 0.95
 
 
-def dropout_rates(trunk, *, train):
-    """The rates of the dropouts that a trunk goes through, in their order."""
+def dropout_rates(backbone, *, train):
+    """The rates of the dropouts that a backbone goes through, in their order."""
     rates = []
 
     def watch(call, args, kwargs, context):
@@ -235,19 +235,19 @@ def dropout_rates(trunk, *, train):
 
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
     with nn.intercept_methods(watch):
-        jax.eval_shape(lambda: trunk.init(keys, jnp.zeros((1, 4, 16, 16, 3)), train=train))
+        jax.eval_shape(lambda: backbone.init(keys, jnp.zeros((1, 4, 16, 16, 3)), train=train))
     return rates
 
 
 def test_drop_path_rises_from_block_to_block_to_its_full_rate_at_the_last_and_is_for_training_alone():
-    trunk = make("resnet18", temporal=True, drop_path=0.4)
-    np.testing.assert_allclose(dropout_rates(trunk, train=True), [0.05 * block for block in range(1, 9)])
-    np.testing.assert_array_equal(dropout_rates(trunk, train=False), np.zeros(8))
+    backbone = make("resnet18", temporal=True, drop_path=0.4)
+    np.testing.assert_allclose(dropout_rates(backbone, train=True), [0.05 * block for block in range(1, 9)])
+    np.testing.assert_array_equal(dropout_rates(backbone, train=False), np.zeros(8))
 
 
 def test_frames_that_a_2d_network_looks_at_by_themselves_are_dropped_by_themselves():
-    trunk = make("resnet18", temporal=False, widths=(4,), norm="group", drop_path=0.9)
-    network = SingleFrame(3, trunk)
+    backbone = make("resnet18", temporal=False, widths=(4,), norm="group", drop_path=0.9)
+    network = SingleFrame(3, backbone)
     clips = np.repeat(make_clips((1, 1, 8, 8, 3)), 16, axis=1)
     variables = random_variables(network, clips.shape[1:])
     train = jax.jit(lambda key: network.apply(variables, clips, train=True, rngs={"dropout": key})[0])
@@ -258,19 +258,19 @@ def test_frames_that_a_2d_network_looks_at_by_themselves_are_dropped_by_themselv
 
 
 REMATERIALISED = {
-    "small": functools.partial(SmallTrunk, temporal=False, widths=(8, 16), depth=(1, 2)),
+    "small": functools.partial(SmallBackbone, temporal=False, widths=(8, 16), depth=(1, 2)),
     "resnet18": functools.partial(ResNet18, temporal=False, widths=(4,), drop_path=0.5),
     "factored resnet18": functools.partial(ResNet18, temporal=True, widths=(4, 8), factored=True),
 }
-each_rematerialised = pytest.mark.parametrize("trunk", REMATERIALISED.values(), ids=REMATERIALISED)
+each_rematerialised = pytest.mark.parametrize("backbone", REMATERIALISED.values(), ids=REMATERIALISED)
 KEYS = {"params": jax.random.key(0, impl="rbg"), "dropout": jax.random.key(1)}  # rbg compiles faster
 
 
-def gradient_of(trunk, clips):
-    """The gradient of some loss by a trunk's parameters, and its batch statistics after that step."""
+def gradient_of(backbone, clips):
+    """The gradient of some loss by a backbone's parameters, and its batch statistics after that step."""
 
     def loss(params, rest):
-        features, changed = trunk.apply(
+        features, changed = backbone.apply(
             {**rest, "params": params}, clips, train=True, mutable=["batch_stats"], rngs={"dropout": KEYS["dropout"]}
         )
         return jnp.sum(features * jnp.cos(jnp.arange(features.size).reshape(features.shape))), changed
@@ -280,11 +280,11 @@ def gradient_of(trunk, clips):
 
 @pytest.mark.parametrize("name", ["small", "resnet18"])
 def test_rematerialisation_changes_neither_parameters_nor_gradients_nor_statistics(name):
-    trunk, clips = REMATERIALISED[name], make_clips((2, 4, 8, 8, 3))
-    variables = random_variables(trunk(), (4, 8, 8, 3))
+    backbone, clips = REMATERIALISED[name], make_clips((2, 4, 8, 8, 3))
+    variables = random_variables(backbone(), (4, 8, 8, 3))
     rest = {name: tree for name, tree in variables.items() if name != "params"}
     plain, again = (
-        jax.jit(gradient_of(trunk(remat=remat), clips), compiler_options=UNOPTIMISED)(variables["params"], rest)
+        jax.jit(gradient_of(backbone(remat=remat), clips), compiler_options=UNOPTIMISED)(variables["params"], rest)
         for remat in (False, True)
     )
     chex.assert_trees_all_close(plain, again, rtol=1e-4, atol=1e-4)
@@ -293,18 +293,19 @@ def test_rematerialisation_changes_neither_parameters_nor_gradients_nor_statisti
 
 @each_rematerialised
 @pytest.mark.parametrize("train", [False, True])
-def test_variables_have_the_same_names_and_shapes_with_and_without_rematerialisation(trunk, train):
+def test_variables_have_the_same_names_and_shapes_with_and_without_rematerialisation(backbone, train):
     clips = jnp.zeros((1, 4, 16, 16, 3))
     plain, again = (
-        jax.eval_shape(functools.partial(trunk(remat=remat).init, train=train), KEYS, clips) for remat in (False, True)
+        jax.eval_shape(functools.partial(backbone(remat=remat).init, train=train), KEYS, clips)
+        for remat in (False, True)
     )
     chex.assert_trees_all_equal_shapes_and_dtypes(plain, again)
 
 
 def test_parameters_start_at_the_same_values_with_and_without_rematerialisation():
     plain, again = (
-        jax.jit(lambda keys, trunk: trunk.init(keys, jnp.zeros((1, 4, 8, 8, 3)), train=True), static_argnums=1)(
-            KEYS, SmallTrunk(temporal=True, widths=(4, 8), remat=remat)
+        jax.jit(lambda keys, backbone: backbone.init(keys, jnp.zeros((1, 4, 8, 8, 3)), train=True), static_argnums=1)(
+            KEYS, SmallBackbone(temporal=True, widths=(4, 8), remat=remat)
         )
         for remat in (False, True)
     )
@@ -312,16 +313,16 @@ def test_parameters_start_at_the_same_values_with_and_without_rematerialisation(
 
 
 @each_rematerialised
-def test_rematerialisation_keeps_less_of_the_forward_pass(trunk):
+def test_rematerialisation_keeps_less_of_the_forward_pass(backbone):
     clips = jax.ShapeDtypeStruct((8, 4, 16, 16, 3), jnp.float32)
 
     def kept(*, remat):
-        variables = random_variables(trunk(), (4, 16, 16, 3))
+        variables = random_variables(backbone(), (4, 16, 16, 3))
 
         def forward(clips):
             def features(params):
                 keys = {"dropout": KEYS["dropout"]}
-                return trunk(remat=remat).apply(
+                return backbone(remat=remat).apply(
                     {**variables, "params": params}, clips, train=True, rngs=keys, mutable=["batch_stats"]
                 )[0]
 
@@ -336,85 +337,87 @@ def test_rematerialisation_keeps_less_of_the_forward_pass(trunk):
 def test_depth_is_the_number_of_convolutions_in_a_stage(temporal):
     kernels = {}
     for depth in (1, 3):
-        trunk = SmallTrunk(temporal=temporal, widths=(8, 16), depth=depth)
+        backbone = SmallBackbone(temporal=temporal, widths=(8, 16), depth=depth)
         shapes = jax.eval_shape(
-            lambda trunk=trunk: trunk.init(jax.random.key(0), jnp.zeros((1, 4, 8, 8, 3)), train=False)
+            lambda backbone=backbone: backbone.init(jax.random.key(0), jnp.zeros((1, 4, 8, 8, 3)), train=False)
         )
         kernels[depth] = [leaf.shape[3:] for leaf in jax.tree.leaves(shapes["params"]) if leaf.ndim == 5]
     assert kernels[1] == [(3, 8), (8, 16)]
     assert kernels[3] == [(3, 8), (8, 8), (8, 8), (8, 16), (16, 16), (16, 16)]
 
 
-@each_trunk
-def test_a_trunk_is_not_called_without_saying_whether_it_trains(name):
-    trunk = make(name, temporal=True)
+@each_backbone
+def test_a_backbone_is_not_called_without_saying_whether_it_trains(name):
+    backbone = make(name, temporal=True)
     with pytest.raises(TypeError, match="'train'"):
-        trunk.init(jax.random.key(0), jnp.zeros((1, 4, 8, 8, 3)))
+        backbone.init(jax.random.key(0), jnp.zeros((1, 4, 8, 8, 3)))
 
 
 @pytest.mark.parametrize(
-    ("trunk", "clip_shape", "message"),
+    ("backbone", "clip_shape", "message"),
     [
-        (SmallTrunk(temporal=True), (7, 8, 8, 3), "the small trunk needs clips of at least 8 frames, got 7"),
-        (SmallTrunk(temporal=True, widths=(4, 8)), (3, 8, 8, 3), "at least 4 frames, got 3"),
-        (SmallTrunk(temporal=True), (8, 8, 7, 3), "the small trunk needs frames of at least 8 x 8, got 8 x 7"),
-        (SmallTrunk(temporal=False), (1, 7, 8, 3), "the small trunk needs frames of at least 8 x 8, got 7 x 8"),
-        (SmallTrunk(temporal=False), (0, 8, 8, 3), "the small trunk needs clips of at least 1 frames, got 0"),
-        (ResNet18(temporal=True), (0, 8, 8, 3), "the resnet18 trunk needs clips of at least 1 frames, got 0"),
-        (ResNet18(temporal=True), (4, 8, 0, 3), "the resnet18 trunk needs frames of at least 1 x 1, got 8 x 0"),
+        (SmallBackbone(temporal=True), (7, 8, 8, 3), "the small backbone needs clips of at least 8 frames, got 7"),
+        (SmallBackbone(temporal=True, widths=(4, 8)), (3, 8, 8, 3), "at least 4 frames, got 3"),
+        (SmallBackbone(temporal=True), (8, 8, 7, 3), "the small backbone needs frames of at least 8 x 8, got 8 x 7"),
+        (SmallBackbone(temporal=False), (1, 7, 8, 3), "the small backbone needs frames of at least 8 x 8, got 7 x 8"),
+        (SmallBackbone(temporal=False), (0, 8, 8, 3), "the small backbone needs clips of at least 1 frames, got 0"),
+        (ResNet18(temporal=True), (0, 8, 8, 3), "the resnet18 backbone needs clips of at least 1 frames, got 0"),
+        (ResNet18(temporal=True), (4, 8, 0, 3), "the resnet18 backbone needs frames of at least 1 x 1, got 8 x 0"),
     ],
 )
-def test_clips_too_short_or_small_for_a_trunk_are_refused(trunk, clip_shape, message):
+def test_clips_too_short_or_small_for_a_backbone_are_refused(backbone, clip_shape, message):
     with pytest.raises(InputError, match=message):
-        jax.eval_shape(lambda: trunk.init(jax.random.key(0), jnp.zeros((1, *clip_shape)), train=False))
+        jax.eval_shape(lambda: backbone.init(jax.random.key(0), jnp.zeros((1, *clip_shape)), train=False))
 
 
-@each_trunk
+@each_backbone
 def test_an_unknown_norm_is_refused_by_name(name):
-    with pytest.raises(InputError, match="a trunk's norm is 'batch' or 'group', got 'layer'"):
+    with pytest.raises(InputError, match="a backbone's norm is 'batch' or 'group', got 'layer'"):
         feature_shape(make(name, temporal=True, norm="layer"), 1, 4, 8, 8)
 
 
-@each_trunk
+@each_backbone
 @pytest.mark.parametrize("width", [8, 12, 20, 5])
-def test_group_norm_takes_trunks_of_any_width(name, width):
+def test_group_norm_takes_backbones_of_any_width(name, width):
     assert feature_shape(make(name, temporal=True, norm="group", widths=(width,) * 2), 1, 4, 8, 8)[-1] == width
 
 
 def test_each_stage_has_its_own_depth_where_a_depth_is_given_for_each():
-    trunk = SmallTrunk(temporal=True, widths=(8, 16), depth=(1, 3))
-    shapes = jax.eval_shape(functools.partial(trunk.init, train=False), jax.random.key(0), jnp.zeros((1, 4, 8, 8, 3)))
+    backbone = SmallBackbone(temporal=True, widths=(8, 16), depth=(1, 3))
+    shapes = jax.eval_shape(
+        functools.partial(backbone.init, train=False), jax.random.key(0), jnp.zeros((1, 4, 8, 8, 3))
+    )
     kernels = [leaf.shape[3:] for leaf in jax.tree.leaves(shapes["params"]) if leaf.ndim == 5]
     assert kernels == [(3, 8), (8, 16), (16, 16), (16, 16)]
 
 
 @pytest.mark.parametrize(
-    ("trunk", "fields", "message"),
+    ("backbone", "fields", "message"),
     [
         (
-            SmallTrunk,
+            SmallBackbone,
             {"depth": (1, 2, 3), "widths": (8, 16)},
-            r"the small trunk has 2 widths but 3 depths: \(1, 2, 3\)",
+            r"the small backbone has 2 widths but 3 depths: \(1, 2, 3\)",
         ),
-        (SmallTrunk, {"depth": 0}, "the small trunk needs a depth of 1 or more in every stage, got 0"),
-        (SmallTrunk, {"depth": (1, 1, -1)}, r"a depth of 1 or more in every stage, got \(1, 1, -1\)"),
-        (SmallTrunk, {"widths": ()}, r"the small trunk needs a width of 1 or more .* got \(\)"),
-        (SmallTrunk, {"widths": (8, 0)}, r"the small trunk needs a width of 1 or more .* got \(8, 0\)"),
-        (ResNet18, {"widths": ()}, r"the resnet18 trunk needs a width of 1 or more .* got \(\)"),
-        (ResNet18, {"drop_path": 1.0}, "the resnet18 trunk's drop_path is a probability from 0 to below 1, got 1.0"),
+        (SmallBackbone, {"depth": 0}, "the small backbone needs a depth of 1 or more in every stage, got 0"),
+        (SmallBackbone, {"depth": (1, 1, -1)}, r"a depth of 1 or more in every stage, got \(1, 1, -1\)"),
+        (SmallBackbone, {"widths": ()}, r"the small backbone needs a width of 1 or more .* got \(\)"),
+        (SmallBackbone, {"widths": (8, 0)}, r"the small backbone needs a width of 1 or more .* got \(8, 0\)"),
+        (ResNet18, {"widths": ()}, r"the resnet18 backbone needs a width of 1 or more .* got \(\)"),
+        (ResNet18, {"drop_path": 1.0}, "the resnet18 backbone's drop_path is a probability from 0 to below 1, got 1.0"),
         (ResNet18, {"drop_path": -0.1}, "drop_path is a probability from 0 to below 1, got -0.1"),
     ],
 )
-def test_fields_that_make_no_trunk_are_refused_before_there_are_clips(trunk, fields, message):
+def test_fields_that_make_no_backbone_are_refused_before_there_are_clips(backbone, fields, message):
     with pytest.raises(InputError, match=message):
-        trunk(temporal=True, **fields)
+        backbone(temporal=True, **fields)
 
 
 def test_a_factored_resnet_has_kernels_over_space_or_time_alone_and_about_the_parameters_of_the_whole_one():
     def kernels(*, factored, temporal):
-        trunk = ResNet18(temporal=temporal, factored=factored)
+        backbone = ResNet18(temporal=temporal, factored=factored)
         clips = jnp.zeros((1, 8, 16, 16, 3))
-        shapes = jax.eval_shape(functools.partial(trunk.init, train=False), jax.random.key(0), clips)
+        shapes = jax.eval_shape(functools.partial(backbone.init, train=False), jax.random.key(0), clips)
         return [leaf.shape for leaf in jax.tree.leaves(shapes["params"]) if leaf.ndim == 5]
 
     factored, whole = kernels(factored=True, temporal=True), kernels(factored=False, temporal=True)

@@ -8,7 +8,7 @@ import warnings
 import pytest
 from processes import ROOT, arguments
 
-from vjax import memory
+from vjax.runtime import memory
 
 CLEAN = {name: value for name, value in os.environ.items() if name not in (memory.TUNABLES, memory.ONCE)}
 HAS_GLIBC = memory._has_glibc()
@@ -17,7 +17,7 @@ needs_glibc = pytest.mark.skipif(not HAS_GLIBC, reason="the C library is not gli
 # A command: it notes that it starts, restarts, and shows what it then is.
 SCRIPT = """
 import json, os, sys
-from vjax.memory import restart_with_tunables
+from vjax.runtime.memory import restart_with_tunables
 with open("starts", "a") as file:
     print(os.getpid(), file=file)
 restart_with_tunables()
@@ -89,7 +89,8 @@ def test_nothing_restarts_that_need_not_or_may_not(tmp_path, environment):
     ids=["no file", "threads", "debugger", "jax"],
 )
 def test_what_cannot_start_again_does_not(before):
-    code = f"import os, sys\n{before}\nfrom vjax import memory\nmemory.restart_with_tunables()\nprint(len(os.environ))"
+    restart = "from vjax.runtime import memory\nmemory.restart_with_tunables()"
+    code = f"import os, sys\n{before}\n{restart}\nprint(len(os.environ))"
     code = code.replace("len(os.environ)", "os.environ.get('GLIBC_TUNABLES')")
     done = subprocess.run([sys.executable, "-c", code], env=CLEAN, capture_output=True, text=True, check=True)
     assert done.stdout.split()[0] == "None"
@@ -124,7 +125,7 @@ def test_commands_restart_before_they_import_jax(tmp_path):
 def test_worker_processes_inherit_the_settings(tmp_path):
     code = (
         "import concurrent.futures, multiprocessing, os\n"
-        "from vjax.memory import restart_with_tunables\n"
+        "from vjax.runtime.memory import restart_with_tunables\n"
         "if __name__ == '__main__':\n"
         "    restart_with_tunables()\n"
         "    context = multiprocessing.get_context('spawn')\n"
@@ -143,7 +144,7 @@ def test_worker_processes_inherit_the_settings(tmp_path):
 def test_a_signal_that_was_to_be_ignored_still_is(tmp_path):
     """As `nohup` does: the shell's user has gone, the run goes on."""
     (tmp_path / "show.py").write_text(
-        "import signal\nfrom vjax.memory import restart_with_tunables\nrestart_with_tunables()\n"
+        "import signal\nfrom vjax.runtime.memory import restart_with_tunables\nrestart_with_tunables()\n"
         "print(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)\n"
     )
     done = subprocess.run(
@@ -204,7 +205,7 @@ def faults(size, *, keep, **environment):
     code = """
 import resource, sys
 import numpy as np
-from vjax.memory import keep_freed_memory
+from vjax.runtime.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 def faults():

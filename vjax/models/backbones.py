@@ -1,7 +1,7 @@
-"""Trunks: clips `(b t h w c)` to features `(b t' h' w' d)`, in 2D (frame by frame) or 3D, from one description.
+"""Backbones: clips `(b t h w c)` to features `(b t' h' w' d)`, in 2D (frame by frame) or 3D, from one description.
 
-A trunk is 3D where `temporal` is true: kernels and strides then reach over time as they do over space. Else every
-kernel is one frame deep and time is left alone. Nothing else differs, so networks that share a trunk's
+A backbone is 3D where `temporal` is true: kernels and strides then reach over time as they do over space. Else every
+kernel is one frame deep and time is left alone. Nothing else differs, so networks that share a backbone's
 description can be compared.
 """
 
@@ -20,7 +20,7 @@ from vjax.layers.norm import NO_POOL, norm_layer
 from vjax.spec import Table
 
 
-class SmallTrunk(nn.Module):
+class SmallBackbone(nn.Module):
     """Stages of convolution (3 wide), norm, ReLU, each followed by a max pool of 2.
 
     Attributes:
@@ -40,13 +40,13 @@ class SmallTrunk(nn.Module):
     dtype: Any = jnp.float32
 
     def __post_init__(self):
-        check_widths(self.widths, what="the small trunk")
+        check_widths(self.widths, what="the small backbone")
         if len(self.depths) != len(self.widths):
             raise InputError(
-                f"the small trunk has {len(self.widths)} widths but {len(self.depths)} depths: {self.depth}"
+                f"the small backbone has {len(self.widths)} widths but {len(self.depths)} depths: {self.depth}"
             )
         if min(self.depths) < 1:
-            raise InputError(f"the small trunk needs a depth of 1 or more in every stage, got {self.depth}")
+            raise InputError(f"the small backbone needs a depth of 1 or more in every stage, got {self.depth}")
         super().__post_init__()
 
     @property
@@ -58,9 +58,9 @@ class SmallTrunk(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps `(b t h w c)` to `(b t' h' w' d)`, each size halved once a stage (time only where temporal)."""
         smallest = 2 ** len(self.widths)
-        check_size(x, min_frames=smallest if self.temporal else 1, min_size=smallest, what="the small trunk")
+        check_size(x, min_frames=smallest if self.temporal else 1, min_size=smallest, what="the small backbone")
         norm = norm_layer(self.norm, train=train, dtype=self.dtype)
-        run = nn.remat(SmallTrunk._stage, static_argnums=(2, 3, 4)) if self.remat and train else SmallTrunk._stage
+        run = nn.remat(SmallBackbone._stage, static_argnums=(2, 3, 4)) if self.remat and train else SmallBackbone._stage
         for width, depth in zip(self.widths, self.depths, strict=True):
             x = run(self, x, width, depth, norm)
         return x
@@ -104,14 +104,14 @@ class ResNet18(nn.Module):
     dtype: Any = jnp.float32
 
     def __post_init__(self):
-        check_widths(self.widths, what="the resnet18 trunk")
-        check_rate(self.drop_path, what="the resnet18 trunk's drop_path")
+        check_widths(self.widths, what="the resnet18 backbone")
+        check_rate(self.drop_path, what="the resnet18 backbone's drop_path")
         super().__post_init__()
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps `(b t h w c)` to `(b t' h' w' d)`: space over 16, time over 8 where temporal, rounded up."""
-        check_size(x, min_frames=1, min_size=1, what="the resnet18 trunk")
+        check_size(x, min_frames=1, min_size=1, what="the resnet18 backbone")
         norm = norm_layer(self.norm, train=train, dtype=self.dtype)
         conv: Callable[..., nn.Module] = functools.partial(Conv, dtype=self.dtype)
         if self.factored and self.temporal:
@@ -197,13 +197,13 @@ class FactoredConv(nn.Module):
         return Conv(self.features, (time, 1, 1), (self.strides[0], 1, 1), dtype=self.dtype)(nn.relu(self.norm()(x)))
 
 
-TRUNKS: Table[nn.Module] = Table(
-    {"small": SmallTrunk, "resnet18": ResNet18}, given=("temporal", "dtype", "parent", "name")
+BACKBONES: Table[nn.Module] = Table(
+    {"small": SmallBackbone, "resnet18": ResNet18}, given=("temporal", "dtype", "parent", "name")
 )
 
 
 def check_widths(widths: Sequence[int], *, what: str) -> None:
-    """Raises an InputError where a trunk would have no stages, or a stage no channels."""
+    """Raises an InputError where a backbone would have no stages, or a stage no channels."""
     if not widths or min(widths) < 1:
         raise InputError(
             f"{what} needs a width of 1 or more for each of its stages, and one stage or more; got {widths}"

@@ -6,7 +6,7 @@ import pytest
 
 from vjax import mesh as meshes
 from vjax.errors import InputError
-from vjax.training.feed import Feed
+from vjax.training.prefetch import Prefetcher
 
 
 def batches(count, *, seconds=0.0):
@@ -16,8 +16,8 @@ def batches(count, *, seconds=0.0):
 
 
 def test_batches_come_in_order_with_the_positions_on_the_host():
-    feed = Feed(batches(5), meshes.make_mesh(), timeout_s=10)
-    found = [feed.next() for _ in range(5)]
+    prefetcher = Prefetcher(batches(5), meshes.make_mesh(), timeout_s=10)
+    found = [prefetcher.next() for _ in range(5)]
     assert [int(fed.rows["label"][0]) for fed in found] == list(range(5))
     assert all(set(fed.rows) == {"label"} for fed in found)
     assert all(isinstance(fed.position, np.ndarray) for fed in found)
@@ -25,10 +25,10 @@ def test_batches_come_in_order_with_the_positions_on_the_host():
 
 
 def test_a_reader_that_is_stuck_stops_the_run_in_time():
-    feed = Feed(batches(1, seconds=60), meshes.make_mesh(), timeout_s=0.2)
+    prefetcher = Prefetcher(batches(1, seconds=60), meshes.make_mesh(), timeout_s=0.2)
     started = time.monotonic()
     with pytest.raises(InputError, match=r"no batch came for 0.2 s: reading is stuck, .*num_workers=0"):
-        feed.next()
+        prefetcher.next()
     assert time.monotonic() - started < 5
 
 
@@ -37,16 +37,16 @@ def test_an_error_of_the_reader_reaches_the_loop_after_the_batches_before_it():
         yield from batches(1)
         raise OSError("the disk is gone")
 
-    feed = Feed(failing(), meshes.make_mesh(), timeout_s=10)
-    feed.next()
+    prefetcher = Prefetcher(failing(), meshes.make_mesh(), timeout_s=10)
+    prefetcher.next()
     with pytest.raises(OSError, match="the disk is gone"):
-        feed.next()
+        prefetcher.next()
 
 
 def test_waiting_is_counted():
-    feed = Feed(batches(2, seconds=0.2), meshes.make_mesh(), timeout_s=10)
-    feed.next()
-    assert 0.1 < feed.waited_s < 5
+    prefetcher = Prefetcher(batches(2, seconds=0.2), meshes.make_mesh(), timeout_s=10)
+    prefetcher.next()
+    assert 0.1 < prefetcher.waited_s < 5
 
 
 def test_a_closed_feed_lets_go_of_the_reader():
@@ -57,9 +57,9 @@ def test_a_closed_feed_lets_go_of_the_reader():
             taken.append(batch)
             yield batch
 
-    feed = Feed(counted(), meshes.make_mesh(), timeout_s=10)
-    feed.next()
-    feed.close()
+    prefetcher = Prefetcher(counted(), meshes.make_mesh(), timeout_s=10)
+    prefetcher.next()
+    prefetcher.close()
     time.sleep(0.5)
     after = len(taken)
     time.sleep(0.3)

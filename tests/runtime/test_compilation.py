@@ -4,7 +4,7 @@ import sys
 
 CODE = """
 import time, jax
-from vjax.compilation import keep_compiled_programs
+from vjax.runtime.compilation import keep_compiled_programs
 print(keep_compiled_programs())
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.jit(lambda x: x * 2 + 1)(jax.numpy.ones(3))

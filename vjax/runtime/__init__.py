@@ -1,0 +1,1 @@
+"""The process: its allocator, its compiled programs, and the other processes of a run."""
