@@ -39,11 +39,10 @@ def _grain(root: str, num_workers: int = 0):
     batches = pipeline.train_batches(
         source.train,
         _view(),
-        batch_size=BATCH,
+        pipeline.Shard(BATCH),
         seed=0,
         start_step=0,
         num_workers=num_workers,
-        shard=pipeline.Shard(),
     )
     for batch in batches:
         yield len(batch["label"])

@@ -29,7 +29,5 @@ def test_no_function_is_longer_than_60_lines():
     assert {name: num_lines(node) for name, node in FUNCTIONS.items() if num_lines(node) > 60} == {}
 
 
-def test_no_signature_has_more_than_8_parameters_but_the_one_of_training_batches():
-    found = {name for name, node in FUNCTIONS.items() if num_parameters(node) > 8}
-    # What is read, in which order, by whom, and who hears of what cannot be read: nine.
-    assert found == {"data/pipeline.py train_batches"}
+def test_no_signature_has_more_than_8_parameters():
+    assert {name: num_parameters(node) for name, node in FUNCTIONS.items() if num_parameters(node) > 8} == {}

@@ -102,14 +102,15 @@ def _rows(annotation: Any, where: str, *, value: Any, default: Any, what: str) -
         names = f"{what or 'a name and its options'} One of: {', '.join(table)}."
         rows = [Row(f"{start}name", value.name, getattr(default, "name", None), names)]
         for key, option in value.options.items():
-            given = {"value": option, "default": options[key].default, "what": docs.get(key, "")}
-            rows += _rows(options[key].annotation, f"{start}{key}", **given)
+            annotation = options[key].annotation
+            said = docs.get(key) or typed.description(annotation)
+            rows += _rows(annotation, f"{start}{key}", value=option, default=options[key].default, what=said)
         return rows
     if _is_section(annotation):
         rows, docs = [], typed.field_docs(type(value))
         for key, inner in typed.field_types(type(value)).items():
-            given = {"value": getattr(value, key), "default": getattr(default, key), "what": docs.get(key, "")}
-            rows += _rows(inner, f"{start}{key}", **given)
+            said, inner_default = docs.get(key, ""), getattr(default, key)
+            rows += _rows(inner, f"{start}{key}", value=getattr(value, key), default=inner_default, what=said)
         return rows
     return [Row(where, value, NO_DEFAULT if default is inspect.Parameter.empty else default, what)]
 

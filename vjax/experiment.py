@@ -81,17 +81,6 @@ class Experiment:
         optimizer, schedule = self.make_optimizer(self)
         return self.config.rates.apply_to(optimizer), schedule
 
-    def fresh_state(self, optimizer: optax.GradientTransformation, key: jax.Array) -> Callable[[], TrainState]:
-        """Returns a function that makes the state before the first step."""
-        return functools.partial(
-            init_state,
-            self.network,
-            optimizer,
-            key=key,
-            clip_shape=self.test_view.shape[1:],
-            keep_ema=self.config.ema_decay > 0,
-        )
-
     def foreign_parts(self) -> dict[str, str]:
         """Returns a description of each part that the config does not describe: a network from outside."""
         own = self.config.create_network(len(self.source.class_names))
@@ -179,6 +168,20 @@ def optimizer_of_one_step(config: Config) -> optax.GradientTransformation:
     """Returns an optimizer that takes no step: its state has the structure that it has for every length of run."""
     options = {key: 0 if key == "warmup" else value for key, value in config.optimizer.options.items()}
     return create_optimizer(Choice(config.optimizer.name, **options), num_steps=1, layer_rates=config.rates)[0]
+
+
+def make_init(
+    config: Config, network: nn.Module, optimizer: optax.GradientTransformation, key: jax.Array
+) -> Callable[[], TrainState]:
+    """Returns a function that makes the state before the first step of a config's run."""
+    return functools.partial(
+        init_state,
+        network,
+        optimizer,
+        key=key,
+        clip_shape=config.test_view.shape[1:],
+        keep_ema=config.ema_decay > 0,
+    )
 
 
 def _make_optimizer(experiment: Experiment) -> OptimizerAndSchedule:

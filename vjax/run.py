@@ -28,7 +28,7 @@ from vjax.errors import InputError
 from vjax.evaluation.evaluate import Evaluation, evaluate
 from vjax.evaluation.infer import compile_infer
 from vjax.evaluation.result import describe_result, lost_in_test
-from vjax.experiment import Experiment, build
+from vjax.experiment import Experiment, build, make_init
 from vjax.json_files import as_json, write_json
 from vjax.mesh import Layout
 from vjax.ops.frames import tile_clips
@@ -112,12 +112,12 @@ def _fit(experiment: Experiment, workdir: Path, console: TextIO, should_stop: Ca
     optimizer, schedule = experiment.optimizer()
     init_key, step_key = jax.random.split(jax.random.key(config.seed))
 
-    # The state: of the newest checkpoint, of another run, or fresh.
+    # The state: from the newest checkpoint, from another run, or random.
     checkpoints = Checkpoints(workdir / "checkpoints")
-    fresh = experiment.fresh_state(optimizer, init_key)
-    state = _restore(fresh, checkpoints, experiment.layout, console)
+    make_state = make_init(config, experiment.network, optimizer, init_key)
+    state = _restore(make_state, checkpoints, experiment.layout, console)
     if state is None:
-        state = _start(experiment, fresh, console)
+        state = _start(experiment, make_state, console)
     first = int(state.step)
 
     # All that the experiment describes could be made: only now does the run take the work directory.
@@ -227,11 +227,10 @@ def _batches(experiment: Experiment, workdir: Path, lost: LostVideos, *, first_s
     batches = pipeline.train_batches(
         experiment.source.train,
         experiment.train_view,
-        batch_size=config.batch_size,
+        pipeline.Shard(config.batch_size, jax.process_index(), jax.process_count()),
         seed=config.seed,
         start_step=first_step,
         num_workers=config.num_workers,
-        shard=pipeline.Shard(jax.process_index(), jax.process_count()),
         mix=experiment.mix,
         report=lost.train,
     )
@@ -255,7 +254,7 @@ def _lost_videos(experiment: Experiment, workdir: Path, console: TextIO) -> Lost
 
 
 def _restore(
-    fresh: Callable[[], TrainState], checkpoints: Checkpoints, layout: Layout, console: TextIO
+    make_state: Callable[[], TrainState], checkpoints: Checkpoints, layout: Layout, console: TextIO
 ) -> TrainState | None:
     """Returns the newest state that can be read, None where none was saved; newer ones are then set aside.
 
@@ -275,7 +274,7 @@ def _restore(
         for newer, reason in damaged.items():
             console.write(f"{reason}; the one before it is taken\n")
             checkpoints.set_aside(newer)
-        return checkpoints.restore(step, abstract_state(fresh, layout))
+        return checkpoints.restore(step, abstract_state(make_state, layout))
     if damaged:
         raise InputError(
             f"no checkpoint of this run can be read: {'; '.join(damaged.values())}. Nothing was changed. If the files "
@@ -284,24 +283,26 @@ def _restore(
     return None
 
 
-def _start(experiment: Experiment, fresh: Callable[[], TrainState], console: TextIO) -> TrainState:
+def _start(experiment: Experiment, make_state: Callable[[], TrainState], console: TextIO) -> TrainState:
     """Returns the state of a new run: a fresh one, or one with the network of the run that `config.init` names."""
     layout, init = experiment.layout, experiment.config.init
-    state = jax.jit(fresh, out_shardings=layout.shardings(jax.eval_shape(fresh)))()
+    state = jax.jit(make_state, out_shardings=layout.shardings(jax.eval_shape(make_state)))()
     if not init.workdir:
         return state
     foreign = "network" in experiment.foreign_parts()
     trained = load(init.workdir, checkpoint=init.checkpoint, network=experiment.network if foreign else None)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     same_classes = trained.class_names == experiment.source.class_names
-    taken, stay = load_pretrained(variables, trained.state.variables, same_classes=same_classes, where=init.workdir)
-    taken = jax.jit(lambda tree: tree, out_shardings=layout.shardings(variables))(taken)
+    loaded, reinitialised = load_pretrained(
+        variables, trained.state.variables, same_classes=same_classes, where=init.workdir
+    )
+    loaded = jax.jit(lambda tree: tree, out_shardings=layout.shardings(variables))(loaded)
     if jax.process_index() == 0:
         said = f"the network of {init.workdir} at step {int(trained.state.step)}"
-        console.write(f"starts from {said}; fresh: {', '.join(stay) or 'nothing'}\n")
-    # A copy: a step gives up the buffers of both.
-    ema = jax.tree.map(jnp.copy, taken["params"]) if state.ema else {}
-    return dataclasses.replace(state, ema=ema, **taken)
+        console.write(f"starts from {said}; reinitialised: {', '.join(reinitialised) or 'nothing'}\n")
+    # A copy, because a step donates the buffers of both trees.
+    ema = jax.tree.map(jnp.copy, loaded["params"]) if state.ema else {}
+    return dataclasses.replace(state, ema=ema, **loaded)
 
 
 def _resolve(config: Config) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import flax.linen as nn
 import jax
+import optax
 from jax.sharding import Mesh
 
 from vjax import mesh as meshes
@@ -20,11 +21,11 @@ from vjax.evaluation.evaluate import Evaluation, evaluate
 from vjax.evaluation.infer import ClipProbs, compile_infer
 from vjax.evaluation.predict import Prediction, predict
 from vjax.evaluation.probes import Probe
-from vjax.experiment import open_config_source, optimizer_of_one_step
+from vjax.experiment import make_init, open_config_source
 from vjax.json_files import read_json
 from vjax.spec import check_names
 from vjax.training.checkpoint import Checkpoints
-from vjax.training.step import TrainState, abstract_state, init_state
+from vjax.training.step import TrainState, abstract_state
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,16 +137,9 @@ def load(
         raise InputError(f"{workdir}: has no checkpoint yet; train on with the same config and work directory")
     checkpoints.check(step)
     mesh = meshes.make_mesh()
-    fresh = functools.partial(
-        init_state,
-        network,
-        optimizer_of_one_step(config),
-        key=jax.random.key(0),
-        clip_shape=config.test_view.shape[1:],
-        keep_ema=config.ema_decay > 0,
-    )
     # Nothing here takes a step, so the optimizer's state is not read.
-    like = dataclasses.replace(abstract_state(fresh, meshes.data_parallel(mesh)), opt_state=None)
+    make_state = make_init(config, network, optax.identity(), jax.random.key(0))
+    like = dataclasses.replace(abstract_state(make_state, meshes.data_parallel(mesh)), opt_state=None)
     state = checkpoints.restore(step, like)
     checkpoints.close()
     return Trained(workdir, config, class_names, network, state, mesh)

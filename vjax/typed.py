@@ -1,7 +1,8 @@
 """Values by their type: what a field or an argument is annotated with decides what it takes, and what an error says.
 
 Annotations are `int`, `float`, `str`, `bool`, `None`, `tuple`, `Literal`, unions and dataclasses of these, and
-`Annotated` with a `Range`, a `OneOf`, or the `Table` that a `Choice` is made from (spec.py).
+`Annotated` with a `Range`, a `OneOf`, or the `Table` that a `Choice` is made from (spec.py), and with a text that
+describes the value.
 """
 
 import ast
@@ -163,6 +164,11 @@ def field_docs(documented: Any) -> dict[str, str]:
             last = next(reversed(docs))
             docs[last] = f"{docs[last]} {line.strip()}"
     return docs
+
+
+def description(annotation: Any) -> str:
+    """Returns the text that an annotation is marked with, empty if there is none."""
+    return next((mark for mark in marks(annotation) if isinstance(mark, str)), "")
 
 
 def marks(annotation: Any) -> tuple[Any, ...]:

@@ -56,11 +56,10 @@ def train_batches(videos, *, start_step=0, num_workers=0, batches=6):
     found = pipeline.train_batches(
         videos,
         TRAIN_VIEW,
-        batch_size=5,
+        pipeline.Shard(5),
         seed=0,
         start_step=start_step,
         num_workers=num_workers,
-        shard=pipeline.Shard(),
         report=lambda position, reason: told.append((position, reason)),
     )
     return list(itertools.islice(found, batches)), told
@@ -103,11 +102,10 @@ def test_without_a_report_a_lost_video_is_an_error():
             pipeline.train_batches(
                 make_videos(5, lost=(3,)),
                 TRAIN_VIEW,
-                batch_size=5,
+                pipeline.Shard(5),
                 seed=0,
                 start_step=0,
                 num_workers=0,
-                shard=pipeline.Shard(),
             )
         )
 

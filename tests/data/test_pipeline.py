@@ -31,16 +31,15 @@ def make_videos(count):
 
 
 def train(
-    count=10, *, batches=6, batch_size=4, seed=0, start_step=0, num_workers=0, shard=None, mix=UNMIXED, view=TRAIN_VIEW
+    count=10, *, batches=6, batch_size=4, seed=0, start_step=0, num_workers=0, part=(0, 1), mix=UNMIXED, view=TRAIN_VIEW
 ):
     found = pipeline.train_batches(
         make_videos(count),
         view,
-        batch_size=batch_size,
+        Shard(batch_size, *part),
         seed=seed,
         start_step=start_step,
         num_workers=num_workers,
-        shard=shard or Shard(),
         mix=mix,
     )
     return list(itertools.islice(found, batches))
@@ -93,7 +92,7 @@ def test_the_seed_decides_order_and_views(mix):
 
 @pytest.mark.parametrize("count", [2, 4])
 def test_global_batches_are_the_same_for_any_number_of_processes(count):
-    parts = [train(shard=Shard(index, count)) for index in range(count)]
+    parts = [train(part=(index, count)) for index in range(count)]
     together = [
         {key: np.concatenate([part[key] for part in step]) for key in step[0]} for step in zip(*parts, strict=True)
     ]
@@ -110,16 +109,16 @@ class Draws:
 def test_no_two_clips_batches_or_processes_draw_the_same_numbers():
     drawn = []
     for index in range(8):
-        for batch in train(batches=4, batch_size=16, shard=Shard(index, 8), mix=Draws(), view=Draws()):
+        for batch in train(batches=4, batch_size=16, part=(index, 8), mix=Draws(), view=Draws()):
             drawn += [batch["drawn"], *batch["clips"]]
     assert len(set(drawn)) == len(drawn) == 8 * 4 * 3
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_every_process_mixes_its_own_rows_in_a_way_that_comes_back(count):
-    parts = [train(shard=Shard(index, count), mix=MIX) for index in range(count)]
+    parts = [train(part=(index, count), mix=MIX) for index in range(count)]
     for index, part in enumerate(parts):
-        assert_same(part, train(shard=Shard(index, count), mix=MIX))
+        assert_same(part, train(part=(index, count), mix=MIX))
         for batch in part:
             np.testing.assert_array_equal(batch["other_label"], np.roll(batch["label"], 1))
     shares = [[batch["share"][0] for batch in part] for part in parts]
@@ -156,7 +155,7 @@ def test_in_evaluation_every_video_counts_exactly_once(count, batch_size, num_sh
     seen = []
     for index in range(num_shards):
         batches = pipeline.test_batches(
-            make_videos(count), TEST_VIEW, batch_size=batch_size, num_workers=0, shard=Shard(index, num_shards)
+            make_videos(count), TEST_VIEW, Shard(batch_size, index, num_shards), num_workers=0
         )
         for batch in batches:
             assert batch["clips"].shape == (batch_size // num_shards, 2, 2, 4, 4, 3)
@@ -168,13 +167,13 @@ def test_in_evaluation_every_video_counts_exactly_once(count, batch_size, num_sh
 
 def test_a_batch_that_processes_cannot_share_evenly_is_refused():
     with pytest.raises(InputError, match="a batch of 4 cannot be split over 3 processes evenly"):
-        train(shard=Shard(0, 3))
+        train(part=(0, 3))
 
 
 def test_a_clip_without_a_partner_is_not_mixed_but_refused():
-    assert len(train(batch_size=2, shard=Shard(0, 2))) == 6
+    assert len(train(batch_size=2, part=(0, 2))) == 6
     with pytest.raises(InputError, match=r"config.mix needs 2 clips or more .* a batch of 2 over 2 process\(es\)"):
-        train(batch_size=2, shard=Shard(0, 2), mix=MIX)
+        train(batch_size=2, part=(0, 2), mix=MIX)
 
 
 def test_memory_stays_flat_over_many_clips():
@@ -193,7 +192,7 @@ def read(indices):
 videos = [Video(str(i), 0, 300, 25.0, read) for i in range(100)]
 view = TrainView(ClipTiming(16, stride=4), (112, 112))
 batches = pipeline.train_batches(
-    videos, view, batch_size=16, seed=0, start_step=0, num_workers=0, shard=pipeline.Shard()
+    videos, view, pipeline.Shard(16), seed=0, start_step=0, num_workers=0
 )
 def most_mb(num_batches):
     for _ in itertools.islice(batches, num_batches):

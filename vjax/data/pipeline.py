@@ -22,27 +22,36 @@ _UNMIXED = Mix()
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """Which part of every global batch this process reads."""
+    """The part of every global batch that one process reads.
 
+    Attributes:
+      batch_size: rows of the global batch; a multiple of `count`.
+      index: index of this process.
+      count: number of processes.
+    """
+
+    batch_size: int
     index: int = 0
     count: int = 1
 
-    def local(self, batch_size: int) -> int:
-        """Returns this process's part of a global batch size."""
-        if batch_size % self.count:
-            raise InputError(f"a batch of {batch_size} cannot be split over {self.count} processes evenly")
-        return batch_size // self.count
+    def __post_init__(self):
+        if self.batch_size % self.count:
+            raise InputError(f"a batch of {self.batch_size} cannot be split over {self.count} processes evenly")
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of this process in every batch."""
+        return self.batch_size // self.count
 
 
 def train_batches(
     videos: VideoSequence,
     view: TrainView,
+    shard: Shard,
     *,
-    batch_size: int,
     seed: int,
     start_step: int,
     num_workers: int,
-    shard: Shard,
     mix: Mix = _UNMIXED,
     report: Report = raise_loss,
 ) -> Iterator[Batch]:
@@ -58,25 +67,24 @@ def train_batches(
     Args:
       videos: to draw from.
       view: what is cut out of a video.
-      batch_size: of the global batch; a process yields its share.
-      seed: of order and views.
-      start_step: batches to leave out, without reading them: the data position of a resumed run.
+      shard: the part of the global batch that this process yields.
+      seed: seed of the order of videos and of the views.
+      start_step: number of batches to skip without reading them: the data position of a resumed run.
       num_workers: processes that read; 0 reads in threads of this process.
-      shard: this process's part.
       mix: how clips of a batch are mixed; not at all if not given.
       report: hears of each position that cannot be read; the next position that can takes its place. If not given,
         such a video is an error.
 
     Raises:
-      InputError: the batch cannot be split over the processes evenly, or leaves a clip to be mixed without a partner.
+      InputError: clips are mixed, and this process has only one row.
     """
-    num_rows = shard.local(batch_size)
+    num_rows = shard.num_rows
     dataset = grain.MapDataset.range(len(videos)).seed(seed).shuffle().repeat().random_map(_TrainElement(videos, view))
     dataset = dataset.batch(num_rows, drop_remainder=True)
     if mix:
         if num_rows < 2:
             raise InputError(
-                f"config.mix needs 2 clips or more in a process's batch, got a batch of {batch_size} over "
+                f"config.mix needs 2 clips or more in a process's batch, got a batch of {shard.batch_size} over "
                 f"{shard.count} process(es); raise batch_size, or set mixup and cutmix to 0"
             )
         dataset = dataset.random_map(mix)  # before the slice, or processes would draw the same numbers
@@ -86,17 +94,15 @@ def train_batches(
     return tell_losses(batches, len(videos), report)
 
 
-def test_batches(
-    videos: VideoSequence, view: TestView, *, batch_size: int, num_workers: int, shard: Shard
-) -> Iterator[Batch]:
+def test_batches(videos: VideoSequence, view: TestView, shard: Shard, *, num_workers: int) -> Iterator[Batch]:
     """Yields every video once: `clips (b n t h w c)`, `label (b)`, `mask (b)`, `position (b)`, `unread (b ...)`.
 
     A video that cannot be read has black clips, and the reason in `unread` (data/lost.py), which is 0 for others. The
     last global batch is filled up with rows of zeros whose mask is false.
     """
-    num_rows = -(-len(videos) // batch_size) * batch_size
+    num_rows = -(-len(videos) // shard.batch_size) * shard.batch_size
     dataset = grain.MapDataset.range(num_rows).map(_TestElement(videos, view))
-    dataset = dataset.batch(shard.local(batch_size))[shard.index :: shard.count]
+    dataset = dataset.batch(shard.num_rows)[shard.index :: shard.count]
     return iter(_read(dataset, num_workers))
 
 

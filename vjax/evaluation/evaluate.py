@@ -121,9 +121,8 @@ def infer_videos(
     probe: Probe | None = None,
 ) -> Iterator[tuple[dict[str, np.ndarray], ClipProbs]]:
     """Yields `label, mask, position (b)` and `unread (b ...)` of each batch, and the outputs `(b n k)` of its views."""
-    shard = Shard(jax.process_index(), jax.process_count())
-    batch_size = meshes.round_up(batch_size, mesh)
-    for batch in test_batches(videos, view, batch_size=batch_size, num_workers=num_workers, shard=shard):
+    shard = Shard(meshes.round_up(batch_size, mesh), jax.process_index(), jax.process_count())
+    for batch in test_batches(videos, view, shard, num_workers=num_workers):
         clips = batch.pop("clips")
         if probe is not None:
             clips = np.stack([probe(views, int(i)) for views, i in zip(clips, batch["position"], strict=True)])

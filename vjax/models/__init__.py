@@ -13,84 +13,58 @@ from vjax.spec import Choice, OneOf, Table
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
-# The options that all five have.
-Backbone = Annotated[Choice, BACKBONES]
-DType = Annotated[str, OneOf(DTYPES)]
+# The options that all five fusion networks have, with the text that `vjax config FILE --explain` shows.
+Backbone = Annotated[
+    Choice, BACKBONES, "network from clips or frames to features: a name of `BACKBONES` and its options."
+]
+Dropout = Annotated[float, "rate, in [0, 1), at which training drops the features before the classifier."]
+DType = Annotated[str, OneOf(DTYPES), "type of the computation; parameters, logits and loss stay float32."]
+Hidden = Annotated[int, "width of the hidden layer of the MLP."]
+
 SMALL = Choice("small")
 
 
 def single_frame(
-    num_classes: int, *, backbone: Backbone = SMALL, dropout: float = 0.0, dtype: DType = "float32"
+    num_classes: int, *, backbone: Backbone = SMALL, dropout: Dropout = 0.0, dtype: DType = "float32"
 ) -> Network:
-    """Returns a 2D CNN that looks at every frame alone.
-
-    Args:
-      num_classes: k, the number of classes.
-      backbone: what each clip or frame goes through: a name of `BACKBONES` and its options.
-      dropout: rate, in [0, 1), at which the features before the classifier are dropped in training.
-      dtype: "float32" or "bfloat16", of the computation; parameters, logits and loss stay float32.
-    """
+    """Returns a 2D CNN that sees one frame at a time; its logits have one opinion a frame (v = t)."""
     return SingleFrame(num_classes, _backbone(backbone, dtype, temporal=False), dropout)
 
 
 def late_pool(
-    num_classes: int, *, backbone: Backbone = SMALL, dropout: float = 0.0, dtype: DType = "float32"
+    num_classes: int, *, backbone: Backbone = SMALL, dropout: Dropout = 0.0, dtype: DType = "float32"
 ) -> Network:
-    """Returns a 2D CNN on every frame; the features are averaged over time.
-
-    Args:
-      num_classes: k, the number of classes.
-      backbone: what each clip or frame goes through: a name of `BACKBONES` and its options.
-      dropout: rate, in [0, 1), at which the features before the classifier are dropped in training.
-      dtype: "float32" or "bfloat16", of the computation; parameters, logits and loss stay float32.
-    """
+    """Returns a 2D CNN on every frame, whose features are averaged over time."""
     return LateFusion(num_classes, _backbone(backbone, dtype, temporal=False), dropout, fuse="pool")
 
 
 def late_concat(
-    num_classes: int, *, backbone: Backbone = SMALL, dropout: float = 0.0, hidden: int = 256, dtype: DType = "float32"
+    num_classes: int,
+    *,
+    backbone: Backbone = SMALL,
+    dropout: Dropout = 0.0,
+    hidden: Hidden = 256,
+    dtype: DType = "float32",
 ) -> Network:
-    """Returns a 2D CNN on every frame; an MLP with `hidden` units sees the features of all frames in their order.
-
-    Args:
-      num_classes: k, the number of classes.
-      backbone: what each clip or frame goes through: a name of `BACKBONES` and its options.
-      dropout: rate, in [0, 1), at which the features before the classifier are dropped in training.
-      hidden: width of the MLP's hidden layer.
-      dtype: "float32" or "bfloat16", of the computation; parameters, logits and loss stay float32.
-    """
+    """Returns a 2D CNN on every frame; an MLP sees the features of all frames in their order."""
     return LateFusion(num_classes, _backbone(backbone, dtype, temporal=False), dropout, fuse="concat", hidden=hidden)
 
 
 def early_fusion(
-    num_classes: int, *, backbone: Backbone = SMALL, dropout: float = 0.0, dtype: DType = "float32"
+    num_classes: int, *, backbone: Backbone = SMALL, dropout: Dropout = 0.0, dtype: DType = "float32"
 ) -> Network:
-    """Returns a 2D CNN whose first layer sees all frames at once, as channels.
-
-    Args:
-      num_classes: k, the number of classes.
-      backbone: what each clip or frame goes through: a name of `BACKBONES` and its options.
-      dropout: rate, in [0, 1), at which the features before the classifier are dropped in training.
-      dtype: "float32" or "bfloat16", of the computation; parameters, logits and loss stay float32.
-    """
+    """Returns a 2D CNN whose first layer sees all frames at once, as channels."""
     return EarlyFusion(num_classes, _backbone(backbone, dtype, temporal=False), dropout)
 
 
 def slow_fusion(
-    num_classes: int, *, backbone: Backbone = SMALL, dropout: float = 0.0, dtype: DType = "float32"
+    num_classes: int, *, backbone: Backbone = SMALL, dropout: Dropout = 0.0, dtype: DType = "float32"
 ) -> Network:
-    """Returns a 3D CNN: every layer reaches over time.
-
-    Args:
-      num_classes: k, the number of classes.
-      backbone: what each clip or frame goes through: a name of `BACKBONES` and its options.
-      dropout: rate, in [0, 1), at which the features before the classifier are dropped in training.
-      dtype: "float32" or "bfloat16", of the computation; parameters, logits and loss stay float32.
-    """
+    """Returns a 3D CNN: every layer convolves and pools over time."""
     return SlowFusion(num_classes, _backbone(backbone, dtype, temporal=True), dropout)
 
 
-# From no time at all to time in every layer; what `vjax compare` trains.
+# From no time to time in every layer; `vjax compare` trains these five.
 FUSION_NETWORKS = ("single_frame", "late_pool", "late_concat", "early_fusion", "slow_fusion")
 
 NETWORKS: Table[nn.Module] = Table(
@@ -111,9 +85,9 @@ def create(name: str, num_classes: int, **options: Any) -> nn.Module:
     Args:
       name: a key of `NETWORKS`.
       num_classes: k, the number of classes.
-      **options: of the function that `NETWORKS` has under that name: `backbone`, a choice from `BACKBONES` or a mapping
-        `dict(name=..., ...)`; `dropout`; `dtype`, "float32" or "bfloat16", of the computation (parameters, logits and
-        loss stay float32); and what the network has of its own.
+      **options: keyword arguments of the function that `NETWORKS` has under that name. The five fusion networks take
+        `backbone`, a choice from `BACKBONES` or a mapping `dict(name=..., ...)`; `dropout`; and `dtype`, "float32" or
+        "bfloat16". `late_concat` also takes `hidden`.
 
     Raises:
       InputError: a name or an option is unknown; the message lists the known ones.

@@ -63,9 +63,9 @@ def init_state(
     )
 
 
-def abstract_state(fresh: Callable[[], TrainState], layout: Layout) -> TrainState:
-    """Returns the shapes and shardings of the state that `fresh` makes; nothing is computed."""
-    shapes = jax.eval_shape(fresh)
+def abstract_state(make_state: Callable[[], TrainState], layout: Layout) -> TrainState:
+    """Returns the shapes and shardings of the state that `make_state` makes, without computing it."""
+    shapes = jax.eval_shape(make_state)
     return jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         shapes,
