@@ -1,4 +1,4 @@
-"""What a measurement must say of itself: the machine, the versions and the commit."""
+"""Facts that every measurement reports: the machine, the versions and the commit."""
 
 import os
 import platform
@@ -20,7 +20,7 @@ def machine() -> str:
 
 
 def gpus() -> list[str]:
-    """Returns the names and drivers of NVIDIA's GPUs here."""
+    """Returns the names and drivers of this machine's NVIDIA GPUs."""
     if shutil.which("nvidia-smi") is None:
         return []
     command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
@@ -29,7 +29,7 @@ def gpus() -> list[str]:
 
 
 def versions(names: Iterable[str]) -> str:
-    """Returns the versions of those distributions that are installed."""
+    """Returns the versions of the named distributions; those that are not installed are omitted."""
     found = []
     for name in names:
         try:
@@ -40,7 +40,7 @@ def versions(names: Iterable[str]) -> str:
 
 
 def commit() -> str:
-    """Returns the commit of this file's repository, "-dirty" where files differ from it."""
+    """Returns the commit of this file's repository, with "-dirty" if files differ from it."""
     done = subprocess.run(
         ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=Path(__file__).parent
     )

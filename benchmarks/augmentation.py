@@ -1,9 +1,10 @@
-"""Where augmentation is faster: on the host, clip by clip, or on the device, inside the jitted step.
+"""Compares augmentation on the host, clip by clip, with augmentation on the device, inside the jitted step.
 
     python benchmarks/augmentation.py [--rounds 7]
 
-Milliseconds for a clip of 16 x 112 x 112, batch of 16; host and device take turns in one process, medians. The host
-has one thread, as one of Grain's; the device is whatever JAX finds, and a CPU uses all its cores.
+Prints milliseconds for a clip of 16 x 112 x 112 in a batch of 16. Host and device take turns in one process; the table
+shows medians. The host uses one thread, like one of Grain's. The device is the one that JAX finds; a CPU uses all its
+cores.
 """
 
 import argparse
@@ -24,7 +25,7 @@ NORMAL = {"mean": (0.45, 0.45, 0.45), "std": (0.225, 0.225, 0.225)}
 
 
 def device_jitter(key: jax.Array, clips: jax.Array, *, strength: float) -> jax.Array:
-    """The colour jitter of `jitter_colors` on float32 clips `(b t h w 3)`."""
+    """Returns clips `(b t h w 3)` as float32 with the colour jitter of `jitter_colors`."""
     brightness, contrast, saturation = jax.random.uniform(
         key, (3, len(clips), 1, 1, 1, 1), minval=1 - strength, maxval=1 + strength
     )
@@ -35,7 +36,7 @@ def device_jitter(key: jax.Array, clips: jax.Array, *, strength: float) -> jax.A
 
 
 def device_erase(key: jax.Array, clips: jax.Array) -> jax.Array:
-    """One box of every clip `(b t h w c)` set to gray."""
+    """Returns clips `(b t h w c)` with one box of every clip set to gray."""
     b, _, h, w, _ = clips.shape
     half_h, half_w, row, column = jax.random.uniform(key, (4, b, 1, 1))
     y, x = (jnp.arange(h)[None, :, None] + 0.5) / h, (jnp.arange(w)[None, None, :] + 0.5) / w
@@ -44,10 +45,12 @@ def device_erase(key: jax.Array, clips: jax.Array) -> jax.Array:
 
 
 def main() -> None:
-    """Prints a table."""
+    """Runs the measurements and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=7, help="turns of host and device (default: 7)")
     rounds = parser.parse_args().rounds
+
+    # The clips, on the host and on the device.
     rng = np.random.default_rng(0)
     clips = rng.integers(0, 256, (BATCH, *SHAPE), np.uint8)
     on_device = jax.device_put(clips)
@@ -57,10 +60,11 @@ def main() -> None:
         return lambda: [function(clip) for clip in clips]
 
     def device(function: Callable[[jax.Array], jax.Array]) -> Callable[[], object]:
-        # With the conversion that the step does anyway, and a sum in place of the network that would read it.
+        # This includes the conversion to float, which the step needs anyway, and a sum instead of the network.
         jitted = jax.jit(lambda x: to_float(function(x), **NORMAL).sum((1, 2)))
         return lambda: jitted(on_device).block_until_ready()
 
+    # For each augmentation, a function for the host and one for the device; None if there is none.
     cases = {
         "nothing (device: to float)": (None, device(lambda x: x)),
         "colour jitter": (
@@ -73,8 +77,10 @@ def main() -> None:
         ),
         "RandAugment, 2 operations": (host(lambda clip: rand_augment(rng, clip, num_ops=2, magnitude=9)), None),
         "mixup": (lambda: mixup(rng, clips, alpha=1.0), None),
-        "cutmix, the box random": (lambda: cutmix(rng, clips, alpha=1.0), None),
+        "cutmix, random box": (lambda: cutmix(rng, clips, alpha=1.0), None),
     }
+
+    # Host and device take turns.
     times: dict[tuple[str, int], list[float]] = {}
     for number in range(rounds + 1):
         for name, pair in cases.items():
@@ -83,8 +89,10 @@ def main() -> None:
                     continue
                 started = time.perf_counter()
                 run()
-                if number:  # the first one compiles
+                if number:  # the first round compiles
                     times.setdefault((name, side), []).append(1000 * (time.perf_counter() - started) / BATCH)
+
+    # The table.
     print(f"device: {jax.devices()[0].device_kind}, jax {jax.__version__}\n")
     print("| augmentation | host, ms a clip | device, ms a clip |\n| --- | ---: | ---: |")
     for name in cases:

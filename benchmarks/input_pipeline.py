@@ -1,12 +1,13 @@
-"""Clips per second on one core: vjax from a prepared store and from files, against other readers of the same clips.
+"""Measures clips per second on one core: vjax from a prepared store and from files, and other readers.
 
     python benchmarks/input_pipeline.py [--videos DIR] [--seconds 4] [--rounds 3] [--out FILE.jsonl]
 
-Every reader gives random clips of 16 frames at stride 4, cut at random and resized to 112 x 112 by the same function;
-only the reading differs. Each measurement is a process of its own on one core (or, for vjax through Grain, also on
-two); the readers take turns, and medians over the rounds are reported. Without `--videos` the benchmark makes its
-own: ten seconds of 320 x 240 at 30 fps, H.264 with a keyframe every 250 frames, as encoders do by default. Readers
-that are not installed are left out: `pip install torch torchcodec decord tensorflow-cpu`.
+Every reader yields random clips of 16 frames at stride 4. The same function crops the clips at random and resizes them
+to 112 x 112, so only the reading differs (but tf.data crops and resizes with TensorFlow). Each measurement is a
+separate process on one core (or, for vjax through Grain, also on two). The readers take turns, and the table shows
+medians over the rounds. Without `--videos` the benchmark generates its videos: ten seconds of 320 x 240 at 30 fps,
+H.264 with a keyframe every 250 frames, the default of encoders. Readers that are not installed are skipped:
+`pip install torch torchcodec decord tensorflow-cpu`.
 """
 
 import argparse
@@ -28,7 +29,7 @@ CLIP, STRIDE, SIZE, BATCH = 16, 4, (112, 112), 16
 PACKAGES = ("grain", "array-record", "simplejpeg", "opencv-python-headless", "av", "torchcodec", "decord", "tensorflow")
 
 
-# --- what is measured: each yields the number of clips it has just given -----------------------------------------
+# --- the readers: each yields the number of clips that it has just read --------------------------------------------
 
 
 def _grain(root: str, num_workers: int = 0):
@@ -59,7 +60,7 @@ def _loop(root: str):
 
 
 def _other(root: str, read):
-    """Random clips of the same kind, read by `read(path, indices)`."""
+    """Yields 1 for each random clip of the same kind, read by `read(path, indices)`."""
     from vjax.data.decode import probe
     from vjax.data.video import Video
 
@@ -103,7 +104,10 @@ def _opencv(path, indices):
 
 
 def _tf_data(root: str):
-    """The same records as TFRecord through tf.data; TFDS reads ArrayRecord without TensorFlow only."""
+    """Yields the size of each batch of clips that tf.data reads from the same records.
+
+    The records are copied to a TFRecord file, because TFDS reads ArrayRecord only without TensorFlow.
+    """
     import tensorflow as tf  # pyright: ignore
     import tensorflow_datasets as tfds
 
@@ -128,7 +132,7 @@ def _tf_data(root: str):
         yield int(batch.shape[0])
 
 
-READERS = {  # name: (needs, kind of input, what yields clips)
+READERS = {  # name: (package it needs, kind of input, generator of numbers of clips)
     "vjax store, Grain": ("vjax", "store", _grain),
     "vjax store, loop": ("vjax", "store", _loop),
     "vjax files, Grain": ("vjax", "files", _grain),
@@ -147,16 +151,18 @@ def _view():
     return TrainView(ClipTiming(CLIP, stride=STRIDE), SIZE)
 
 
-# --- one measurement, in a process of its own --------------------------------------------------------------------
+# --- one measurement, in a separate process ------------------------------------------------------------------------
 
 
 def measure(name: str, root: str, seconds: float, cores: int) -> dict[str, float]:
-    """Returns clips per second, seconds to the first clips, and how memory grew."""
+    """Returns clips per second, seconds to the first clips, and the growth of memory."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     if name.startswith("vjax"):
         from vjax.runtime.memory import restart_with_tunables
 
-        restart_with_tunables()  # as its command line does
+        restart_with_tunables()  # as vjax's commands do
+
+    # The first clips, then a second of warm-up.
     started = time.perf_counter()
     counts = READERS[name][2](root)
     next(counts)
@@ -164,6 +170,8 @@ def measure(name: str, root: str, seconds: float, cores: int) -> dict[str, float
     warm_until = time.perf_counter() + 1.0
     while time.perf_counter() < warm_until:
         next(counts)
+
+    # The measurement.
     before, began, clips = _memory_mb(), time.perf_counter(), 0
     while time.perf_counter() - began < seconds:
         clips += next(counts)
@@ -182,22 +190,24 @@ def _memory_mb() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-# --- made videos -------------------------------------------------------------------------------------------------
+# --- generated videos ----------------------------------------------------------------------------------------------
 
 
 def make_videos(root: Path) -> None:
-    """Writes videos with the spectrum of natural pictures (power falls with frequency) that pan, zoom and flicker."""
+    """Writes videos that pan over noise with the spectrum of natural images (power falls with frequency)."""
     import av
 
     (root / "made").mkdir(parents=True)
     for number in range(NUM_VIDEOS):
+        # One image, larger than a frame.
         rng = np.random.default_rng(number)
         size = 640
         fy, fx = np.meshgrid(np.fft.fftfreq(size), np.fft.fftfreq(size), indexing="ij")
         spectrum = rng.standard_normal((3, size, size)) / (np.hypot(fx, fy) + 1 / size) ** 1.7
         picture = np.real(np.fft.ifft2(spectrum * np.exp(2j * np.pi * rng.random((3, size, size)))))
-        picture = picture[0] * 0.8 + picture * 0.3  # channels go together
+        picture = picture[0] * 0.8 + picture * 0.3  # channels are correlated
         picture = np.clip(128 + 50 * (picture - picture.mean()) / picture.std(), 0, 255).transpose(1, 2, 0)
+        # Each frame is a moving window of it, with some noise.
         with av.open(str(root / "made" / f"{number}.mp4"), "w") as container:
             stream = container.add_stream("libx264", rate=FPS, options={"crf": "23", "preset": "medium"})
             stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
@@ -208,24 +218,31 @@ def make_videos(root: Path) -> None:
                 frame = np.clip(frame + rng.normal(0, 0.7, frame.shape), 0, 255).astype(np.uint8)
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
             container.mux(stream.encode())
-        for copy in range(1, NUM_COPIES):  # Grain's shuffle is slow below a hundred elements
+        # Copies, because Grain's shuffle is slow below a hundred elements.
+        for copy in range(1, NUM_COPIES):
             os.link(root / "made" / f"{number}.mp4", root / "made" / f"{number}_{copy}.mp4")
 
 
 def main() -> None:
     """Runs the measurements and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--videos", help="a folder class/video.ext of 100 files or more, in place of made videos")
-    parser.add_argument("--seconds", type=float, default=4.0, help="of one measurement")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--clips", type=int, default=10_000, help="of the run that watches memory; 0 leaves it out")
-    parser.add_argument("--out", help="file that takes the measurements as JSON lines")
+    parser.add_argument("--videos", help="a folder class/video.ext of 100 files or more, instead of generated videos")
+    parser.add_argument("--seconds", type=float, default=4.0, help="seconds of one measurement (default: 4)")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each reader (default: 3)")
+    parser.add_argument(
+        "--clips", type=int, default=10_000, help="clips of the run that watches memory; 0 skips it (default: 10000)"
+    )
+    parser.add_argument("--out", help="file to which the measurements are appended as JSON lines")
     parser.add_argument("--one", nargs=4, metavar=("READER", "ROOT", "SECONDS", "CORES"), help=argparse.SUPPRESS)
     args = parser.parse_args()
+
+    # A process that this script started for one measurement.
     if args.one:
         name, root, seconds, cores = args.one
         print(json.dumps(measure(name, root, float(seconds), int(cores))))
         return
+
+    # All measurements.
     with tempfile.TemporaryDirectory() as folder:
         videos, store = Path(args.videos or Path(folder) / "videos"), Path(folder) / "store"
         if not args.videos:
@@ -242,7 +259,7 @@ def main() -> None:
 def _take_turns(args: argparse.Namespace, videos: str, store: str) -> dict[tuple[str, int], list[dict[str, float]]]:
     runs: dict[tuple[str, int], list[dict[str, float]]] = {}
     present = [name for name, (needs, _, _) in READERS.items() if importlib.util.find_spec(needs)]
-    print("left out, not installed:", ", ".join(set(READERS) - set(present)) or "none")
+    print("skipped, not installed:", ", ".join(set(READERS) - set(present)) or "none")
     for _ in range(args.rounds):
         for name in present:
             root = store if READERS[name][1] == "store" else videos
@@ -258,7 +275,7 @@ def _one(name: str, root: str, seconds: float, cores: int) -> dict[str, float] |
         [sys.executable, __file__, "--one", name, root, str(seconds), str(cores)], capture_output=True, text=True
     )
     if done.returncode:
-        print(f"{name} does not work here: {(done.stderr.strip().splitlines() or ['?'])[-1][:160]}")
+        print(f"{name} fails here: {(done.stderr.strip().splitlines() or ['?'])[-1][:160]}")
         return None
     return json.loads(done.stdout.splitlines()[-1])
 

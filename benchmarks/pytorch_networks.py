@@ -1,6 +1,6 @@
-"""vjax's networks in PyTorch, layer by layer and under the same names, for `step_time.py` to compare with.
+"""vjax's networks in PyTorch, layer by layer and with the same names, for the comparison in `step_time.py`.
 
-Modules keep flax's names (`Conv_0`, `BatchNorm_0`), so that `load` copies parameters by their path.
+Modules keep flax's names (`Conv_0`, `BatchNorm_0`), so that `load` can copy parameters by their path.
 """
 
 # pyright: basic, reportMissingImports=false
@@ -23,7 +23,7 @@ def create(name: str, num_classes: int, backbone: dict, clip_shape: tuple[int, .
 
 
 def load(network: nn.Module, arrays: dict[str, "torch.Tensor"]) -> None:
-    """Copies arrays named by their path in flax (`backbone/Conv_0/kernel`) into the network."""
+    """Copies arrays into the network by their paths in flax, such as `backbone/Conv_0/kernel`."""
     renamed = {}
     for path, array in arrays.items():
         *module, leaf = path.split("/")
@@ -37,7 +37,7 @@ def load(network: nn.Module, arrays: dict[str, "torch.Tensor"]) -> None:
 
 
 def gradients(network: nn.Module) -> dict[str, "torch.Tensor"]:
-    """Returns the parameters' gradients, by their paths and with their axes in flax."""
+    """Returns the gradients of the parameters, with the paths and the axes that they have in flax."""
     found = {}
     for name, parameter in network.named_parameters():
         *module, leaf = name.split(".")
@@ -49,7 +49,7 @@ def gradients(network: nn.Module) -> dict[str, "torch.Tensor"]:
 
 
 class Small(nn.Module):
-    """The small backbone: convolution, norm, ReLU, and a max pool after each stage."""
+    """The small backbone: stages of convolution, norm and ReLU, each followed by a max pool."""
 
     def __init__(self, channels: int, *, temporal: bool, widths=(16, 32, 64), depth=1):
         super().__init__()
@@ -74,7 +74,7 @@ class Small(nn.Module):
 
 
 class ResNet18(nn.Module):
-    """R3D-18, R(2+1)D-18 where factored, or the 2D network where not temporal."""
+    """R3D-18; R(2+1)D-18 if factored; the 2D network if not temporal."""
 
     def __init__(self, channels: int, *, temporal: bool, factored: bool = False, widths=(64, 128, 256, 512)):
         super().__init__()
@@ -140,7 +140,7 @@ BACKBONES = {"small": Small, "resnet18": ResNet18}
 
 
 class Network(nn.Module):
-    """The five ways of fusing time; clips `(b c t h w)` to logits `(b v k)`."""
+    """The five ways of fusing time: a network from clips `(b c t h w)` to logits `(b v k)`."""
 
     def __init__(self, name: str, backbone: nn.Module, num_classes: int, clip_shape: tuple[int, ...]):
         super().__init__()
@@ -155,9 +155,9 @@ class Network(nn.Module):
         self.head = nn.ModuleDict({"logits": nn.Linear(features, num_classes)})
 
     def forward(self, x):
-        """Maps clips to logits."""
+        """Maps clips `(b c t h w)` to logits `(b v k)`."""
         if self.name == "early_fusion":
-            # Channels in flax's order: time first, then colour.
+            # The channels have the same order as in flax: time first, then colour.
             b, c, t, h, w = x.shape
             x = x.permute(0, 2, 1, 3, 4).reshape(b, t * c, 1, h, w)
         y = self.backbone(x)

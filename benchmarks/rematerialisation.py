@@ -1,11 +1,12 @@
-"""What `remat` saves and costs: memory and seconds of a training step, with and without.
+"""Measures memory and seconds of a training step with and without `remat`.
 
     python benchmarks/rematerialisation.py [--case NAME ...] [--rounds 9]
 
-"Kept" is what the forward pass hands to the backward pass, by the shapes alone. "Step" is what XLA plans for a whole
-step beside its arguments and results. All steps take turns in one process, medians, on whatever device JAX finds. On
-CPU also with XLA's pass `cse_barrier_expander` left out: with it, XLA takes the barriers away that keep what is
-computed twice apart, and merges it again.
+"Kept" are the residuals: the memory that the forward pass hands to the backward pass, computed from shapes alone.
+"Step" in MB is the memory that XLA plans for a complete step, without its arguments and results. All steps take turns
+in one process on the device that JAX finds; the table shows medians, and the minimum as "least". On CPU, steps are also
+compiled without XLA's pass `cse_barrier_expander`: that pass removes the barriers between the two computations of a
+value, and XLA then merges them again.
 """
 
 import argparse
@@ -36,7 +37,7 @@ KEEP_BARRIERS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A backbone of slow fusion, its clips and its batch."""
+    """A backbone of slow fusion, the shape `(t h w c)` of its clips, and the batch size."""
 
     backbone: dict[str, Any]
     clip_shape: tuple[int, ...]
@@ -53,9 +54,12 @@ class Step:
     """A compiled training step and its state."""
 
     def __init__(self, case: Case, *, remat: bool, options: dict[str, Any] | None):
+        # The initial state.
         network = models.create("slow_fusion", NUM_CLASSES, backbone=case.backbone | {"remat": remat})
         optimizer, _ = create_optimizer(Choice("sgd", learning_rate=0.01), num_steps=1000)
         self.state = init_state(network, optimizer, key=jax.random.key(0), clip_shape=case.clip_shape)
+
+        # A random batch.
         rng = np.random.default_rng(0)
         self.batch = jax.device_put(
             {
@@ -63,26 +67,28 @@ class Step:
                 "label": rng.integers(0, NUM_CLASSES, case.batch_size).astype(np.int32),
             }
         )
+
+        # The compiled step.
         grad_fn = sharded(make_grad_fn(network, label_smoothing=0.0), data_parallel(make_mesh()))
         step = functools.partial(train_step, grad_fn=grad_fn, optimizer=optimizer, key=jax.random.key(1))
         step = checked_finite(step, skip=False)
         lowered = jax.jit(step, donate_argnums=0).lower(self.state, self.batch)
         self.compiled: Any = lowered.compile(compiler_options=options)
-        # Of two batches without one: what does not grow with the batch are parameters.
-        self.kept_mb = (_kept(network, case, 2) - _kept(network, case, 1)) / 2**20
+        # Two batches minus one: this leaves out parameters, which do not grow with the batch.
+        self.residuals_mb = (_residuals(network, case, 2) - _residuals(network, case, 1)) / 2**20
         memory = self.compiled.memory_analysis()
         self.step_mb = memory.temp_size_in_bytes / 2**20 if memory else math.nan
         self.seconds: list[float] = []
 
     def take(self) -> None:
-        """Takes a step and notes its seconds."""
+        """Takes a step and records its seconds."""
         started = time.perf_counter()
         self.state, _ = jax.block_until_ready(self.compiled(self.state, self.batch))
         self.seconds.append(time.perf_counter() - started)
 
 
-def _kept(network: Any, case: Case, num_batches: int) -> int:
-    """Returns the bytes that the gradient of so many batches at once needs of the forward pass."""
+def _residuals(network: Any, case: Case, num_batches: int) -> int:
+    """Returns the bytes of the residuals that the gradient of `num_batches` batches at once needs."""
     num_clips = num_batches * case.batch_size
     target = jnp.zeros((num_clips, NUM_CLASSES))
 
@@ -101,15 +107,15 @@ def _kept(network: Any, case: Case, num_batches: int) -> int:
 
 
 def main() -> None:
-    """Prints a table."""
+    """Runs the measurements and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--case", action="append", choices=CASES, help="a network, more than once for more")
+    parser.add_argument("--rounds", type=int, default=9, help="turns of each step (default: 9)")
+    parser.add_argument("--case", action="append", choices=CASES, help="network to measure; may be given several times")
     args = parser.parse_args()
     keep_freed_memory()  # as vjax's commands do
     device = jax.devices()[0]
     print(f"{device.device_kind}; {machine()}; {versions(('jax', 'jaxlib', 'flax'))}; commit {commit()}\n")
-    print("| network | barriers | remat | kept, MB | step, MB | step, ms | least |")
+    print("| network | barriers | remat | residuals, MB | step, MB | step, ms | least |")
     print("|" + " --- |" * 3 + " ---: |" * 4)
     choices = [("as XLA does", None)] + ([("left in", KEEP_BARRIERS)] if device.platform == "cpu" else [])
     for name in args.case or CASES:
@@ -121,11 +127,11 @@ def main() -> None:
         for number in range(args.rounds + 1):
             for step in steps.values():
                 step.take()
-                if not number:  # the first one warms up
+                if not number:  # the first round is a warm-up
                     step.seconds.clear()
         for (words, remat), step in steps.items():
             print(
-                f"| {name} | {words} | {'yes' if remat else 'no'} | {step.kept_mb:.0f} | {step.step_mb:.0f} "
+                f"| {name} | {words} | {'yes' if remat else 'no'} | {step.residuals_mb:.0f} | {step.step_mb:.0f} "
                 f"| {1e3 * statistics.median(step.seconds):.0f} | {1e3 * min(step.seconds):.0f} |",
                 flush=True,
             )

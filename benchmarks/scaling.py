@@ -1,10 +1,11 @@
-"""What a training step costs each of several devices: the cost model against what XLA plans.
+"""Compares the cost model of a training step on several devices with what XLA plans.
 
     python benchmarks/scaling.py [--case NAME ...] [--out FILE]
 
 Programs are compiled for 1, 2, 4 and 8 simulated devices and not run, with convolutions in the form that GPUs and TPUs
-take. "Arguments" are the state and the batch, "temporary" is what XLA's memory analysis plans beside them, "exchanged"
-the arrays of every collective in the compiled program. Each beside what vjax/training/step_cost.py says.
+use. "Arguments" are the state and the batch. "Temporary" is the memory that XLA plans in addition. "Exchanged" are the
+collective bytes: the arrays of every collective in the compiled program. Each cell has the value of the cost model
+(vjax/training/step_cost.py), then that of XLA.
 """
 
 import argparse
@@ -35,7 +36,7 @@ MB = 10**6
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A network, its clips and its global batch."""
+    """A backbone of slow fusion, the shape `(t h w c)` of its clips, the global batch size, and what to compare."""
 
     backbone: dict[str, Any]
     clip_shape: tuple[int, ...]
@@ -56,7 +57,8 @@ CASES = {
 
 
 def compare(case: Case, num_devices: int, sharding: str) -> dict[str, Any]:
-    """Returns bytes, modelled and planned."""
+    """Returns bytes by name: from the cost model, and from the program that XLA compiles."""
+    # Shapes and shardings of the state and the batch.
     network = models.create("slow_fusion", NUM_CLASSES, backbone=case.backbone)
     optimizer, _ = create_optimizer(Choice("adamw", learning_rate=1e-3), num_steps=1000)
     mesh = meshes.make_mesh(jax.devices()[:num_devices])
@@ -72,11 +74,15 @@ def compare(case: Case, num_devices: int, sharding: str) -> dict[str, Any]:
         "clips": jax.ShapeDtypeStruct((case.batch_size, *case.clip_shape), jnp.uint8),
         "label": jax.ShapeDtypeStruct((case.batch_size,), jnp.int32),
     }
+
+    # XLA's plan.
     grad_fn = sharded(make_grad_fn(network, label_smoothing=0.1), layout)
     step = functools.partial(train_step, grad_fn=grad_fn, optimizer=optimizer, key=jax.random.key(1))
     step = checked_finite(step, skip=False)
     compiled: Any = compile_step(step, state, batch, mesh).run
     planned = compiled.memory_analysis()
+
+    # The cost model.
     model = step_cost(
         network,
         optimizer,
@@ -89,21 +95,25 @@ def compare(case: Case, num_devices: int, sharding: str) -> dict[str, Any]:
     return {
         "arguments": [memory.state + memory.clips // 2, planned.argument_size_in_bytes],
         "temporary": [sum(memory) - memory.state - memory.clips, planned.temp_size_in_bytes],
-        "exchanged": [traffic.all_reduce + traffic.all_gather, sum(collective_bytes(compiled.as_text()).values())],
+        "collectives": [traffic.all_reduce + traffic.all_gather, sum(collective_bytes(compiled.as_text()).values())],
     }
 
 
 def main() -> None:
-    """Prints a table."""
+    """Prints a table of all cases, or of those given by `--case`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", action="append", choices=CASES, help="more than once for more")
-    parser.add_argument("--out", type=Path, help="JSON lines, appended")
+    parser.add_argument("--case", action="append", choices=CASES, help="network to compare; may be given several times")
+    parser.add_argument("--out", type=Path, help="file to which the rows are appended as JSON lines")
     args = parser.parse_args()
-    # The CPU's forms exchange tiles of kernel gradients; nothing else chooses by platform.
+
+    # All platforms use XLA's own convolution here, because the CPU's forms exchange tiles of kernel gradients. Nothing
+    # else is chosen by platform.
     jax.lax.platform_dependent = lambda *arrays, default, **_: default(*arrays)
+
+    # The table.
     about = {"machine": machine(), "versions": versions(("jax", "jaxlib", "flax")), "commit": commit()}
     print(f"{about['machine']}; {about['versions']}; commit {about['commit']}; MB, model / XLA\n")
-    print("| network | sharding | devices | arguments | temporary | ratio | exchanged |")
+    print("| network | sharding | devices | arguments | temporary | ratio | collectives |")
     print("| --- | --- " + "| ---: " * 5 + "|")
     for name in args.case or CASES:
         case = CASES[name]
@@ -114,7 +124,7 @@ def main() -> None:
                 ratio = found["temporary"][0] / found["temporary"][1]
                 print(
                     f"| {name} | {sharding} | {num_devices} | {cells['arguments']} | {cells['temporary']} "
-                    f"| {ratio:.2f} | {cells['exchanged']} |",
+                    f"| {ratio:.2f} | {cells['collectives']} |",
                     flush=True,
                 )
                 if args.out:

@@ -1,17 +1,17 @@
-"""Seconds of a training step and of inference: vjax, the same network in PyTorch, and vjax over XLA's own forms.
+"""Times a training step and inference of vjax, of the same network in PyTorch, and of vjax with XLA's own forms.
 
     python benchmarks/step_time.py [--quick] [--case NAME ...] [--layers] [--rounds 9] [--out FILE.jsonl]
 
-Needs PyTorch: `pip install torch` (its CPU build, or the one for the GPU at hand). All sides start from the same
-weights and the same batch; their logits, the gradient of the first training step, and the losses of three are compared
-before anything is timed. Then the sides take turns, and medians and their ratios are reported. On a GPU both sides
-compute in bfloat16, PyTorch with torch.compile, AMP and channels_last_3d, and the memory is the GPU's.
+This needs PyTorch: `pip install torch` (its CPU build, or the build for your GPU). All sides start from the same
+weights and the same batch. Their logits, the gradient of the first training step, and the losses of three training
+steps are compared before anything is timed. Then the sides take turns, and the table shows medians and their ratios. On
+a GPU all sides compute in bfloat16, PyTorch with torch.compile, AMP and channels_last_3d, and the memory is the GPU's.
 
-Networks, clips and batches of the shipped configs are read from `configs/`. Dropout and label smoothing are left out:
-dropout draws other numbers on each side.
+Networks, clips and batches of the shipped configs are read from `configs/`. Dropout and label smoothing are left out,
+because dropout draws different numbers on each side.
 
-`--quick` takes the networks at the quickstart's size, in two minutes; `--layers` takes single layers, forward and
-both gradients.
+`--quick` measures the networks at the quickstart's size, in two minutes. `--layers` measures single layers: forward
+pass, input gradient and kernel gradient.
 """
 
 import argparse
@@ -38,7 +38,7 @@ SIDES = ("vjax", "pytorch", "xla")
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A network, its clips and its batch."""
+    """A network, its backbone, the shape `(t h w c)` of its clips, the batch size and the number of classes."""
 
     network: str
     backbone: dict[str, Any]
@@ -48,24 +48,25 @@ class Case:
 
 
 def config_case(name: str, *, network: str = "", batch_size: int = 0) -> Case:
-    """Returns what a shipped config trains, or another network or batch at its clips."""
+    """Returns the case of a shipped config, with another network or batch size if given."""
     config = load_config(str(Path(__file__).parents[1] / "configs" / f"{name}.py"))
     backbone = as_plain(config.network.options["backbone"])
     if backbone.pop("norm") != "batch" or backbone.pop("remat") or backbone.pop("drop_path", 0):
-        raise SystemExit(f"configs/{name}.py: the PyTorch side has batch norm alone, and no rematerialisation")
+        raise SystemExit(f"configs/{name}.py: the PyTorch side has only batch norm, no remat and no drop_path")
     shape = config.test_view.shape[1:]
     return Case(network or config.network.name, backbone, shape, batch_size or config.batch_size)
 
 
 _SMALL, _RESNET18, _FULL = {"name": "small"}, {"name": "resnet18"}, (16, 112, 112, 3)
-# C3D's first six convolutions (Tran et al. 2015) with norms; pools after each stage, all of 2 in time too.
+# C3D's first six convolutions (Tran et al. 2015) with norms. Every pool, also the first, halves time too.
 _C3D = {"name": "small", "widths": (64, 128, 256, 512), "depth": (1, 1, 2, 2)}
 
 QUICK = {
     f"{name}, quickstart": config_case("quickstart", network=name)
     for name in ("single_frame", "late_pool", "late_concat", "early_fusion", "slow_fusion")
 }
-# The recipes' own steps. hmdb51, kinetics and something_something train ucf101's network on its clips, 32 at a time.
+# Steps of the shipped configs. hmdb51, kinetics and something_something train the same network as ucf101, on clips of
+# the same shape, 32 at a time.
 RECIPES = {
     "slow_fusion, weizmann": config_case("weizmann"),
     "slow_fusion, folder": config_case("folder"),
@@ -87,10 +88,10 @@ CASES = (
     }
 )
 
-# Whole batches that ask for more memory than a small machine has: by `--case` alone.
+# Full batches that need more memory than a small machine has: measured only with `--case`.
 LARGE = {"R3D-18, ucf101": config_case("ucf101")}
 
-# (clips, kernel, strides) of the networks above.
+# Layers of the networks above: (shape of the clips, shape of the kernel, strides).
 LAYERS: dict[str, list[tuple[Any, Any, Any]]] = {
     "slow_fusion, quickstart": [
         ((16, 8, 32, 32, 3), (3, 3, 3, 3, 16), (1, 1, 1)),
@@ -155,7 +156,7 @@ PARTS = ("forward", "input gradient", "kernel gradient")
 
 
 class Worker:
-    """A side's process."""
+    """The process of one side."""
 
     def __init__(self, side: str, *, half: bool):
         self.side = side
@@ -167,13 +168,13 @@ class Worker:
         )
 
     def ask(self, action: str, **kwargs: Any) -> Any:
-        """Returns what the process answers."""
+        """Sends a request to the process and returns its answer."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         print(json.dumps({"do": action} | kwargs), file=self._process.stdin, flush=True)
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit(f"{self.side} stopped at {action!r}; its last words stand above")
+            raise SystemExit(f"{self.side} stopped during {action!r}; its error output is above")
         return json.loads(line)
 
     def close(self) -> None:
@@ -184,7 +185,8 @@ class Worker:
 
 
 def measure_case(name: str, sides: tuple[str, ...], *, rounds: int, half: bool, size: int) -> dict[str, Any]:
-    """Returns everything measured of a network."""
+    """Returns all measurements of a network."""
+    # The networks, with the same weights; their logits, losses and gradients.
     case = dataclasses.asdict((CASES | LARGE)[name])
     workers = {side: Worker(side, half=half) for side in sides}
     with tempfile.TemporaryDirectory() as folder:
@@ -192,6 +194,8 @@ def measure_case(name: str, sides: tuple[str, ...], *, rounds: int, half: bool, 
         found = {side: worker.ask("load", case=case, weights=weights) for side, worker in workers.items()}
         first = {side: worker.ask("first", gradient=f"{folder}/{side}.npz") for side, worker in workers.items()}
         gradients = {side: dict(np.load(f"{folder}/{side}.npz")) for side in sides}
+
+    # All sides must compute the same.
     row: dict[str, Any] = {"case": name} | case
     for side in sides[1:]:
         what = f"{name}: {sides[0]} and {side}"
@@ -199,18 +203,22 @@ def measure_case(name: str, sides: tuple[str, ...], *, rounds: int, half: bool, 
         error = _check_gradients(gradients[sides[0]], gradients[side], what=what, half=half, deep=deep)
         row[f"gradient_off_{side}"] = error
         _check_same(first[sides[0]], first[side], what=what, half=half)
+
+    # The sides take turns.
     memory = {side: [worker.ask("memory", reset=True)] for side, worker in workers.items()}
     seconds: dict[tuple[str, str], list[float]] = {}
     for _ in range(rounds):
         for what in ("train", "infer"):
             for side, worker in workers.items():
-                # XLA's own forms are slow, and their ratio is large: one turn in all.
+                # XLA's own forms are slow, and their ratio is large, so one turn is enough.
                 if side != "xla" or (side, what) not in seconds:
                     seconds.setdefault((side, what), []).extend(worker.ask(what, seconds=0.3))
     peak = max(worker.ask("peak", size=size) for worker in workers.values())
     for side, worker in workers.items():
         memory[side].append(worker.ask("memory"))
         worker.close()
+
+    # The numbers of each side.
     adds = found["vjax"]["multiply_adds"] * case["batch_size"]
     for side in sides:
         step, infer = (statistics.median(seconds[side, what]) for what in ("train", "infer"))
@@ -228,7 +236,7 @@ def measure_case(name: str, sides: tuple[str, ...], *, rounds: int, half: bool, 
 
 
 def _check_same(one: dict[str, Any], other: dict[str, Any], *, what: str, half: bool) -> None:
-    """Raises where the sides do not compute the same: the logits, and what three steps make of the loss."""
+    """Exits with an error if the logits of two sides, or their losses of three steps, differ."""
     for key, tolerance in (("logits", 0.1 if half else 1e-4), ("losses", 0.1 if half else 1e-3)):
         a, b = np.asarray(one[key]), np.asarray(other[key])
         error = np.abs(a - b).max() / np.abs(a).max()
@@ -237,16 +245,17 @@ def _check_same(one: dict[str, Any], other: dict[str, Any], *, what: str, half: 
 
 
 def _check_gradients(one: dict[str, Any], other: dict[str, Any], *, what: str, half: bool, deep: bool) -> float:
-    """Returns the norm of two gradients' difference over the gradient's; raises where rounding does not explain it.
+    """Returns the relative error between two gradients; exits with an error if it is too large for rounding.
 
-    Where two elements of a pool's window are nearly equal, or a ReLU's input nearly 0, rounding decides which way the
-    gradient goes. A share e of activations that differ so makes an error of sqrt(e): 3e-4 in the small networks
-    (e near 1e-7), 3e-3 in C3D at a batch of 1, where XLA's own forms are as far from float64, and 6e-3 to 3e-2 after
-    the 17 ReLUs of ResNet-18 and the 33 of R(2+1)D-18. There the tests' comparison with float64 is the proof. A small
-    network's gradient that is wrong is off by 4e-2 or more.
+    The relative error is the norm of the difference, divided by the norm of the other side's gradient. If two elements
+    of a pool's window are nearly equal, or a ReLU's input is nearly 0, rounding decides which way the gradient goes. If
+    a share e of the activations differs in this way, the error is sqrt(e): 3e-4 in the small networks (e near 1e-7),
+    3e-3 in C3D at a batch of 1, where XLA's own forms are as far from float64, and 6e-3 to 3e-2 after the 17 ReLUs of
+    ResNet-18 and the 33 of R(2+1)D-18. For these, the proof is the comparison with float64 in the tests. In a small
+    network, a wrong gradient has an error of 4e-2 or more.
     """
     if one.keys() != other.keys():
-        raise SystemExit(f"{what} have gradients to other parameters: {sorted(one.keys() ^ other.keys())}")
+        raise SystemExit(f"{what} have gradients of different parameters: {sorted(one.keys() ^ other.keys())}")
     off = {name: float(np.linalg.norm(one[name] - other[name])) for name in one}
     size = {name: float(np.linalg.norm(other[name])) for name in one}
     error = math.hypot(*off.values()) / math.hypot(*size.values())
@@ -257,7 +266,7 @@ def _check_gradients(one: dict[str, Any], other: dict[str, Any], *, what: str, h
 
 
 def measure_layers(name: str, sides: tuple[str, ...], *, rounds: int, half: bool) -> list[dict[str, Any]]:
-    """Returns the seconds of every layer of a network."""
+    """Returns the milliseconds of every listed layer of a network."""
     workers, rows = {side: Worker(side, half=half) for side in sides}, []
     for x, kernel, strides in LAYERS[name]:
         row: dict[str, Any] = {"case": name, "x": x, "kernel": kernel, "strides": strides}
@@ -284,7 +293,7 @@ CASE_HEAD = (
 
 
 def case_line(row: dict[str, Any]) -> str:
-    """Returns a network's line of the table."""
+    """Returns the table row of a network."""
     vjax, pytorch = row["vjax"], row["pytorch"]
 
     def ratio(key: str, side: str) -> str:
@@ -302,7 +311,7 @@ LAYER_HEAD = "| network | clips | kernel | stride | " + " | ".join(PARTS) + " |\
 
 
 def layer_line(row: dict[str, Any]) -> str:
-    """Returns a layer's line of the table: milliseconds of vjax, and PyTorch's and XLA's times by them."""
+    """Returns the table row of a layer: milliseconds of vjax, then the times of PyTorch and XLA divided by them."""
     cells = []
     for part in PARTS:
         times = row[part]
@@ -315,17 +324,21 @@ def layer_line(row: dict[str, Any]) -> str:
 def main() -> None:
     """Runs the measurements and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="the quickstart's networks alone, without XLA's own forms")
-    parser.add_argument("--case", action="append", choices=CASES | LARGE, help="a network, more than once for more")
-    parser.add_argument("--layers", action="store_true", help="single layers in place of networks")
-    parser.add_argument("--no-xla", action="store_true", help="without XLA's own forms, which take the longest")
-    parser.add_argument("--rounds", type=int, help="turns of each side (default: 9, quick 5)")
-    parser.add_argument("--out", help="file that takes the measurements as JSON lines")
+    parser.add_argument("--quick", action="store_true", help="only the quickstart's networks, without XLA's own forms")
+    parser.add_argument("--case", action="append", choices=CASES | LARGE, help="network to measure; may be repeated")
+    parser.add_argument("--layers", action="store_true", help="measure single layers instead of networks")
+    parser.add_argument("--no-xla", action="store_true", help="skip XLA's own forms, which take the longest")
+    parser.add_argument("--rounds", type=int, help="turns of each side (default: 9, with --quick 5)")
+    parser.add_argument("--out", help="file to which the measurements are appended as JSON lines")
     args = parser.parse_args()
+
+    # What to measure.
     on_gpu = bool(gpus())
     sides = SIDES[:2] if args.no_xla or args.quick else SIDES
     rounds = args.rounds or (5 if args.quick else 9)
     names = args.case or list(QUICK if args.quick else CASES)
+
+    # The measurements; each row is printed at once.
     print(f"{machine()}; {versions(PACKAGES)}; commit {commit()}\n")
     print(LAYER_HEAD if args.layers else CASE_HEAD, flush=True)
     for name in names:

@@ -1,9 +1,9 @@
-"""One side of `step_time.py`: a process that holds a network and takes its steps when told to.
+"""One side of `step_time.py`: a process that holds a network and runs it on request.
 
     python benchmarks/step_worker.py vjax|xla|pytorch --threads N [--half]
 
-Reads one JSON object a line from standard input, `{"do": METHOD OF Session, ...}`, and answers with one. "xla" is vjax
-with the forms of convolution, norm and max pool that XLA has by itself. Each side is a process, so each keeps its own
+Each line of standard input is a JSON object, `{"do": METHOD OF Session, ...}`; the answer to it is a line of JSON.
+"xla" is vjax with XLA's own forms of convolution, norm and max pool. Each side is a separate process with its own
 threads and memory; only one computes at a time.
 """
 
@@ -26,7 +26,7 @@ MEAN, STD = 0.45, 0.225
 
 
 class Jax:
-    """vjax, or vjax over XLA's own convolution."""
+    """vjax, or vjax with XLA's own convolution, norm and max pool."""
 
     def __init__(self, *, native: bool, half: bool):
         import flax.linen as nn
@@ -63,7 +63,7 @@ class Jax:
             conv.on_cpu, norm.max_pool, norm.normalize_batch = by_xla, pool_by_xla, norm_by_xla
 
     def load(self, case: dict[str, Any], weights: str) -> dict[str, Any]:
-        """Makes and compiles the case's network; writes its weights where there are none yet."""
+        """Creates and compiles the network of a case; writes its weights to the file if that does not exist."""
         import flax.traverse_util
 
         from vjax import mesh as meshes
@@ -75,6 +75,7 @@ class Jax:
         from vjax.training import step as steps
         from vjax.training.wrappers import checked_finite, sharded
 
+        # The network and its initial state.
         jax, jnp = self.jax, self.jax.numpy
         shape = tuple(case["clip_shape"])
         mesh = meshes.make_mesh(jax.devices()[:1])
@@ -84,6 +85,8 @@ class Jax:
             num_steps=1_000_000,
         )
         state = steps.init_state(network, optimizer, key=jax.random.key(0), clip_shape=shape)
+
+        # The weights, which all sides read from one file.
         flatten = functools.partial(flax.traverse_util.flatten_dict, sep="/")
         unflatten = functools.partial(flax.traverse_util.unflatten_dict, sep="/")
         if not Path(weights).exists():
@@ -95,6 +98,8 @@ class Jax:
             params=unflatten({name: jnp.asarray(arrays[name]) for name in flatten(state.params)}),
             batch_stats=unflatten({name: jnp.asarray(arrays[name]) for name in flatten(state.batch_stats)}),
         )
+
+        # The compiled step and the compiled inference.
         normalization = Normalization((MEAN, MEAN, MEAN), (STD, STD, STD))
         grad_fn = sharded(steps.make_grad_fn(network, normalization=normalization), meshes.data_parallel(mesh))
         function = functools.partial(steps.train_step, grad_fn=grad_fn, optimizer=optimizer, key=jax.random.key(0))
@@ -113,7 +118,7 @@ class Jax:
         self.state, self.run = state, compiled.run
         plan = compiled.run.memory_analysis()
         return {
-            # What XLA sets aside for a step, without the state and the batch.
+            # Memory that XLA plans for a step, without the state and the batch.
             "planned_mb": plan.temp_size_in_bytes / 2**20,
             "compile_s": compiled.compile_s,
             "infer_compile_s": infer_compile_s,
@@ -121,7 +126,7 @@ class Jax:
         }
 
     def infer(self) -> Any:
-        """Returns the logits on the batch."""
+        """Returns the logits `(b v k)` of the batch."""
         return np.asarray(self.logits(self.state.variables, self.batch["clips"]), np.float32)
 
     def train(self) -> float:
@@ -135,10 +140,10 @@ class Jax:
         import flax.traverse_util
         import optax
 
-        # Kept on the host: the step uses up its state.
+        # Copied to the host, because the step donates its state.
         before = self.jax.device_get(self.state.params)
         loss = self.train()
-        # After one step the momentum is the gradient, and the weight decay of kernels.
+        # After one step, the momentum is the gradient plus the weight decay of the kernels.
         momentum = optax.tree.get(self.state.opt_state, "trace")
         gradient: Any = self.jax.tree.map(
             lambda m, p: np.asarray(m) - WEIGHT_DECAY * p * (p.ndim > 1), momentum, before
@@ -147,7 +152,7 @@ class Jax:
         return loss, named
 
     def gpu_memory(self, *, reset: bool) -> float | None:
-        """Returns the most bytes of the GPU that arrays held, or None without one; JAX has no way to reset it."""
+        """Returns the peak bytes of arrays on the GPU, or None without a GPU; JAX cannot reset the peak."""
         stats = self.jax.devices()[0].memory_stats()
         return stats and stats["peak_bytes_in_use"]
 
@@ -172,7 +177,7 @@ class Jax:
 
 
 class PyTorch:
-    """The same networks in PyTorch: channels_last_3d, and on a GPU torch.compile and AMP in bfloat16."""
+    """The same networks in PyTorch with channels_last_3d, and on a GPU with torch.compile and AMP in bfloat16."""
 
     def __init__(self, *, threads: int, half: bool):
         import torch  # pyright: ignore[reportMissingImports]
@@ -183,7 +188,7 @@ class PyTorch:
         torch.backends.cudnn.benchmark = True
 
     def load(self, case: dict[str, Any], weights: str) -> dict[str, Any]:
-        """Makes the case's network."""
+        """Creates the network of a case, with the weights of a file."""
         import pytorch_networks
 
         torch = self.torch
@@ -208,7 +213,7 @@ class PyTorch:
             return self.call(x).float()
 
     def infer(self) -> Any:
-        """Returns the logits on the batch."""
+        """Returns the logits `(b v k)` of the batch."""
         self.network.eval()
         with self.torch.inference_mode():
             return self._logits().cpu().numpy()
@@ -232,7 +237,7 @@ class PyTorch:
         return loss, {name: grad.cpu().numpy() for name, grad in pytorch_networks.gradients(self.network).items()}
 
     def gpu_memory(self, *, reset: bool) -> float | None:
-        """Returns the most bytes of the GPU that tensors held since the last reset, or None without one."""
+        """Returns the peak bytes of tensors on the GPU since the last reset, or None without a GPU."""
         if self.device.type == "cpu":
             return None
         most = self.torch.cuda.max_memory_allocated()
@@ -275,7 +280,8 @@ class PyTorch:
 def make_batch(case: dict[str, Any]) -> dict[str, np.ndarray]:
     """Returns random clips and labels, the same in every process.
 
-    Noise, so that no two elements of a pool's window are equal above zero: frameworks may break ties as they like.
+    The clips are noise, so that no two elements of a pool's window are equal above zero: frameworks break ties
+    differently.
     """
     rng = np.random.default_rng(0)
     clips = rng.integers(0, 256, (case["batch_size"], *case["clip_shape"]), dtype=np.uint8)
@@ -283,7 +289,7 @@ def make_batch(case: dict[str, Any]) -> dict[str, np.ndarray]:
 
 
 def _vary(arrays: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Returns weights whose norms do something: fresh ones hide what stands behind a scale of zero."""
+    """Returns weights with random norms: in a new network, a scale of zero hides the layers before it."""
     rng, varied = np.random.default_rng(0), {}
     for name, array in arrays.items():
         leaf = name.rpartition("/")[2]
@@ -303,10 +309,10 @@ def _matmul(jax: Any, size: int, dtype: str) -> Any:
 
 
 def timed(function: Any, seconds: float) -> list[float]:
-    """Returns the seconds of each call, two or more, for about as long as given.
+    """Returns the seconds of each call; there are two or more, and they take about the given time.
 
-    A call before them is not counted: training calls one thing again and again, and what comes after something else
-    finds the caches and the allocator as that has left them.
+    The first call is not counted: training calls the same function again and again, but the first call after another
+    function finds the caches and the allocator in the state that the other function left.
     """
     function()
     found: list[float] = []
@@ -318,7 +324,7 @@ def timed(function: Any, seconds: float) -> list[float]:
 
 
 class Session:
-    """Answers what `step_time.py` asks."""
+    """Answers the requests of `step_time.py`."""
 
     def __init__(self, side: Jax | PyTorch):
         self.side = side
@@ -326,7 +332,7 @@ class Session:
         self.resident_mb = _status_mb("VmRSS")
 
     def load(self, case: dict[str, Any], weights: str) -> dict[str, Any]:
-        """Makes the network."""
+        """Creates the network of a case."""
         return self.side.load(case, weights)
 
     def first(self, gradient: str) -> dict[str, Any]:
@@ -338,20 +344,20 @@ class Session:
         return {"logits": logits, "losses": [loss, self.side.train(), self.side.train()]}
 
     def train(self, seconds: float) -> list[float]:
-        """Returns the seconds of steps."""
+        """Returns the seconds of each of several training steps."""
         return timed(self.side.train, seconds)
 
     def infer(self, seconds: float) -> list[float]:
-        """Returns the seconds of inference."""
+        """Returns the seconds of each of several inferences."""
         return timed(self.side.infer, seconds)
 
     def peak(self, size: int) -> float:
-        """Returns the operations a second of a product of two matrices of that size."""
+        """Returns the operations per second of a product of two square matrices of a size."""
         self.side.matmul(size)
         return 2 * size**3 / min(timed(lambda: self.side.matmul(size), 0.5))
 
     def layer_load(self, x: list[int], kernel: list[int], strides: list[int]) -> None:
-        """Makes a layer."""
+        """Creates a layer with random clips and a random kernel."""
         rng = np.random.default_rng(0)
         clips = rng.standard_normal(x, np.float32)
         weights = rng.standard_normal(kernel, np.float32) / math.sqrt(math.prod(kernel[:4]))
@@ -360,11 +366,11 @@ class Session:
             function()
 
     def layer(self, which: int, seconds: float) -> float:
-        """Returns the seconds of a layer's forward (0), input gradient (1) or kernel gradient (2)."""
+        """Returns the median seconds of a layer's forward pass (0), input gradient (1) or kernel gradient (2)."""
         return statistics.median(timed(self.functions[which], seconds))
 
     def memory(self, reset: bool = False) -> float:
-        """Returns the most megabytes held since the last reset: of the GPU, or of the process beyond its imports."""
+        """Returns the peak megabytes since the last reset: of the GPU, or of the process without its imports."""
         on_gpu = self.side.gpu_memory(reset=reset)
         if on_gpu is not None:
             return on_gpu / 2**20
@@ -380,18 +386,18 @@ def _status_mb(key: str) -> float:
 
 
 def main() -> None:
-    """Answers until standard input ends."""
+    """Answers requests until standard input ends."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("side", choices=("vjax", "xla", "pytorch"))
-    parser.add_argument("--threads", type=int, required=True)
-    parser.add_argument("--half", action="store_true", help="bfloat16")
+    parser.add_argument("side", choices=("vjax", "xla", "pytorch"), help="side to run")
+    parser.add_argument("--threads", type=int, required=True, help="threads of PyTorch")
+    parser.add_argument("--half", action="store_true", help="compute in bfloat16")
     args = parser.parse_args()
     if args.side != "pytorch":
         from vjax.runtime.memory import restart_with_tunables
 
         restart_with_tunables()  # as vjax's commands do
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print goes to standard error
+    os.dup2(2, 1)  # the output of libraries goes to standard error
     if args.side == "pytorch":
         side: Jax | PyTorch = PyTorch(threads=args.threads, half=args.half)
     else:

@@ -2,21 +2,19 @@
 
     python train.py --config configs/folder.py --config.source.root=DIR_OR_CSV
 
-A manifest is a CSV file with the columns `path,label[,split][,group]`. Without a given split, a fifth of each class
-is set aside for test; videos of one group (a manifest's column, or what `source.group` finds in a path, such as
-`(g[0-9]+)_c` for UCF101) stay together. Set `augment.flip` to False where mirroring would change a label.
+A manifest is a CSV file with the columns `path,label[,split][,group]`. If no split is given, a random fifth of each
+class becomes the test split. Videos of one group stay in the same split; the group is a column of the manifest, or the
+part of a path that the first parenthesis of `source.group` matches, such as `(g[0-9]+)_c` for UCF101. Set
+`augment.flip` to False if mirroring changes a label.
 """
 
-from vjax.config import Choice, Clip, Config
+from vjax.config import Choice, Config
 
 
 def get_config() -> Config:
     return Config(
         source=Choice("videos", root=""),
-        clip=Clip(num_frames=16, size=112, fps=5.0),  # 3.2 seconds
         network=Choice("slow_fusion", backbone=Choice("small", widths=(16, 32, 64, 128)), dropout=0.3),
-        optimizer=Choice("adamw", learning_rate=5e-3, weight_decay=0.05, warmup=100, clip_norm=1.0),
+        optimizer=Choice("adamw", learning_rate=5e-3, warmup=100),
         label_smoothing=0.1,
-        batch_size=16,
-        length=2000,
     )

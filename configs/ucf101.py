@@ -3,22 +3,21 @@
     vjax prepare ucf101 --source.root=DIR --source.split=1 --out runs/data/ucf101_1
     python train.py --config configs/ucf101.py --config.source.root=runs/data/ucf101_1
 
-Source: Soomro et al. 2012; 9,537 videos to train on and 3,783 to test on (split 1). `DIR` holds the unpacked videos
-and the official lists; it may also be trained on directly. Cost: 40.7 G multiply-adds a clip and pass; the whole run
-was not measured by us. Published: 42.4 video@1 for R3D-18 from scratch on split 1 (Hara et al. 2018, "Can
+Source: Soomro et al. 2012; 9,537 training videos and 3,783 test videos (split 1). `DIR` holds the unpacked videos
+and the official lists; `train.py` can also read it directly. Cost: 40.7 G multiply-adds per clip and forward pass; we
+did not measure the full run. Published: 42.4 video@1 for R3D-18 from scratch on split 1 (Hara et al. 2018, "Can
 spatiotemporal 3D CNNs retrace the history of 2D CNNs and ImageNet?").
 """
 
-from vjax.config import Choice, Clip, Config
+from vjax.config import Choice, Config
 
 
 def get_config() -> Config:
     return Config(
-        source=Choice("ucf101", root="", split=1),
+        source=Choice("ucf101", root=""),
         max_bad_share=0.01,
-        clip=Clip(num_frames=16, size=112, fps=5.0),  # 3.2 seconds
         network=Choice("slow_fusion", backbone=Choice("resnet18"), dropout=0.3),
-        optimizer=Choice("adamw", learning_rate=1e-3, weight_decay=0.05, warmup=1000, clip_norm=1.0),
+        optimizer=Choice("adamw", learning_rate=1e-3, warmup=1000),
         label_smoothing=0.1,
         batch_size=32,
         length="100 epochs",

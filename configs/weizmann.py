@@ -1,10 +1,10 @@
-"""Slow fusion from scratch on the Weizmann actions, tested on the subjects that are held out.
+"""Slow fusion from scratch on the Weizmann actions, tested on the held-out subjects.
 
     python train.py --config configs/weizmann.py --config.source.root=DIR --config.held_out=daria
 
 Source: Blank et al. 2005, "Actions as space-time shapes": 10 actions by 9 subjects, 90 videos of 180 x 144 at 25 fps,
-as a folder `action/subject_action.avi`. The literature leaves one subject out, nine times, and reaches 97 to 100 %
-with hand-made motion features. What this config reaches stands in the README.
+as a folder `action/subject_action.avi`. The literature holds out each subject in turn and reaches 97 to 100 % with
+hand-crafted motion features. The README shows what this config reaches.
 """
 
 from vjax.config import Augment, Choice, Clip, Config, Testing
@@ -14,12 +14,12 @@ def get_config() -> Config:
     return Config(
         source=Choice("weizmann", root=""),
         held_out="daria",
-        clip=Clip(num_frames=16, size=(48, 60), fps=12.5),  # a third of the frame's size; 1.3 seconds
+        clip=Clip(size=(48, 60), fps=12.5),  # a third of the frame's size; 1.3 seconds
         augment=Augment(scale=(0.6, 1.0)),
-        network=Choice("slow_fusion", backbone=Choice("small", widths=(16, 32, 64)), dropout=0.3),
-        optimizer=Choice("adamw", learning_rate=5e-3, weight_decay=0.05, warmup=50, clip_norm=1.0),
+        network=Choice("slow_fusion", dropout=0.3),
+        optimizer=Choice("adamw", learning_rate=5e-3, warmup=50),
         label_smoothing=0.1,
         length=600,
-        test=Testing(num_clips=5, batch_size=8),
+        test=Testing(batch_size=8),
         evaluate_every=600,
     )

@@ -4,7 +4,7 @@ import csv
 import json
 import zipfile
 
-from video_files import LABELS, write_folder
+from video_files import GROUPS, LABELS, write_folder
 
 AWKWARD = "(Rad)Schlag_die_Bank!_run_f_cm_np1_fr_med_0.avi"  # a real name of HMDB51
 
@@ -76,9 +76,9 @@ def write_something_something(root):
     return root
 
 
-def write_weizmann(root):
+def write_weizmann(root, *, groups=GROUPS):
     """Writes `ACTION.zip` with `SUBJECT_ACTION.avi`, as the authors do."""
-    write_folder(root / "unpacked", pattern="{group}_{label}.avi")
+    write_folder(root / "unpacked", pattern="{group}_{label}.avi", groups=groups)
     for label in LABELS:
         with zipfile.ZipFile(root / f"{label}.zip", "w") as archive:
             for path in sorted((root / "unpacked" / label).iterdir()):

@@ -177,7 +177,7 @@ def test_cost_needs_neither_data_nor_devices():
     ("num_devices", "message"),
     [
         (3, "config.batch_size must be a multiple of the 3 device(s), got 8"),
-        (8, "config.accumulate must divide the 1 rows of a batch that each device has; got 2"),
+        (8, "config.accumulate must divide the 1 row(s) of a batch on each device; got 2"),
         (0, "a batch needs 1 device or more, got 0"),
     ],
 )

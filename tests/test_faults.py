@@ -42,7 +42,7 @@ def test_a_truncated_newest_checkpoint_is_set_aside_for_the_one_before(tmp_path)
     with pytest.raises(vjax.InputError, match=r"checkpoint .*/4 is damaged"):
         vjax.load(tmp_path / "run")
     said = train(config, tmp_path / "run")
-    assert re.search(r"checkpoint .*/4 is damaged \(.*\); the one before it is taken", said)
+    assert re.search(r"checkpoint .*/4 is damaged \(.*\); the checkpoint before it is used", said)
     assert "step 3/4" in said
     assert not re.search("step 2/4 .*clip@1", said)
     jax.tree.map(np.testing.assert_array_equal, whole, saved_state(tmp_path / "run"))
@@ -95,7 +95,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_checkpoint_and_v
 
 def test_steps_that_are_not_finite_are_left_out_when_told_to(tmp_path):
     config = tiny(write_folder(tmp_path / "videos"), *DIVERGES, "--config.skip_nonfinite=True")
-    assert "of the steps left out" in train(config, tmp_path / "run")
+    assert "of the steps skipped" in train(config, tmp_path / "run")
     state = saved_state(tmp_path / "run")
     assert int(state.step) == 6
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
@@ -134,7 +134,7 @@ def test_a_work_directory_that_vanishes_ends_the_run(tmp_path):
         with contextlib.suppress(OSError):  # a file is being written into it
             shutil.rmtree(tmp_path / "run")
             break
-    assert re.search("removed while the run went on|cannot be written", end(process))
+    assert re.search("removed during the run|cannot be written", end(process))
 
 
 def test_a_work_directory_that_cannot_be_made_is_named(tmp_path):

@@ -18,7 +18,7 @@ from vjax.data.video import Source, Video
 
 
 class Flat(Mine):
-    """Gives logits without the axis of the logits."""
+    """Gives logits without the axis of opinions."""
 
     @nn.compact
     def __call__(self, clips, *, train):
@@ -53,7 +53,8 @@ def test_a_network_from_outside_is_trained_and_read_back(with_mine):
 def test_a_network_from_outside_must_be_given_to_read_it_back(with_mine):
     workdir, _ = with_mine
     with pytest.raises(
-        vjax.InputError, match=r"its network is not one of vjax but Mine\( num_classes = 2 \);.*load\(workdir, network="
+        vjax.InputError,
+        match=r"its network comes from outside vjax: Mine\( num_classes = 2 \);.*load\(workdir, network=",
     ):
         vjax.load(workdir)
     with pytest.raises(vjax.InputError, match="does not fit the network"):
@@ -68,8 +69,8 @@ def test_a_run_of_a_network_from_outside_is_not_continued_with_another(experimen
 
 
 @pytest.mark.parametrize("network", [Mine(3), Flat(2)])
-def test_a_network_that_does_not_give_a_vote_for_each_class_is_refused(experiment, tmp_path, network):
-    with pytest.raises(vjax.InputError, match=r"a network gives logits \(b v k\), here with k = 2"):
+def test_a_network_that_does_not_give_a_logit_for_each_class_is_refused(experiment, tmp_path, network):
+    with pytest.raises(vjax.InputError, match=r"a network must return logits \(b v k\), here with k = 2"):
         fit(dataclasses.replace(experiment, network=network), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -117,6 +118,21 @@ def test_a_metric_a_writer_and_an_optimizer_from_outside_take_part(experiment, t
     assert writer.seen[2, "train/learning_rate"] == 0.25
     assert writer.steps == [1, 2, 3, 4]
     assert writer.is_closed
+
+
+def test_a_run_with_an_optimizer_from_outside_is_not_continued_without_it(experiment, tmp_path):
+    rate = optax.constant_schedule(0.25)
+    fit(dataclasses.replace(experiment, make_optimizer=lambda _: (optax.sgd(rate), rate)), tmp_path / "run")
+    with pytest.raises(vjax.InputError, match=r"another config \(experiment.make_optimizer is 'test_outside.*lambda>'"):
+        fit(experiment, tmp_path / "run")
+
+
+def test_a_test_view_from_outside_is_used_after_loading_too(experiment, tmp_path):
+    view = dataclasses.replace(experiment.test_view, num_clips=3, num_crops=3)
+    result = fit(dataclasses.replace(experiment, test_view=view), tmp_path / "run")
+    trained = vjax.load(tmp_path / "run")
+    assert trained.test_view == view
+    assert trained.evaluate().metrics["loss"] == result["loss"]
 
 
 def test_train_is_build_and_fit(experiment, tmp_path):

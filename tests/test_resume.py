@@ -101,7 +101,7 @@ def test_a_run_asked_to_stop_saves_its_state_and_asks_to_be_started_again(tmp_pa
     process.terminate()
     _, said = process.communicate(timeout=60)
     assert process.returncode == 75
-    (step,) = re.findall(r"stopped after step (\d+), which is saved; the same command goes on", said)
+    (step,) = re.findall(r"stopped after step (\d+), which is saved; the same command continues", said)
     assert (tmp_path / "run" / "checkpoints" / step).is_dir()
     assert int(step) < 1000
 

@@ -33,7 +33,7 @@ def hold(workdir):
 def test_a_second_run_is_kept_out_while_the_first_lives_and_let_in_when_it_was_killed(tmp_path):
     first = hold(tmp_path)
     try:
-        with pytest.raises(InputError, match="another run is at work there; wait until it ends, or choose"):
+        with pytest.raises(InputError, match="another run is using it; wait until it ends, or choose"):
             vjax.train(load_config(f"{CONFIGS}/quickstart.py:tiny"), tmp_path)
     finally:
         os.kill(first.pid, signal.SIGKILL)

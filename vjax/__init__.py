@@ -1,4 +1,4 @@
-"""Video classification in JAX/Flax: the ladder from one frame to 3D CNNs, on your own videos."""
+"""Video classification in JAX/Flax: from single-frame networks to 3D CNNs, on your own videos."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a public name where it is first asked for: a command sets the allocator before it imports JAX."""
+    """Imports a public name on first use, because a command must set up the allocator before JAX is imported."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return globals().setdefault(name, getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name))

@@ -1,4 +1,4 @@
-"""The ladder on one data set: five networks, same data, same budget, one table."""
+"""Comparison of the five fusion networks: same data, same budget, one table."""
 
 import dataclasses
 import sys
@@ -24,14 +24,14 @@ COLUMNS = ("network", "clip@1", "video@1", "video@1_shuffled", "parameters", "mu
 def compare(config: Config, workdir: str | Path, *, console: TextIO = sys.stderr) -> list[dict[str, Any]]:
     """Trains the five networks of `models.FUSION_NETWORKS` and returns a row of `COLUMNS` for each.
 
-    Each is trained in a folder of its own under the work directory, so a cut-off comparison goes on where it was.
-    `video@1_shuffled` has the frames of every test clip in random order: a network that loses nothing by it makes
-    no use of motion. The rows are also written to `compare.json`.
+    Each network has its own folder under the work directory, so an interrupted comparison can be resumed.
+    `video@1_shuffled` is measured with the frames of every test clip in random order: a network that is as accurate
+    on them does not use motion. The rows are also written to `compare.json`.
 
     Args:
-      config: of a run; its network's backbone, dropout and dtype are those of all five.
-      workdir: where the runs and the table are kept.
-      console: where progress is shown.
+      config: config of the runs; all five networks use the backbone, dropout and dtype of its network.
+      workdir: directory of the five runs and the table.
+      console: stream for progress messages.
     """
     workdir = Path(workdir).expanduser()
     shared = {key: value for key, value in config.network.options.items() if key in ("backbone", "dropout", "dtype")}
@@ -57,13 +57,13 @@ def compare(config: Config, workdir: str | Path, *, console: TextIO = sys.stderr
 
 
 def _ms_per_clip(trained: Trained) -> float:
-    """Returns the median time of inference on a batch of clips already on the devices, per clip."""
+    """Returns the median inference time per clip, in ms, for a batch of clips that is already on the devices."""
     num_clips = trained.config.test.batch_size
-    clips = np.random.default_rng(0).integers(0, 256, (num_clips, *trained.config.test_view.shape[1:]), np.uint8)
+    clips = np.random.default_rng(0).integers(0, 256, (num_clips, *trained.test_view.shape[1:]), np.uint8)
     batch = meshes.put_batch(clips, trained.mesh)
     seconds = []
     for _ in range(8):
         started = time.perf_counter()
         trained.infer_clips(batch).probs.block_until_ready()
         seconds.append(time.perf_counter() - started)
-    return 1000 * float(np.median(seconds[1:])) / num_clips  # the first one compiles
+    return 1000 * float(np.median(seconds[1:])) / num_clips  # the first call compiles

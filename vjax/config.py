@@ -1,4 +1,4 @@
-"""Every key of a run, with its type, default and range."""
+"""The config of a run: every key with its type, default and range."""
 
 import dataclasses
 import typing
@@ -42,14 +42,14 @@ Share = Annotated[float, Range(0, below=1)]
 
 @dataclasses.dataclass(frozen=True)
 class Clip(ClipTiming):
-    """What a clip is: its frames, how far they lie apart, and how large they are.
+    """The frames of a clip: how many, how far apart, and how large.
 
     Attributes:
-      num_frames: frames of a clip.
-      stride: source frames from one frame of the clip to the next, whatever the video's frame rate.
-      fps: frames per second of the clip; a 25 fps video at 12.5 fps is read with a step of 2.
-      duration_s: seconds that the clip covers. Exactly one of stride, fps and duration_s is given.
-      size: pixels of a side, or (height, width).
+      num_frames: number of frames in a clip.
+      stride: step from one frame of the clip to the next, in source frames; it ignores the video's frame rate.
+      fps: frames per second of the clip; at 12.5 fps, every second frame of a 25 fps video is read.
+      duration_s: duration of the clip in seconds; set exactly one of stride, fps and duration_s.
+      size: height and width of the clip in pixels, as one number for a square or as (height, width).
     """
 
     size: int | tuple[int, int] = 112
@@ -57,15 +57,15 @@ class Clip(ClipTiming):
 
 @dataclasses.dataclass(frozen=True)
 class Testing:
-    """How a network is tested.
+    """How evaluation and prediction sample a video.
 
     Attributes:
-      num_clips: clips spread over a whole video.
-      num_crops: crops of a clip: 1, the middle of the frame, or 3, spread along its longer side.
-      batch_size: videos at a time, over all devices.
+      num_clips: number of clips per video, spread evenly over it.
+      num_crops: number of crops per clip: 1 (the middle of the frame) or 3 (spread along its longer side).
+      batch_size: number of videos in a test batch, over all devices.
     """
 
-    __test__ = False  # for pytest: a section on testing, not a test
+    __test__ = False  # pytest would take the class for a test
 
     num_clips: Annotated[int, Range(1)] = 5
     num_crops: typing.Literal[1, 3] = 1
@@ -74,39 +74,43 @@ class Testing:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Every key of a run.
+    """All settings of a run.
 
     A length is a number of steps, or a text such as "30 epochs" or "100000 examples".
 
     Attributes:
-      seed: seed of parameters, order of data, views and random splits.
-      source: where videos come from: a name of `SOURCES` and its options.
-      held_out: comma-separated groups of videos that make the test split; empty where the source splits.
-      test_share: share of each class that a random split puts into test.
-      max_bad_share: more unreadable videos than this share of all is an error.
-      clip: what a clip is.
-      augment: how the clips of training are varied.
-      mix: how the clips of a training batch are mixed.
+      seed: random seed of the initial parameters, the data order, the views and a random split.
+      source: source of the videos: a name from `SOURCES` and its options.
+      held_out: comma-separated groups of videos that form the test split; empty to use the source's own split, or a
+        random one if it has none.
+      test_share: share of each class that a random split puts into the test split.
+      max_bad_share: largest share of unreadable videos; more of them are an error.
+      clip: frames of a clip.
+      augment: data augmentation of the training clips.
+      mix: mixup and cutmix of the training batches.
       normalization: mean and standard deviation of the channels, for frames in [0, 1].
-      network: a name of `NETWORKS` and its options.
-      init: the run whose network this one starts from.
-      optimizer: a name of `OPTIMIZERS` and its options.
-      layer_rates: factors on the learning rate by layer, "backbone=0.1,backbone/Conv_0=0"; 0 freezes.
-      label_smoothing: share of the target that is spread over all classes.
-      batch_size: clips in a step, over all devices.
-      length: length of the whole run.
-      test: how the network is tested.
-      log_every: length from one line of numbers to the next.
-      evaluate_every: length from one evaluation, and its checkpoint, to the next.
-      checkpoint_every: length from one checkpoint to the next.
-      num_workers: processes that read videos; 0 reads in threads.
-      data_timeout_s: seconds that training waits for a batch before it stops.
-      sharding: "data" keeps the whole state on every device, "fsdp" a part of it on each.
-      accumulate: parts of a batch that go through the network one after the other.
-      ema_decay: decay of the moving average of the parameters, which is then what is evaluated; 0 keeps none.
-      skip_nonfinite: whether a step whose loss or gradient is not finite is left out; else it stops the run.
-      wandb_project: project on Weights & Biases that gets the numbers of the run; empty for none.
-      profile: the steps of which a profile is written for TensorBoard.
+      network: network to train: a name from `NETWORKS` and its options.
+      init: run whose checkpoint gives the initial parameters.
+      optimizer: optimizer with its learning rate schedule: a name from `OPTIMIZERS` and its options.
+      layer_rates: factors on the learning rate by layer, such as "backbone=0.1,backbone/Conv_0=0"; 0 freezes a layer.
+      label_smoothing: share of the target that is spread evenly over all classes.
+      batch_size: number of clips in a training batch, over all devices.
+      length: length of the run: a number of steps, or a text such as "30 epochs" or "100000 examples".
+      test: clips and crops of evaluation and prediction.
+      log_every: interval between log lines: a number of steps, or a text such as "1 epoch".
+      evaluate_every: interval between evaluations: a number of steps, or a text such as "1 epoch"; each evaluation
+        also saves a checkpoint.
+      checkpoint_every: interval between checkpoints: a number of steps, or a text such as "1 epoch".
+      num_workers: number of processes that read videos; 0 reads them in threads.
+      data_timeout_s: time in seconds after which a run that gets no batch stops with an error.
+      sharding: layout of the training state: "data" keeps all of it on every device, "fsdp" keeps only a part of every
+        large array on each device.
+      accumulate: number of parts that a batch is split into; they go through the network one after the other, and
+        their mean gradient is used.
+      ema_decay: decay of the moving average of the parameters, which evaluation and prediction use; 0 turns it off.
+      skip_nonfinite: whether to skip a step whose loss or gradient is not finite; otherwise such a step stops the run.
+      wandb_project: Weights & Biases project that receives the metrics of the run; empty for none.
+      profile: steps to profile for TensorBoard.
     """
 
     seed: Annotated[int, Range(0, below=2**32)] = 0
@@ -139,7 +143,7 @@ class Config:
     profile: Annotated[ProfileWindow, _KEEPS] = ProfileWindow()
 
     def check_devices(self, num_devices: int) -> None:
-        """Raises an InputError unless so many devices can share a batch of training."""
+        """Raises an InputError if a training batch cannot be split over `num_devices` devices."""
         if num_devices < 1:
             raise InputError(f"a batch needs 1 device or more, got {num_devices}")
         if self.batch_size % num_devices:
@@ -149,11 +153,19 @@ class Config:
         rows = self.batch_size // num_devices
         if rows % self.accumulate:
             raise InputError(
-                f"config.accumulate must divide the {rows} rows of a batch that each device has; got {self.accumulate}"
+                f"config.accumulate must divide the {rows} row(s) of a batch on each device; got {self.accumulate}"
             )
 
     def steps(self, key: str, *, num_examples: int) -> int:
-        """Returns a length of the config in steps, 1 or more, given how many examples an epoch has."""
+        """Returns a length of the config in steps, at least 1.
+
+        Args:
+          key: name of the length: "length", "log_every", "evaluate_every" or "checkpoint_every".
+          num_examples: number of training videos, which is the length of an epoch.
+
+        Raises:
+          InputError: the length is shorter than one step.
+        """
         what, length = f"config.{key}", getattr(self, key)
         found = to_steps(length, batch_size=self.batch_size, num_examples=num_examples, what=what)
         if found < 1:
@@ -161,7 +173,7 @@ class Config:
         return found
 
     def optimizer_in_steps(self, *, num_examples: int) -> Choice:
-        """Returns the optimizer with its warm-up in steps."""
+        """Returns the optimizer choice, with its warm-up converted to steps."""
         options = dict(self.optimizer.options)
         if "warmup" in options:
             options["warmup"] = to_steps(
@@ -174,32 +186,32 @@ class Config:
 
     @property
     def timing(self) -> ClipTiming:
-        """How much time a clip covers."""
+        """Number of frames in a clip and their spacing in time."""
         clip = self.clip
         return ClipTiming(clip.num_frames, clip.stride, clip.fps, clip.duration_s)
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of a clip."""
+        """Height and width of a clip in pixels."""
         return as_size(self.clip.size)
 
     @property
     def train_view(self) -> TrainView:
-        """What training sees of a video."""
+        """The random view of a video that training takes."""
         return TrainView(self.timing, self.size, self.augment)
 
     @property
     def test_view(self) -> TestView:
-        """What evaluation and prediction see of a video."""
+        """The clips and crops of a video that evaluation and prediction use."""
         return TestView(self.timing, self.size, self.test.num_clips, self.test.num_crops)
 
     @property
     def rates(self) -> LayerRates:
-        """How fast each layer learns."""
+        """Factors on the learning rate by layer."""
         return LayerRates.parse(self.layer_rates)
 
     def create_network(self, num_classes: int) -> nn.Module:
-        """Returns the network."""
+        """Creates the network that the config names."""
         return NETWORKS.create(self.network, num_classes=num_classes)
 
 
@@ -207,7 +219,10 @@ CHANGEABLE = tuple(key for key, annotation in typed.field_types(Config).items() 
 
 
 def check_config(config: Config | Mapping[str, Any]) -> Config:
-    """Returns a config with all options of its choices, checked; takes plain data, such as a `config.json`, too.
+    """Checks a config and fills in all options of its choices.
+
+    Args:
+      config: config, or plain data such as the content of a `config.json`.
 
     Raises:
       InputError: a key or a value is wrong; the message names the key.
@@ -216,7 +231,7 @@ def check_config(config: Config | Mapping[str, Any]) -> Config:
     for key in ("length", "log_every", "evaluate_every", "checkpoint_every"):
         checked.steps(key, num_examples=1)
     checked.optimizer_in_steps(num_examples=1)
-    # A run takes its work directory only after everything that the config says was read once.
+    # Compute these once, so that an error in them is raised before a run takes its work directory.
     for name in ("train_view", "test_view", "rates"):
         getattr(checked, name)
     return checked

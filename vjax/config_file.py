@@ -1,8 +1,8 @@
-"""Config files, and what the command line changes in them.
+"""Config files and overrides from the command line.
 
-A config file is a Python file whose `get_config()` returns a `Config` that states what differs from the defaults.
-`FILE:tiny` is the same, small enough for a test; `FILE:NAME` takes another function of the file. Any key is set by
-`--config.a.b=value`, whether the file names it or not.
+A config file is a Python file whose `get_config()` returns a `Config`; it sets only the keys that differ from the
+defaults. `FILE:tiny` is the same config, made small enough for a test; `FILE:NAME` calls another function of the file.
+`--config.a.b=value` sets any key, including keys that the file does not set.
 """
 
 import copy
@@ -24,14 +24,14 @@ NO_DEFAULT = object()
 
 
 def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
-    """Returns the config of a file, with changes.
+    """Loads the config of a file and applies overrides.
 
     Args:
       name: `FILE`, `FILE:tiny`, or `FILE:FUNCTION`.
-      overrides: `--config.key=value`, as on the command line.
+      overrides: texts of the form `--config.key=value`, as on the command line.
 
     Raises:
-      InputError: the file, the function, a key or a value does not work.
+      InputError: the file or the function is missing or fails, or a key or a value is wrong.
     """
     path, _, function = name.partition(":")
     config = check_config(_call_config(Path(path), function or "get_config"))
@@ -39,10 +39,16 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
 
 
 def override_choice(choice: Choice, table: Table[Any], overrides: Sequence[str], *, prefix: str) -> Choice:
-    """Returns a choice with options set by `PREFIX` + `key=value`.
+    """Returns a checked choice with overrides applied to its options.
+
+    Args:
+      choice: name and options.
+      table: table that the choice is made from.
+      overrides: texts that consist of the prefix and `key=value`.
+      prefix: first part of every override, such as "--source.".
 
     Raises:
-      InputError: an option is unknown or a value does not fit.
+      InputError: an option is unknown, a value does not fit, or an option without a default is missing.
     """
     annotation = Annotated[Choice, table]
     plain = _apply(typed.as_plain(choice), overrides, annotation, prefix=prefix)
@@ -50,7 +56,7 @@ def override_choice(choice: Choice, table: Table[Any], overrides: Sequence[str],
 
 
 def make_tiny(config: Config) -> Config:
-    """Returns a config that is the same but so small that a test can train it."""
+    """Returns a version of a config that is small enough for a test to train."""
     height, width = config.size
     scale = 16 / min(height, width)
     return dataclasses.replace(
@@ -69,18 +75,18 @@ def make_tiny(config: Config) -> Config:
 
 
 def _with_options(choice: Choice, **options: Any) -> Choice:
-    """Returns a choice with other values of those options that it has."""
+    """Returns a choice with new values for its options; ignores options that it does not have."""
     return Choice(choice.name, **{key: options.get(key, value) for key, value in choice.options.items()})
 
 
 class Row(NamedTuple):
-    """A key of a config.
+    """One key of a config.
 
     Attributes:
-      key: path of the key: "clip.size".
+      key: path of the key, such as "clip.size".
       value: value in the config.
-      default: value where neither a file nor the command line gives one; `NO_DEFAULT` where one of them must.
-      what: what the key says, from the docstring where it is defined.
+      default: value if neither the file nor the command line sets the key; `NO_DEFAULT` if one of them must set it.
+      what: description of the key, from the docstring or the annotation that defines it.
     """
 
     key: str
@@ -90,16 +96,17 @@ class Row(NamedTuple):
 
 
 def list_keys(config: Config) -> list[Row]:
-    """Returns every key of a checked config; the default of an option is that of the name that was chosen."""
+    """Returns every key of a checked config; the default of an option is that of the chosen name."""
     return _rows(Config, "", value=config, default=check_config(Config()), what="")
 
 
 def _rows(annotation: Any, where: str, *, value: Any, default: Any, what: str) -> list[Row]:
+    """Returns the rows of a choice, a section, or a single key."""
     start = f"{where}." if where else ""
     table = typed.table_of(annotation)
     if table is not None:
         options, docs = table.options(value.name), typed.field_docs(table[value.name])
-        names = f"{what or 'a name and its options'} One of: {', '.join(table)}."
+        names = f"{what or 'a name and its options.'} One of: {', '.join(table)}."
         rows = [Row(f"{start}name", value.name, getattr(default, "name", None), names)]
         for key, option in value.options.items():
             annotation = options[key].annotation
@@ -116,8 +123,9 @@ def _rows(annotation: Any, where: str, *, value: Any, default: Any, what: str) -
 
 
 def _call_config(path: Path, function: str) -> Config:
+    """Runs a config file and returns what one of its functions returns."""
     if not path.is_file():
-        raise InputError(f"--config: there is no file {str(path)!r}; the ones that come with vjax are in configs/")
+        raise InputError(f"--config: there is no file {str(path)!r}; the config files of vjax are in configs/")
     try:
         found = runpy.run_path(str(path))
         functions = {key: value for key, value in found.items() if inspect.isfunction(value) and key.islower()}
@@ -134,7 +142,7 @@ def _call_config(path: Path, function: str) -> Config:
 
 
 def _check_keyword(error: str, *, what: str) -> None:
-    """Raises an InputError with the nearest key where a section was given one that it does not have."""
+    """Raises an InputError with the nearest key if an error message is about an unknown key of a section."""
     found = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", error)
     sections = {cls.__name__: cls for cls in (Config, *typed.field_types(Config).values()) if inspect.isclass(cls)}
     if found and found[1] in sections:
@@ -142,7 +150,7 @@ def _check_keyword(error: str, *, what: str) -> None:
 
 
 def _apply(plain: dict[str, Any], overrides: Sequence[str], annotation: Any, *, prefix: str) -> dict[str, Any]:
-    """Returns nested dicts with keys set by `PREFIX` + `key=value`; names first, since they decide the other keys."""
+    """Returns nested dicts with overrides applied; names come first, because they decide which other keys exist."""
     plain, root = copy.deepcopy(plain), prefix.strip("-.")
     for override in overrides:
         if not override.startswith(prefix) or "=" not in override:
@@ -155,6 +163,7 @@ def _apply(plain: dict[str, Any], overrides: Sequence[str], annotation: Any, *, 
 
 
 def _set(plain: dict[str, Any], path: list[str], text: str, annotation: Any, *, where: str) -> None:
+    """Sets the key at a path of nested dicts, in place."""
     table = typed.table_of(annotation)
     key, *rest = path
     if table is not None and key == "name" and not rest:
@@ -175,6 +184,7 @@ def _set(plain: dict[str, Any], path: list[str], text: str, annotation: Any, *, 
 
 
 def _annotations(plain: Mapping[str, Any], annotation: Any, table: Table[Any] | None) -> dict[str, Any]:
+    """Returns the annotations of the options of a choice, or of the keys of a section."""
     if table is not None:
         return {key: option.annotation for key, option in table.options(plain["name"]).items()}
     return typed.field_types(typed.unmarked(annotation))
@@ -185,7 +195,7 @@ def _is_section(annotation: Any) -> bool:
 
 
 def _rename(plain: dict[str, Any], name: str, table: Table[Any], *, where: str) -> None:
-    """Changes a choice's name; an option stays where the new name has the same one, with the same default."""
+    """Changes the name of a choice, in place; keeps the options that the new name has with the same default."""
     check_names([name], table, what=where)
     old, new = table.options(plain["name"]), table.options(name)
     for key in list(plain):

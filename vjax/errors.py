@@ -1,9 +1,9 @@
-"""The error a person can act on."""
+"""The error that a user can fix."""
 
 
 class InputError(ValueError):
-    """Something that was given does not work; the message says what, what is allowed and what to do.
+    """A wrong input; the message says what was given, what is allowed and what to do.
 
-    Raised where files, configs and arguments come in. The command line shows its message alone, without a
-    traceback; every other exception is a bug and keeps its traceback.
+    It is raised where files, configs and arguments are read. The command line shows only its message, without a
+    traceback; an exception that is a bug keeps its traceback.
     """

@@ -1,6 +1,6 @@
-"""An experiment: everything a run needs, made from a config and checked, before a file is written.
+"""An experiment: all parts of a run, built from a config before the run writes a file.
 
-Each part can be another one, from outside the package::
+Any part can be replaced by one from outside the package::
 
     experiment = vjax.build(config)
     vjax.fit(dataclasses.replace(experiment, network=Mine(num_classes=10)), "runs/mine")
@@ -36,19 +36,19 @@ Metric = Callable[[Evaluation], float]
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """Everything a run needs.
+    """All parts of a run.
 
     Attributes:
-      config: what the parts below were made from, and all that is a number or a name.
+      config: config that the other parts were built from; the run also reads all numbers and names from it.
       source: videos of both splits, and the class names.
-      network: linen module that maps clips `(b t h w c)` to logits `(b v k)`, with a keyword `train`.
-      make_optimizer: maps an experiment to an optimizer and its learning rate by step.
-      train_view: what training sees of a video.
-      test_view: what evaluation and prediction see of a video.
-      mix: how the clips of a training batch are mixed.
-      mesh: mesh of the devices.
-      metrics: further metrics by name, each a function of an `Evaluation`.
-      writers: further writers that get the numbers of the run (training/writer.py, `Writer`).
+      network: linen module that maps clips `(b t h w c)` to logits `(b v k)`, with a keyword argument `train`.
+      make_optimizer: function from an experiment to an optimizer and its learning rate schedule.
+      train_view: random view of a video that training takes.
+      test_view: clips and crops of a video that evaluation and prediction use.
+      mix: mixup and cutmix of the training batches.
+      mesh: device mesh.
+      metrics: additional metrics by name, each a function of an `Evaluation`.
+      writers: additional writers that receive the metrics of the run (training/writer.py, `Writer`).
     """
 
     config: Config
@@ -64,33 +64,36 @@ class Experiment:
 
     @property
     def layout(self) -> Layout:
-        """How the state lies on the devices."""
+        """How the training state is distributed over the devices."""
         return LAYOUTS[self.config.sharding](self.mesh)
 
     @property
     def num_steps(self) -> int:
-        """Steps of the whole run."""
+        """Number of steps of the run."""
         return self.steps("length")
 
     def steps(self, key: str) -> int:
-        """Returns a length of the config in steps; an epoch is the training split."""
+        """Returns a length of the config in steps; an epoch is one pass over the training split."""
         return self.config.steps(key, num_examples=len(self.source.train))
 
     def optimizer(self) -> OptimizerAndSchedule:
-        """Returns the optimizer with the layers' own rates, and its learning rate by step before these."""
+        """Returns the optimizer with the factors of the layers, and its learning rate schedule without them."""
         optimizer, schedule = self.make_optimizer(self)
         return self.config.rates.apply_to(optimizer), schedule
 
     def foreign_parts(self) -> dict[str, str]:
-        """Returns a description of each part that the config does not describe: a network from outside."""
-        own = self.config.create_network(len(self.source.class_names))
-        if self.network == own:
-            return {}
-        lines = (line.strip() for line in repr(self.network).splitlines())
-        return {"network": " ".join(line for line in lines if not line.startswith("#"))}
+        """Returns a description of each part that does not come from the config, such as a network from outside."""
+        own = {
+            "network": self.config.create_network(len(self.source.class_names)),
+            "make_optimizer": _make_optimizer,
+            "train_view": self.config.train_view,
+            "test_view": self.config.test_view,
+            "mix": self.config.mix,
+        }
+        return {name: _describe(getattr(self, name)) for name, part in own.items() if getattr(self, name) != part}
 
     def check(self) -> None:
-        """Raises an InputError where the parts do not fit each other."""
+        """Raises an InputError if the logits have the wrong shape, or if a layer rate fits no layer of the network."""
         num_classes = len(self.source.class_names)
         key = jax.random.key(0)
         clips = jax.ShapeDtypeStruct((1, *self.test_view.shape[1:]), "float32")
@@ -100,21 +103,21 @@ class Experiment:
         shape = getattr(logits, "shape", None)
         if shape is None or len(shape) != 3 or shape[0] != 1 or shape[2] != num_classes:
             raise InputError(
-                f"the network maps a clip {clips.shape} to {shape}; a network gives logits (b v k), here with k = "
-                f"{num_classes}, one for each class"
+                f"the network maps clips of shape {clips.shape} to an output of shape {shape}; a network must return "
+                f"logits (b v k), here with k = {num_classes} classes"
             )
         self.config.rates.check(variables["params"])
 
 
 def build(config: Config | Mapping[str, Any], *, source: Source | None = None) -> Experiment:
-    """Returns the experiment that a config describes.
+    """Builds the experiment that a config describes.
 
     Args:
-      config: config of the run; the contents of a `config.json` will do.
-      source: videos in place of those that the config names.
+      config: config of the run, or the content of a `config.json`.
+      source: videos to use instead of those that the config names.
 
     Raises:
-      InputError: the config, the data or the devices do not fit.
+      InputError: the config or the data is wrong, or a batch cannot be split over the devices.
     """
     config = check_config(config)
     mesh = meshes.make_mesh()
@@ -134,7 +137,7 @@ def build(config: Config | Mapping[str, Any], *, source: Source | None = None) -
 
 
 def open_config_source(config: Config) -> Source:
-    """Returns the videos that a config names, split as it says."""
+    """Opens the videos that a config names, split as the config says."""
     return open_source(
         config.source,
         seed=config.seed,
@@ -145,10 +148,15 @@ def open_config_source(config: Config) -> Source:
 
 
 def describe_cost(config: Config, *, num_classes: int, num_devices: int) -> StepCost:
-    """Returns what a step of a config's training costs; neither the devices nor the data need be there.
+    """Returns the cost of a training step; neither the devices nor the data are needed.
+
+    Args:
+      config: config of the run.
+      num_classes: number of classes.
+      num_devices: number of devices that share a batch.
 
     Raises:
-      InputError: the config does not work, or its batch does not fit the devices.
+      InputError: the config is wrong, or a batch cannot be split over the devices.
     """
     config = check_config(config)
     config.check_devices(num_devices)
@@ -165,26 +173,34 @@ def describe_cost(config: Config, *, num_classes: int, num_devices: int) -> Step
 
 
 def optimizer_of_one_step(config: Config) -> optax.GradientTransformation:
-    """Returns an optimizer that takes no step: its state has the structure that it has for every length of run."""
+    """Returns an optimizer that takes no step; the structure of its state is the same for any length of run."""
     options = {key: 0 if key == "warmup" else value for key, value in config.optimizer.options.items()}
     return create_optimizer(Choice(config.optimizer.name, **options), num_steps=1, layer_rates=config.rates)[0]
 
 
 def make_init(
-    config: Config, network: nn.Module, optimizer: optax.GradientTransformation, key: jax.Array
+    config: Config, network: nn.Module, optimizer: optax.GradientTransformation, *, view: TestView, key: jax.Array
 ) -> Callable[[], TrainState]:
-    """Returns a function that makes the state before the first step of a config's run."""
+    """Returns a function that creates the training state before the first step, for clips of the view's shape."""
     return functools.partial(
         init_state,
         network,
         optimizer,
         key=key,
-        clip_shape=config.test_view.shape[1:],
+        clip_shape=view.shape[1:],
         keep_ema=config.ema_decay > 0,
     )
 
 
+def _describe(part: Any) -> str:
+    """Returns a part in one line that is the same in every process: a function by its name, others by their fields."""
+    if name := getattr(part, "__qualname__", ""):
+        return f"{part.__module__}.{name}"
+    lines = (line.strip() for line in repr(part).splitlines())
+    return " ".join(line for line in lines if not line.startswith("#"))
+
+
 def _make_optimizer(experiment: Experiment) -> OptimizerAndSchedule:
-    """Returns the optimizer that the config of an experiment names."""
+    """Creates the optimizer that the config of an experiment names, and its learning rate schedule."""
     choice = experiment.config.optimizer_in_steps(num_examples=len(experiment.source.train))
     return OPTIMIZERS.create(choice, num_steps=experiment.num_steps)

@@ -1,4 +1,4 @@
-"""JSON files: written completely or not at all."""
+"""Reading JSON files, and writing them completely or not at all."""
 
 import json
 import os
@@ -9,12 +9,12 @@ from vjax.errors import InputError
 
 
 def read_json(path: str | Path) -> Any:
-    """Returns the contents of a JSON file."""
+    """Returns the content of a JSON file."""
     return json.loads(Path(path).read_text())
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """Writes a JSON file, and creates its folder if it is missing. A kill at any time leaves no half file.
+    """Writes a JSON file, and creates its folder if it is missing; a kill leaves no incomplete file at `path`.
 
     Raises:
       InputError: the file cannot be written.
@@ -31,5 +31,5 @@ def write_json(path: str | Path, content: Any) -> None:
 
 
 def as_json(content: Any) -> Any:
-    """Returns the content as `read_json` would give it back: tuples become lists."""
+    """Returns content as `read_json` returns it after `write_json`: tuples become lists."""
     return json.loads(json.dumps(content))

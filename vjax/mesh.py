@@ -1,4 +1,4 @@
-"""Devices: one mesh over all of them, batches and states laid out on it, results back on the host."""
+"""The device mesh: how batches and states are sharded over the devices, and how results reach the host."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,29 +15,29 @@ T = TypeVar("T")
 
 
 def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
-    """Returns a mesh with the one axis `data` over the given devices, all of them if none are given."""
+    """Returns a mesh with one axis, `data`, over the given devices; the default is all devices."""
     devices = jax.devices() if devices is None else devices
     # Auto, not the default Explicit: linen's Dropout fails under explicit axes.
     return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
 
 
 def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
-    """Returns the sharding of what every device holds whole: parameters, metrics, probabilities."""
+    """Returns the sharding that keeps a full copy on every device, e.g. of metrics and probabilities."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def split(mesh: Mesh) -> NamedSharding:
-    """Returns the sharding of a batch: rows over the devices."""
+    """Returns the sharding of a batch: its rows are split over the devices."""
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
 class Layout(NamedTuple):
-    """How a train state lies on the devices, and what a step does about it.
+    """How a train state is placed on the devices.
 
     Attributes:
-      shardings: of a tree of arrays or shapes: a tree of `NamedSharding`.
-      gather: parameters as a step computes with them: whole on every device.
-      scatter: gradients as the optimizer takes them: laid out as the parameters are kept.
+      shardings: function from a tree of arrays or shapes to a tree of `NamedSharding`.
+      gather: function that prepares parameters for a step: a full copy on every device.
+      scatter: function that prepares gradients for the optimizer: sharded as the parameters are kept.
     """
 
     shardings: Callable[[Any], Any]
@@ -45,11 +45,11 @@ class Layout(NamedTuple):
     scatter: Callable[[Any], Any]
 
 
-_SMALLEST_SPLIT = 1024  # numbers in an array; smaller ones are kept whole
+_SMALLEST_SPLIT = 1024  # elements; smaller arrays are not sharded
 
 
 def data_parallel(mesh: Mesh | AbstractMesh) -> Layout:
-    """Returns the layout that keeps the whole state on every device."""
+    """Returns the layout that keeps a full copy of the state on every device."""
     whole = replicated(mesh)
     return Layout(lambda tree: jax.tree.map(lambda _: whole, tree), _as_it_is, _as_it_is)
 
@@ -57,11 +57,11 @@ def data_parallel(mesh: Mesh | AbstractMesh) -> Layout:
 def fully_sharded(mesh: Mesh | AbstractMesh) -> Layout:
     """Returns the layout (FSDP) that keeps a part of every large array on each device.
 
-    An array is cut along its largest axis that the devices divide; parameters are gathered when a step begins, and
-    the optimizer's state is never whole.
+    An array is split along the largest axis that the number of devices divides. Parameters are gathered at the start of
+    a step; the optimizer state is never gathered.
 
     Source: Rajbhandari et al. 2020, "ZeRO: memory optimizations toward training trillion parameter models". Deviation:
-    a step holds the parameters it has gathered to its end, and its gradient until that is added up over the devices.
+    a step keeps the gathered parameters until its end, and the full gradient until it is summed over the devices.
     """
 
     def sharding(leaf: Any) -> NamedSharding:
@@ -91,28 +91,28 @@ LAYOUTS: dict[str, Callable[[Mesh | AbstractMesh], Layout]] = {"data": data_para
 
 
 def device_bytes(tree: Any) -> int:
-    """Returns the bytes that one device keeps of a tree of arrays."""
+    """Returns the bytes that a tree of arrays takes on one device."""
     return sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(tree))
 
 
 def round_up(batch_size: int, mesh: Mesh) -> int:
-    """Returns the smallest batch of that size or more which the devices divide."""
+    """Returns the batch size, rounded up to a multiple of the number of devices."""
     return -(-batch_size // mesh.size) * mesh.size
 
 
 def put_batch(batch: Any, mesh: Mesh) -> Any:
-    """Returns this process's rows of a batch, a tree of arrays, as its part of global arrays."""
+    """Returns global arrays on the devices, made from each process's rows of a batch (a tree of arrays)."""
     sharding = split(mesh)
     return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(sharding, np.asarray(rows)), batch)
 
 
 def first_process_first(make: Callable[[], T]) -> T:
-    """Returns what `make()` gives in every process; the first one has it before the others begin.
+    """Calls `make()` in the first process, then in the others, and returns its result in each.
 
-    What it writes (a made data set, a work directory's files) is then there for them to read.
+    So files that the first process writes (a generated dataset, a work directory) exist when the others read them.
 
     Raises:
-      InputError: `make()` has raised one in the first process; then it does so in all of them.
+      InputError: `make()` raised one in the first process; every process then raises one.
     """
     if jax.process_count() == 1:
         return make()
@@ -123,17 +123,17 @@ def first_process_first(make: Callable[[], T]) -> T:
         except InputError as error:
             failed = error
     if in_any_process(failed is not None):
-        raise failed or InputError("process 0 cannot go on; its log says why")
+        raise failed or InputError("process 0 failed; its log gives the reason")
     return made if first else make()  # pyright: ignore[reportReturnType]
 
 
 def in_any_process(flag: bool) -> bool:
-    """Returns whether a flag is True in at least one process; all must ask."""
+    """Returns whether a flag is True in at least one process; all processes must call this."""
     if jax.process_count() == 1:
         return flag
     return bool(multihost_utils.process_allgather(np.asarray(flag)).any())
 
 
 def gather(batch: Any, mesh: Mesh) -> Any:
-    """Returns every process's rows of global arrays, on the host of every process."""
+    """Returns global arrays, with the rows of all processes, as host arrays in every process."""
     return jax.tree.map(np.asarray, jax.jit(lambda tree: tree, out_shardings=replicated(mesh))(batch))

@@ -1,7 +1,8 @@
-"""Training: an experiment and a work directory to a result.
+"""Training: runs an experiment in a work directory and returns its result.
 
-A work directory holds `config.json` (resolved), `classes.json`, `preprocessing.json`, `videos.csv`, `bad_videos.csv`,
-`checkpoints/`, `metrics.jsonl`, TensorBoard's `events/`, and at the end `result.json`.
+A work directory holds `config.json` (with all defaults), `classes.json`, `preprocessing.json`, `videos.csv`,
+`bad_videos.csv`, `first_batch.gif`, `checkpoints/`, `metrics.jsonl`, TensorBoard's `events/`, and at the end
+`result.json`.
 """
 
 import contextlib
@@ -53,16 +54,22 @@ def train(
     console: TextIO = sys.stderr,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
-    """Builds the experiment of a config, fits it, and returns the contents of `result.json`; arguments as in `fit`.
+    """Builds the experiment of a config and fits it; returns the content of `result.json`.
+
+    Args:
+      config: config of the run, or the content of a `config.json`.
+      workdir: directory of the run.
+      console: stream for progress messages.
+      should_stop: function that tells whether to save and stop; see `fit`.
 
     Raises:
-      InputError: the config, the data or the work directory does not fit, or training cannot go on; nothing that
-        was there is lost.
-      Interrupted: it was asked to stop.
+      InputError: the config, the data or the work directory does not fit, or training cannot continue; nothing that
+        was saved is lost.
+      Interrupted: `should_stop` returned True; the state is saved.
     """
     config = check_config(config)
     workdir = Path(workdir).expanduser()
-    # Before the videos are listed, which may take minutes.
+    # Check this before the videos are listed, which may take minutes.
     workdirs.check_config(workdir, _resolve(config))
     if finished := workdirs.finished_result(workdir):
         return finished
@@ -76,21 +83,22 @@ def fit(
     console: TextIO = sys.stderr,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
-    """Trains and evaluates an experiment; returns the contents of `result.json`.
+    """Trains and evaluates an experiment; returns the content of `result.json`.
 
-    A work directory that holds a cut-off run of the same config is continued where its newest checkpoint stands;
-    one that holds a finished run is left alone and its result returned.
+    If the work directory holds an unfinished run of the same config, the run continues from its newest checkpoint. If
+    it holds a finished run, nothing is trained, and the result of that run is returned.
 
     Args:
-      experiment: what is trained.
-      workdir: where the run is kept.
-      console: where progress is shown.
-      should_stop: asked after every step, and between the batches of an evaluation, whether to save and stop.
+      experiment: experiment to train.
+      workdir: directory of the run.
+      console: stream for progress messages.
+      should_stop: function that tells whether to save and stop; it is called after every step and between the
+        batches of an evaluation.
 
     Raises:
-      InputError: the experiment or the work directory does not fit, or training cannot go on; nothing that was there
-        is lost.
-      Interrupted: it was asked to stop.
+      InputError: the experiment or the work directory does not fit, or training cannot continue; nothing that was
+        saved is lost.
+      Interrupted: `should_stop` returned True; the state is saved.
     """
     workdir = Path(workdir).expanduser()
     workdirs.check_config(workdir, _resolve(experiment.config), experiment.foreign_parts())
@@ -99,7 +107,7 @@ def fit(
     if jax.default_backend() == "cpu":
         memory.advise()
     with contextlib.ExitStack() as held:
-        # Process 0 holds it for all.
+        # Process 0 locks the directory for all processes.
         directory = workdirs.claimed(workdir) if jax.process_index() == 0 else contextlib.nullcontext()
         meshes.first_process_first(lambda: held.enter_context(directory))
         source = meshes.first_process_first(lambda: workdirs.kept_source(workdir, experiment.source))
@@ -107,6 +115,8 @@ def fit(
 
 
 def _fit(experiment: Experiment, workdir: Path, console: TextIO, should_stop: Callable[[], bool]) -> dict[str, Any]:
+    """Runs an experiment in a work directory that is locked; returns the content of `result.json`."""
+    # The checks, the optimizer and the random keys: none of them needs a file.
     config, source = experiment.config, experiment.source
     experiment.check()
     optimizer, schedule = experiment.optimizer()
@@ -114,17 +124,17 @@ def _fit(experiment: Experiment, workdir: Path, console: TextIO, should_stop: Ca
 
     # The state: from the newest checkpoint, from another run, or random.
     checkpoints = Checkpoints(workdir / "checkpoints")
-    make_state = make_init(config, experiment.network, optimizer, init_key)
+    make_state = make_init(config, experiment.network, optimizer, view=experiment.test_view, key=init_key)
     state = _restore(make_state, checkpoints, experiment.layout, console)
     if state is None:
         state = _start(experiment, make_state, console)
     first = int(state.step)
 
-    # All that the experiment describes could be made: only now does the run take the work directory.
+    # Write into the work directory only now, when all other parts were built without an error.
     writers = _take_workdir(experiment, workdir, console, first_step=first)
     lost = _lost_videos(experiment, workdir, console)
 
-    # The loop.
+    # The training loop.
     batches = _batches(experiment, workdir, lost, first_step=first)
     loop = Loop(
         step_function=_make_step(experiment, optimizer, step_key),
@@ -148,17 +158,17 @@ def _fit(experiment: Experiment, workdir: Path, console: TextIO, should_stop: Ca
     evaluation = loop.run(state, batches)
     checkpoints.close()
 
-    # The result.
+    # The result, from the last evaluation.
     result = describe_result(evaluation, source, experiment.test_view)
     if jax.process_index() == 0:
         write_json(workdir / "result.json", result)
-    for writer in writers:  # last: wandb's may take its time
+    for writer in writers:  # last, because wandb may take a while
         writer.close()
     return result
 
 
 def _make_step(experiment: Experiment, optimizer: optax.GradientTransformation, key: jax.Array) -> Step:
-    """Returns the training step: a gradient and a step, each with what the config puts around it."""
+    """Returns the training step: the gradient function and the step, each in the wrappers that the config asks for."""
     config = experiment.config
     grad_fn = make_grad_fn(
         experiment.network,
@@ -174,7 +184,7 @@ def _make_step(experiment: Experiment, optimizer: optax.GradientTransformation, 
 def _make_evaluation(
     experiment: Experiment, lost: LostVideos, should_stop: Callable[[], bool]
 ) -> Callable[[TrainState], Evaluation]:
-    """Returns a function from a state to its evaluation on the test split, further metrics included."""
+    """Returns a function that evaluates a state on the test split, including the experiment's additional metrics."""
     config, source = experiment.config, experiment.source
     compiled_infer = compile_infer(experiment.network, config.normalization, experiment.mesh)
 
@@ -197,7 +207,7 @@ def _make_evaluation(
 
 
 def _take_workdir(experiment: Experiment, workdir: Path, console: TextIO, *, first_step: int) -> list[Writer]:
-    """Writes what a run says of itself, and returns its writers; none in the other processes."""
+    """Writes the files that describe the run, and returns its writers; only process 0 writes and has writers."""
     if jax.process_index() > 0:
         return []
     config, source, resolved = experiment.config, experiment.source, _resolve(experiment.config)
@@ -209,7 +219,7 @@ def _take_workdir(experiment: Experiment, workdir: Path, console: TextIO, *, fir
     write_json(workdir / "preprocessing.json", _preprocessing(experiment))
     workdirs.write_foreign(workdir, experiment.foreign_parts())
     videos = workdir / workdirs.VIDEOS_FILE
-    if isinstance(source.train, list) and not videos.exists():  # records have no files to lose
+    if isinstance(source.train, list) and not videos.exists():  # videos in records have no files that could get lost
         write_videos(videos, source)
     return [
         *writers,
@@ -222,7 +232,7 @@ def _take_workdir(experiment: Experiment, workdir: Path, console: TextIO, *, fir
 
 
 def _batches(experiment: Experiment, workdir: Path, lost: LostVideos, *, first_step: int) -> Iterator[Any]:
-    """Returns training batches from a step on; the first batch of a run is also written as a GIF."""
+    """Returns the training batches from a step on; also writes the first batch of a new run as a GIF."""
     config = experiment.config
     batches = pipeline.train_batches(
         experiment.source.train,
@@ -242,7 +252,7 @@ def _batches(experiment: Experiment, workdir: Path, lost: LostVideos, *, first_s
 
 
 def _lost_videos(experiment: Experiment, workdir: Path, console: TextIO) -> LostVideos:
-    """Returns where a run's lost videos are counted, and writes the table of bad videos."""
+    """Writes the table of bad videos, and returns the object that counts the videos lost during the run."""
 
     def save(bad_videos: tuple[BadVideo, ...]) -> None:
         if jax.process_index() == 0:
@@ -256,10 +266,12 @@ def _lost_videos(experiment: Experiment, workdir: Path, console: TextIO) -> Lost
 def _restore(
     make_state: Callable[[], TrainState], checkpoints: Checkpoints, layout: Layout, console: TextIO
 ) -> TrainState | None:
-    """Returns the newest state that can be read, None where none was saved; newer ones are then set aside.
+    """Restores the newest state that can be read, or returns None if no checkpoint was saved.
+
+    Damaged checkpoints that are newer than the restored one are set aside.
 
     Raises:
-      InputError: none of those that were saved can be read.
+      InputError: there are checkpoints, but none of them can be read.
     """
     damaged: dict[int, str] = {}
     for step in reversed(checkpoints.all_steps()):
@@ -268,23 +280,23 @@ def _restore(
             checkpoints.check(step, index=jax.process_index(), count=jax.process_count())
         except DamagedCheckpoint as error:
             reason = str(error)
-        if meshes.in_any_process(reason is not None):  # each has looked at its share
-            damaged[step] = reason or f"checkpoint {step} is damaged, as another process has found"
+        if meshes.in_any_process(reason is not None):  # each process has checked its share of the files
+            damaged[step] = reason or f"checkpoint {step} is damaged, as another process found"
             continue
         for newer, reason in damaged.items():
-            console.write(f"{reason}; the one before it is taken\n")
+            console.write(f"{reason}; the checkpoint before it is used\n")
             checkpoints.set_aside(newer)
         return checkpoints.restore(step, abstract_state(make_state, layout))
     if damaged:
         raise InputError(
-            f"no checkpoint of this run can be read: {'; '.join(damaged.values())}. Nothing was changed. If the files "
-            "cannot be had back, another --workdir starts anew"
+            f"no checkpoint of this run can be read: {'; '.join(damaged.values())}. Nothing was changed. Restore the "
+            "files, or start a new run in another --workdir"
         )
     return None
 
 
 def _start(experiment: Experiment, make_state: Callable[[], TrainState], console: TextIO) -> TrainState:
-    """Returns the state of a new run: a fresh one, or one with the network of the run that `config.init` names."""
+    """Returns the state of a new run: random, or with the network of the run that `config.init` names."""
     layout, init = experiment.layout, experiment.config.init
     state = jax.jit(make_state, out_shardings=layout.shardings(jax.eval_shape(make_state)))()
     if not init.workdir:
@@ -300,7 +312,7 @@ def _start(experiment: Experiment, make_state: Callable[[], TrainState], console
     if jax.process_index() == 0:
         said = f"the network of {init.workdir} at step {int(trained.state.step)}"
         console.write(f"starts from {said}; reinitialised: {', '.join(reinitialised) or 'nothing'}\n")
-    # A copy, because a step donates the buffers of both trees.
+    # Copy the arrays, because a step donates the buffers of both trees.
     ema = jax.tree.map(jnp.copy, loaded["params"]) if state.ema else {}
     return dataclasses.replace(state, ema=ema, **loaded)
 

@@ -1,4 +1,4 @@
-"""What a config is made of: named choices, tables of what can be named, and ranges of numbers."""
+"""Building blocks of a config: named choices, tables of the available names, and ranges of numbers."""
 
 import dataclasses
 import difflib
@@ -13,13 +13,13 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """The numbers that a field may have: `Annotated[float, Range(0, below=1)]`.
+    """The allowed numbers of a field: `Annotated[float, Range(0, below=1)]`.
 
     Attributes:
-      at_least: the lowest number, itself allowed.
-      at_most: the highest number, itself allowed.
-      above: a number that all others must exceed.
-      below: a number that all others must stay under.
+      at_least: smallest allowed number.
+      at_most: largest allowed number.
+      above: lower bound that is not itself allowed.
+      below: upper bound that is not itself allowed.
     """
 
     at_least: float | None = None
@@ -28,7 +28,7 @@ class Range:
     below: float | None = None
 
     def fits(self, value: float) -> bool:
-        """Tells whether a number lies in the range; NaN never does."""
+        """Returns whether a number lies in the range; NaN never does."""
         return (
             value == value
             and (self.at_least is None or value >= self.at_least)
@@ -50,7 +50,11 @@ class Range:
 
 @dataclasses.dataclass(frozen=True)
 class OneOf:
-    """The names that a text may be: `Annotated[str, OneOf(LAYOUTS)]`; read where a value is checked."""
+    """The allowed values of a text field: `Annotated[str, OneOf(LAYOUTS)]`.
+
+    Attributes:
+      names: allowed values; they are read when a field is checked, so names that are added later count too.
+    """
 
     names: Collection[str]
 
@@ -60,7 +64,7 @@ class OneOf:
 
 @dataclasses.dataclass(frozen=True)
 class KeepsResult:
-    """Marks a field that says how a run is carried out: a run may be continued with another value."""
+    """Marks a field that does not define the result; a run may be resumed with another value of it."""
 
 
 @dataclasses.dataclass(frozen=True, init=False)
@@ -69,7 +73,7 @@ class Choice:
 
     Attributes:
       name: a key of the table that the choice is made from.
-      options: arguments of what the table has under that name.
+      options: keyword arguments of the table's function of that name.
     """
 
     name: str
@@ -84,31 +88,31 @@ class Choice:
 
 
 class Table(dict[str, Callable[..., T]], Generic[T]):
-    """Functions by name; one from outside is added by `TABLE["mine"] = function`.
+    """Functions by name; `TABLE["mine"] = function` adds one from outside the package.
 
     Attributes:
-      given: arguments that the caller of `create` supplies; they are no options.
+      given: arguments that the caller of `create` supplies; they are not options.
     """
 
     def __init__(self, entries: Mapping[str, Callable[..., T]], *, given: Collection[str] = ()):
         super().__init__(entries)
         self.given = frozenset(given)
 
-    def __hash__(self) -> int:  # type: ignore[override]  # so that it can stand in `Annotated`
+    def __hash__(self) -> int:  # type: ignore[override]  # so that a table can be used in `Annotated`
         return id(self)
 
     def options(self, name: str) -> dict[str, inspect.Parameter]:
-        """Returns the options that a name takes; their annotations and defaults are those of its function."""
+        """Returns the options of a name, with the annotations and defaults of its function's parameters."""
         parameters = inspect.signature(self[name], eval_str=True).parameters
         return {key: value for key, value in parameters.items() if key not in self.given}
 
     def create(self, choice: Choice, **given: Any) -> T:
-        """Returns what the function of a checked choice makes of its options and of what is given."""
+        """Calls the function that a checked choice names, with the options of the choice and the given arguments."""
         return self[choice.name](**choice.options, **given)
 
 
 def check_names(names: Collection[Any], allowed: Collection[str], *, what: str) -> None:
-    """Raises an InputError that names the first of `names` not in `allowed`, the nearest one, and all."""
+    """Raises an InputError for the first name that is not allowed; it shows the nearest and all allowed names."""
     for name in names:
         if name not in allowed:
             near = difflib.get_close_matches(str(name), [str(a) for a in allowed], n=1)

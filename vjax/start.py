@@ -1,4 +1,8 @@
-"""How the commands start: the allocator first, then everything else, which takes a second to import."""
+"""Entry points of the commands.
+
+Each sets up the memory allocator first, which may restart the process. Only then it imports everything else, which
+takes a second.
+"""
 
 from typing import NoReturn
 
@@ -6,7 +10,7 @@ from vjax.runtime.memory import restart_with_tunables
 
 
 def main() -> NoReturn:
-    """Runs the `vjax` command to the end of the process."""
+    """Runs the `vjax` command, then ends the process."""
     restart_with_tunables()
     from vjax.cli.main import main
     from vjax.runtime.processes import leave
@@ -15,7 +19,7 @@ def main() -> NoReturn:
 
 
 def train() -> NoReturn:
-    """Runs `train.py` to the end of the process."""
+    """Runs `train.py`, then ends the process."""
     restart_with_tunables()
     from vjax.cli.main import train_main
     from vjax.runtime.processes import leave

@@ -1,4 +1,4 @@
-"""Text for people: tables that read well on a terminal and in a README, and how far a long job is."""
+"""Text output: tables that read well on a terminal and in a README, and the progress of long jobs."""
 
 import time
 from collections.abc import Sequence
@@ -6,11 +6,11 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-_SECONDS = 10.0  # from one plain line of progress to the next
+_SECONDS = 10.0  # between two plain progress lines
 
 
 def format_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Returns an aligned Markdown table; the first column is text, the others are numbers, set to the right.
+    """Returns an aligned Markdown table; the first column is left-aligned text, the others right-aligned numbers.
 
     >>> print(format_table(["network", "video@1"], [["slow_fusion", 0.975], ["late_pool", None]]))
     | network     | video@1 |
@@ -29,7 +29,7 @@ def format_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> st
 
 
 class Progress:
-    """Shows how many of all are done, and the time left: a bar on a terminal, plain lines elsewhere."""
+    """Shows how many items are done and the time left: a bar on a terminal, plain lines elsewhere."""
 
     def __init__(self, stream: TextIO, *, unit: str):
         self._stream, self._unit = stream, unit
@@ -45,7 +45,7 @@ class Progress:
             self._bar.close()
 
     def advance(self, done: int, total: int) -> None:
-        """Shows that so many of all are done."""
+        """Shows that `done` of `total` items are done."""
         if self._stream.isatty():
             if self._bar is None:
                 self._bar = open_bar(self._stream, total=total, done=done, unit=self._unit)

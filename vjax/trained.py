@@ -1,4 +1,4 @@
-"""A trained network with all that is needed to use it, read from the work directory of its run."""
+"""A trained network and everything that is needed to use it, loaded from the work directory of its run."""
 
 import dataclasses
 import functools
@@ -12,7 +12,7 @@ import optax
 from jax.sharding import Mesh
 
 from vjax import mesh as meshes
-from vjax import workdirs
+from vjax import typed, workdirs
 from vjax.config import Config, check_config
 from vjax.data.transforms import TestView
 from vjax.data.video import Source, Video, open_video
@@ -30,50 +30,47 @@ from vjax.training.step import TrainState, abstract_state
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A trained network: what `load` returns.
+    """A trained network, as returned by `load`.
 
     Attributes:
-      workdir: work directory of its run.
-      config: config of its run.
-      class_names: names of the classes, in the order of its logits.
-      network: maps clips to logits.
-      state: state of the checkpoint, without the optimizer's.
-      mesh: mesh of the devices.
+      workdir: work directory of the run.
+      config: config of the run.
+      class_names: names of the classes, in the order of the logits.
+      network: linen module that maps clips `(b t h w c)` to logits `(b v k)`.
+      test_view: clips and crops of a video that the run's evaluation used.
+      state: training state of the checkpoint, without the optimizer state.
+      mesh: device mesh.
     """
 
     workdir: Path
     config: Config
     class_names: tuple[str, ...]
     network: nn.Module
+    test_view: TestView
     state: TrainState
     mesh: Mesh
 
     @functools.cached_property
     def infer_clips(self) -> Callable[[Any], ClipProbs]:
-        """Maps uint8 clips `(b t h w c)` to probabilities."""
+        """Function that maps uint8 clips `(b t h w c)` to their probabilities."""
         return compile_infer(self.network, self.config.normalization, self.mesh)(self.state.variables)
 
-    @property
-    def test_view(self) -> TestView:
-        """What the run's evaluation sees of a video."""
-        return self.config.test_view
-
     def open_source(self) -> Source:
-        """Returns the videos of the run, those that it began with, split as in its training."""
+        """Opens the videos that the run began with, split as in training."""
         return workdirs.kept_source(self.workdir, open_config_source(self.config))
 
     def evaluate(
         self, source: Source | None = None, view: TestView | None = None, *, probe: Probe | None = None
     ) -> Evaluation:
-        """Returns the evaluation on a source's test split.
+        """Evaluates the network on the test split of a source.
 
         Args:
-          source: videos; the run's own if not given.
-          view: clips and crops of a video; the run's own if not given.
-          probe: what is done to the views of a video before the network sees them (evaluation/probes.py).
+          source: source of the videos; that of the run if not given.
+          view: clips and crops of a video; those of the run if not given.
+          probe: function that changes the views of a video before inference (evaluation/probes.py).
 
         Raises:
-          InputError: the source has other classes.
+          InputError: the source has other classes than the run.
         """
         source = self.open_source() if source is None else source
         workdirs.check_classes(self.class_names, source.class_names, where=str(self.workdir))
@@ -88,10 +85,14 @@ class Trained:
         )
 
     def predict(self, videos: Sequence[str | Path | Video], *, view: TestView | None = None) -> list[Prediction]:
-        """Returns the predictions for video files, or for videos that are open, in their order.
+        """Returns a prediction for each video, in the given order.
+
+        Args:
+          videos: paths of video files, or opened videos.
+          view: clips and crops of a video; those of the run if not given.
 
         Raises:
-          VideoError: one of them cannot be read.
+          VideoError: a video cannot be read.
         """
         return predict(
             [video if isinstance(video, Video) else open_video(video) for video in videos],
@@ -105,41 +106,47 @@ class Trained:
 def load(
     workdir: str | Path, *, checkpoint: Literal["newest", "best"] = "newest", network: nn.Module | None = None
 ) -> Trained:
-    """Returns the trained network of a work directory.
+    """Loads the trained network of a work directory.
 
     Args:
       workdir: work directory of a run that has saved at least one checkpoint.
       checkpoint: "newest", or "best" for the one with the highest video@1 during training. The best one was chosen
-        on the test split; a number measured on that split with it is too high.
-      network: network of a run that trained one from outside.
+        on the test split, so its result on that split is too high.
+      network: network of the run, if it comes from outside the package.
 
     Raises:
-      InputError: there is no run, or no checkpoint, or it does not fit its config or the network.
+      InputError: there is no run or no checkpoint, or the checkpoint does not fit the config or the network.
     """
+    # The config and the classes of the run.
     workdir = Path(workdir).expanduser()
-    for name in ("config.json", "classes.json"):
+    for name in ("config.json", "classes.json", "preprocessing.json"):
         if not (workdir / name).exists():
             raise InputError(f"{workdir}: holds no run ({name} is missing); give the --workdir of a training run")
     check_names([checkpoint], ["newest", "best"], what="checkpoint")
     config = check_config(read_json(workdir / "config.json"))
     class_names = tuple(read_json(workdir / "classes.json"))
+    preprocessing = read_json(workdir / "preprocessing.json")
+    view = {key: preprocessing[key] for key in typed.field_types(TestView)}
+    test_view = typed.conform_dataclass(view, TestView, what=f"{workdir}/preprocessing.json")
+    # The network: the caller must pass one from outside the package, because the config does not describe it.
     if network is None:
         foreign = workdirs.read_foreign(workdir)
         if "network" in foreign:
             raise InputError(
-                f"{workdir}: its network is not one of vjax but {foreign['network']}; give it, as in "
+                f"{workdir}: its network comes from outside vjax: {foreign['network']}; pass it, as in "
                 "load(workdir, network=...)"
             )
         network = config.create_network(len(class_names))
+    # The checkpoint.
     checkpoints = Checkpoints(workdir / "checkpoints", read_only=True)
     step = checkpoints.latest_step() if checkpoint == "newest" else checkpoints.best_step()
     if step is None:
-        raise InputError(f"{workdir}: has no checkpoint yet; train on with the same config and work directory")
+        raise InputError(f"{workdir}: has no checkpoint yet; continue training with the same config and work directory")
     checkpoints.check(step)
     mesh = meshes.make_mesh()
-    # Nothing here takes a step, so the optimizer's state is not read.
-    make_state = make_init(config, network, optax.identity(), jax.random.key(0))
+    # The state. The optimizer state is not read, because nothing here takes a training step.
+    make_state = make_init(config, network, optax.identity(), view=test_view, key=jax.random.key(0))
     like = dataclasses.replace(abstract_state(make_state, meshes.data_parallel(mesh)), opt_state=None)
     state = checkpoints.restore(step, like)
     checkpoints.close()
-    return Trained(workdir, config, class_names, network, state, mesh)
+    return Trained(workdir, config, class_names, network, test_view, state, mesh)

@@ -1,8 +1,8 @@
-"""Values by their type: what a field or an argument is annotated with decides what it takes, and what an error says.
+"""Type checks: the annotation of a field or an argument decides which values it takes and what an error says.
 
-Annotations are `int`, `float`, `str`, `bool`, `None`, `tuple`, `Literal`, unions and dataclasses of these, and
-`Annotated` with a `Range`, a `OneOf`, or the `Table` that a `Choice` is made from (spec.py), and with a text that
-describes the value.
+Annotations are `int`, `float`, `str`, `bool`, `None`, `tuple`, `Literal`, and unions and dataclasses of these.
+`Annotated` adds a `Range`, a `OneOf`, the `Table` that a `Choice` is made from (spec.py), or a text that describes the
+value.
 """
 
 import ast
@@ -24,23 +24,30 @@ _CONSTANTS = {"none": None, "true": True, "false": False}
 _WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "True or False", types.NoneType: "none"}
 
 
+class _OutOfRange(InputError):
+    """A number of the right type lies outside its range."""
+
+
 def conform(value: Any, annotation: Any, *, what: str) -> Any:
-    """Returns a value as its annotation has it, all defaults filled in: whole numbers as floats, lists as tuples.
+    """Converts a value to its annotation and fills in defaults: a whole number to a float, a list to a tuple.
 
     Args:
-      value: from Python, or from JSON: a mapping for a dataclass, and for a choice with its name under "name".
-      annotation: says what is allowed.
-      what: the value is, for messages: "config.clip".
+      value: value from Python or JSON; a dataclass may be given as a mapping, and a choice as a mapping with its name
+        under "name".
+      annotation: annotation that the value has to fit.
+      what: name of the value in messages, such as "config.clip".
 
     Raises:
       InputError: the value does not fit; the message begins with the place that is wrong.
     """
+    # Marked annotations: a choice from a table, or a type with further checks.
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is typing.Annotated:
         table = table_of(annotation)
         if table is not None:
             return conform_choice(value, table, what=what)
         return _check_marks(conform(value, arguments[0], what=what), arguments[1:], what=what)
+    # Annotations with arguments.
     if origin in (Union, types.UnionType):
         return _conform_union(value, annotation, what=what)
     if origin is Literal:
@@ -51,9 +58,11 @@ def conform(value: Any, annotation: Any, *, what: str) -> Any:
         raise InputError(f"{what} is {describe(annotation)}, got {value!r}")
     if origin is tuple:
         return _conform_tuple(value, annotation, what=what)
+    # Sections of a config.
     if dataclasses.is_dataclass(annotation):
         assert isinstance(annotation, type)
         return conform_dataclass(value, annotation, what=what)
+    # Plain types. True is not a number here, though Python's bool is an int.
     if annotation in (Any, _EMPTY):
         return value
     if annotation is float and _is_number(value):
@@ -66,7 +75,7 @@ def conform(value: Any, annotation: Any, *, what: str) -> Any:
 
 
 def conform_dataclass(value: Any, cls: type[T], *, what: str) -> T:
-    """Returns an object of a dataclass, from such an object or from a mapping of its fields."""
+    """Returns a checked instance of a dataclass, made from an instance or from a mapping of its fields."""
     if isinstance(value, cls):
         value = as_mapping(value)
     if not isinstance(value, Mapping):
@@ -83,7 +92,7 @@ def conform_dataclass(value: Any, cls: type[T], *, what: str) -> T:
 
 
 def conform_choice(value: Any, table: Table[Any], *, what: str) -> Choice:
-    """Returns a choice from a table, with all its options."""
+    """Returns a checked choice from a table, with all its options filled in."""
     if isinstance(value, Choice):
         value = as_mapping(value)
     if not isinstance(value, Mapping):
@@ -102,16 +111,16 @@ def conform_choice(value: Any, table: Table[Any], *, what: str) -> Choice:
 
 
 def check_fields(value: Any, *, what: str) -> None:
-    """Raises an InputError where a field of a dataclass's object does not fit its annotation."""
+    """Raises an InputError if a field of a dataclass instance does not fit its annotation."""
     for key, annotation in field_types(type(value)).items():
         conform(getattr(value, key), annotation, what=f"{what}.{key}")
 
 
 def parse(text: str, annotation: Any, *, what: str) -> Any:
-    """Returns the value that a text of the command line stands for: `0.5`, `(1, 2)` or `1,2`, `none`, `true`, a name.
+    """Parses a value of the command line: `0.5`, `(1, 2)` or `1,2`, `none`, `true`, or a name.
 
     Raises:
-      InputError: the text fits nothing that the annotation allows.
+      InputError: the value does not fit the annotation.
     """
     try:
         value = _CONSTANTS[text.lower()] if text.lower() in _CONSTANTS else ast.literal_eval(text)
@@ -121,14 +130,14 @@ def parse(text: str, annotation: Any, *, what: str) -> Any:
         try:
             return conform(value, annotation, what=what)
         except InputError:
-            # A text field takes what was typed, also where that looks like a number or like "none".
+            # A text field takes the text as it was typed, even if it looks like a number or like "none".
             if not _takes_text(annotation):
                 raise
     return conform(text, annotation, what=what)
 
 
 def describe(annotation: Any) -> str:
-    """Returns what an annotation allows, in words: `a whole number or none`."""
+    """Describes in words what an annotation allows: `a whole number or none`."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is typing.Annotated:
         return describe(arguments[0])
@@ -144,13 +153,13 @@ def describe(annotation: Any) -> str:
 
 
 def field_types(cls: Any) -> dict[str, Any]:
-    """Returns the fields of a dataclass with their annotations, marks included."""
+    """Returns the annotation of each field of a dataclass, including its marks."""
     hints = typing.get_type_hints(cls, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
 def field_docs(documented: Any) -> dict[str, str]:
-    """Returns what a docstring says of each attribute of a class, or of each argument of a function."""
+    """Returns the description of each attribute of a class, or of each argument of a function, from the docstring."""
     docs: dict[str, str] = {}
     lines = inspect.cleandoc(documented.__doc__ or "").splitlines()
     starts = [number for number, line in enumerate(lines) if line in ("Attributes:", "Args:")]
@@ -167,34 +176,34 @@ def field_docs(documented: Any) -> dict[str, str]:
 
 
 def description(annotation: Any) -> str:
-    """Returns the text that an annotation is marked with, empty if there is none."""
+    """Returns the description that an annotation is marked with, or an empty text."""
     return next((mark for mark in marks(annotation) if isinstance(mark, str)), "")
 
 
 def marks(annotation: Any) -> tuple[Any, ...]:
-    """Returns what an annotation is marked with."""
+    """Returns the marks of an annotation: the arguments of `Annotated` after the type."""
     return get_args(annotation)[1:] if get_origin(annotation) is typing.Annotated else ()
 
 
 def table_of(annotation: Any) -> Table[Any] | None:
-    """Returns the table that a choice with this annotation is made from, None for other annotations."""
+    """Returns the table that a choice with this annotation is made from, or None for other annotations."""
     return next((mark for mark in marks(annotation) if isinstance(mark, Table)), None)
 
 
 def unmarked(annotation: Any) -> Any:
-    """Returns an annotation without what it is marked with."""
+    """Returns an annotation without its marks."""
     return get_args(annotation)[0] if marks(annotation) else annotation
 
 
 def as_mapping(value: Any) -> dict[str, Any]:
-    """Returns the fields of a dataclass, or the name and options of a choice; what they hold is left as it is."""
+    """Returns the fields of a dataclass, or the name and options of a choice, without converting their values."""
     if isinstance(value, Choice):
         return {"name": value.name, **value.options}
     return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
 
 
 def as_plain(value: Any) -> Any:
-    """Returns a value as nested dicts, for JSON: sections by their fields, choices with their name under "name"."""
+    """Returns a value as nested dicts for JSON: sections with their fields, choices with their name under "name"."""
     if isinstance(value, Choice) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
         return {key: as_plain(part) for key, part in as_mapping(value).items()}
     return value
@@ -204,7 +213,7 @@ def _check_marks(value: Any, found: tuple[Any, ...], *, what: str) -> Any:
     for mark in found:
         values = value if isinstance(value, tuple) else [value]
         if isinstance(mark, Range) and not all(mark.fits(number) for number in values if _is_number(number)):
-            raise InputError(f"{what} must {mark.describe()}, got {value}")
+            raise _OutOfRange(f"{what} must {mark.describe()}, got {value}")
         if isinstance(mark, OneOf):
             check_names([value], mark.names, what=what)
     return value
@@ -214,9 +223,10 @@ def _conform_union(value: Any, annotation: Any, *, what: str) -> Any:
     for argument in get_args(annotation):
         try:
             return conform(value, argument, what=what)
-        except InputError as error:
-            if " must " in str(error):  # the kind fits, the range does not
-                raise
+        except _OutOfRange:  # the type fits, so no other argument of the union will do
+            raise
+        except InputError:
+            continue
     raise InputError(f"{what} is {describe(annotation)}, got {value!r}")
 
 
@@ -235,7 +245,9 @@ def _conform_tuple(value: Any, annotation: Any, *, what: str) -> tuple[Any, ...]
 
 
 def _takes_text(annotation: Any) -> bool:
-    if get_origin(annotation) in (typing.Annotated, Union, types.UnionType, Literal):
+    if get_origin(annotation) is typing.Annotated:
+        return _takes_text(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType, Literal):
         return any(_takes_text(argument) or isinstance(argument, str) for argument in get_args(annotation))
     return annotation in (str, Any, _EMPTY)
 

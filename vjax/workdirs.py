@@ -1,4 +1,4 @@
-"""Work directories: whose run they hold, and files that are written whole or not at all."""
+"""Work directories: their lock, their small files, and the checks that a run fits the directory."""
 
 import contextlib
 import csv
@@ -18,17 +18,18 @@ from vjax.json_files import read_json, write_json
 VIDEOS_FILE = "videos.csv"
 _FOREIGN_FILE = "outside.json"
 _LOCK_FILE = ".lock"
-_WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)  # some network file systems
+_WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)  # errors of network file systems without locks
 
 
 @contextlib.contextmanager
 def claimed(workdir: Path) -> Iterator[None]:
-    """Keeps other runs out of a work directory; a process that dies, however it does, lets go of it.
+    """Locks a work directory against other runs; the lock ends when the process ends, even if it is killed.
 
-    Where a file system has no locks, nothing keeps them out. A directory that was made here and stays empty is removed.
+    On a file system without locks, other runs are not kept out. A directory that was created here and stays empty is
+    removed.
 
     Raises:
-      InputError: another run has the directory.
+      InputError: another run uses the directory.
     """
     made = not workdir.exists()
     workdir.mkdir(parents=True, exist_ok=True)
@@ -38,7 +39,7 @@ def claimed(workdir: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise InputError(
-                f"{workdir}: another run is at work there; wait until it ends, or choose another --workdir"
+                f"{workdir}: another run is using it; wait until it ends, or choose another --workdir"
             ) from error
         except OSError as error:
             if error.errno not in _WITHOUT_LOCKS:
@@ -52,37 +53,43 @@ def claimed(workdir: Path) -> Iterator[None]:
 
 
 def finished_result(workdir: str | Path) -> dict[str, Any] | None:
-    """Returns the result of a finished run, None where there is none."""
+    """Returns the result of a finished run, or None if there is none."""
     path = Path(workdir) / "result.json"
     return read_json(path) if path.exists() else None
 
 
 def kept_source(workdir: Path, source: Source) -> Source:
-    """Returns a source with the videos that the run of a work directory began with, or as it is where there is none."""
+    """Returns a source with the videos that the run of a work directory began with.
+
+    A work directory without a list of videos leaves the source unchanged.
+
+    Raises:
+      InputError: the source has other classes than the run.
+    """
     check_kept_classes(workdir, source.class_names)
     path = workdir / VIDEOS_FILE
     return keep_videos(path, source) if path.exists() else source
 
 
 def write_foreign(workdir: Path, parts: dict[str, str]) -> None:
-    """Writes down which parts of a run are from outside the package; nothing where there are none."""
+    """Writes the descriptions of a run's parts from outside the package, if there are any."""
     if parts:
         write_json(workdir / _FOREIGN_FILE, parts)
 
 
 def read_foreign(workdir: Path) -> dict[str, str]:
-    """Returns a description of each part of a run that is from outside the package."""
+    """Returns the descriptions of a run's parts from outside the package, by name."""
     path = workdir / _FOREIGN_FILE
     return read_json(path) if path.exists() else {}
 
 
 def check_config(workdir: Path, resolved: dict[str, Any], foreign: dict[str, str] | None = None) -> None:
-    """Raises an InputError where a work directory holds a run of another config or other parts.
+    """Raises an InputError if a work directory holds a run of another config or with other parts.
 
     Args:
-      workdir: work directory, which need not exist.
-      resolved: config of the run, as plain data; it may differ in the keys of `CHANGEABLE`.
-      foreign: parts of the run from outside the package, as they are described; not looked at if not given.
+      workdir: work directory; it need not exist.
+      resolved: config of the run as plain data; it may differ in the keys of `CHANGEABLE`.
+      foreign: descriptions of the run's parts from outside the package; not compared if not given.
     """
     path = workdir / "config.json"
     differing = _differences(_lasting(read_json(path)), _lasting(resolved)) if path.exists() else []
@@ -91,7 +98,7 @@ def check_config(workdir: Path, resolved: dict[str, Any], foreign: dict[str, str
     if differing:
         raise InputError(
             f"{workdir} holds a run of another config ({'; '.join(differing)}); choose another --workdir, or "
-            "remove this one to start anew"
+            "remove this one to start again"
         )
 
 
@@ -107,24 +114,30 @@ def _differences(there: Any, here: Any, where: str = "config") -> list[str]:
 
 
 def check_kept_classes(workdir: Path, class_names: tuple[str, ...]) -> None:
-    """Raises an InputError where a work directory holds a run on other classes."""
+    """Raises an InputError if a work directory holds a run with other classes."""
     path = workdir / "classes.json"
     if path.exists():
         check_classes(tuple(read_json(path)), class_names, where=str(workdir))
 
 
 def check_classes(there: tuple[str, ...], here: tuple[str, ...], *, where: str) -> None:
-    """Raises an InputError unless the class list of the data is the one a network was trained with."""
+    """Raises an InputError unless the data has the class list that a network was trained with.
+
+    Args:
+      there: class names of the trained network.
+      here: class names of the data.
+      where: work directory of the trained network, for the message.
+    """
     if there != here:
         gone, new = sorted(set(there) - set(here)), sorted(set(here) - set(there))
         raise InputError(
-            f"the class list of the data does not fit the one of {where}: {len(here)} classes, not {len(there)}; "
+            f"the class list of the data differs from that of {where}: {len(here)} classes, not {len(there)}; "
             f"missing {gone}, new {new}; use the data it was trained on, or another work directory"
         )
 
 
 def write_bad_videos(path: Path, bad_videos: tuple[BadVideo, ...]) -> None:
-    """Writes a table of `name, split, reason`."""
+    """Writes a CSV table with the columns `name`, `split` and `reason`."""
     with path.open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow([field.name for field in dataclasses.fields(BadVideo)])

@@ -1,7 +1,7 @@
 #!/bin/bash
 # A run on four nodes of eight GPUs:
 # sbatch docs/launch/slurm.sh --config configs/kinetics.py --config.source.root=STORE --workdir DIR
-# STORE and DIR lie on a file system that all nodes see. One process a GPU, as JAX expects under Slurm.
+# STORE and DIR must be on a file system that all nodes see. There is one process for each GPU, as JAX expects on Slurm.
 #SBATCH --job-name=vjax
 #SBATCH --nodes=4
 #SBATCH --ntasks-per-node=8
@@ -13,12 +13,13 @@
 #SBATCH --open-mode=append
 #SBATCH --output=vjax-%j.log
 
-# SIGTERM comes two minutes before the time is over: the run saves and ends with 75, and so it does where a peer has
-# died; with 134 where JAX is first to notice, and the peer itself with 137. Then the job goes on from its newest
-# checkpoint. Whatever else is an error that a person must mend. srun gives the highest code of all tasks, so errors are
-# put on top. No task is killed because another one has ended: it may still be saving.
+# Slurm sends SIGTERM two minutes before the time limit: the run saves and exits with 75. If a peer dies, the other
+# processes exit with 75, or with 134 if JAX notices first; a killed peer itself has 137. After these codes the job is
+# queued again and continues from its newest checkpoint. Every other code but 0 is an error that a person must fix. srun
+# returns the highest code of all tasks, so errors become 200. A task is not killed when another one ends: it may still
+# be saving.
 srun --kill-on-bad-exit=0 bash -c '
-  trap : TERM # wait for the run, which saves
+  trap : TERM # the shell survives and waits for the run, which saves
   python train.py "$@"
   code=$?
   case $code in

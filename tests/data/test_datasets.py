@@ -78,7 +78,7 @@ def test_a_data_set_by_name_is_prepared_and_examined(layouts, name, tmp_path):
     words = (name, f"--source.root={layouts[name]}")
     assert "videos" in in_this_process("vjax", "prepare", *words, "--out", tmp_path / "store", "--workers", 0).stdout
     page = in_this_process("vjax", "doctor", *words).stdout
-    assert page.startswith("| data set")
+    assert page.startswith("| dataset")
     files, store = (
         open_source({"name": name, "root": str(root)}, seed=0) for root in (layouts[name], tmp_path / "store")
     )
@@ -119,9 +119,9 @@ def test_an_archive_cannot_write_outside_its_folder(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"name": "ucf101", "split": 4}, "config.source.split of ucf101 is 1, 2 or 3, got 4"),
-        ({"name": "hmdb51", "split": 0}, "config.source.split of hmdb51 is 1, 2 or 3, got 0"),
-        ({"name": "ucf101"}, "trainlist01.txt is missing; put the data set's official lists there"),
+        ({"name": "ucf101", "split": 4}, "config.source.split of ucf101 must be 1, 2 or 3, got 4"),
+        ({"name": "hmdb51", "split": 0}, "config.source.split of hmdb51 must be 1, 2 or 3, got 0"),
+        ({"name": "ucf101"}, "trainlist01.txt is missing; put the dataset's official lists there"),
         ({"name": "hmdb51"}, r"the lists CLASS_test_split1.txt are missing; unpack the official splits there"),
         ({"name": "kinetics"}, "train.csv is missing"),
         ({"name": "something_something"}, "train.json or something-something-v2-train.json is missing"),
@@ -146,7 +146,7 @@ def test_lists_without_videos_and_damaged_annotations_are_named(layouts, tmp_pat
         LISTINGS.create(Choice("ucf101", root=str(tmp_path / "u")))
     (tmp_path / "k").mkdir()
     (tmp_path / "k" / "train.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(InputError, match=r"train.csv: Kinetics' annotations have the columns label,youtube_id"):
+    with pytest.raises(InputError, match=r"train.csv: Kinetics' annotations must have the columns label,youtube_id"):
         LISTINGS.create(Choice("kinetics", root=str(tmp_path / "k")))
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "train.json").write_text("{")

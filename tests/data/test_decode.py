@@ -66,7 +66,7 @@ def test_a_truncated_file_says_how_far_it_got(tmp_path, video):
     path = tmp_path / "cut.mkv"
     whole = video.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(VideoError, match=r"cut.mkv: (\d+ frames decode, then|ends before frame 19)"):
+    with pytest.raises(VideoError, match=r"cut.mkv: (decoding fails after \d+ frames: |ends before frame 19)"):
         read_frames(path, [19])
 
 
@@ -129,7 +129,7 @@ def test_a_rotated_video_is_shown_upright(real_videos, angle, shape):
 
 
 def test_a_corrupted_video_says_how_many_frames_decode(real_videos):
-    with pytest.raises(VideoError, match=r"corrupted.mp4: 28 frames decode, then InvalidDataError"):
+    with pytest.raises(VideoError, match=r"corrupted.mp4: decoding fails after 28 frames: InvalidDataError"):
         probe(real_videos / "odd/corrupted.mp4")
 
 

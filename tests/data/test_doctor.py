@@ -40,7 +40,7 @@ def test_a_healthy_data_set_has_no_problems(tmp_path):
     assert facts["sizes"] == {"32 x 24": 20}
     assert facts["batch_bytes"] == 8 * 4 * 16 * 16 * 3
     assert facts["clips_per_s_per_core"] > 1
-    assert found.page().endswith("found:\nnothing: train on it")
+    assert found.page().endswith("problems:\nnone: the dataset is ready for training")
 
 
 def problem(found, words):
@@ -110,7 +110,7 @@ def test_groups_that_are_given_are_looked_at_first(tmp_path):
     (root / "m.csv").write_text("\n".join(["path,label,split,group", *rows]) + "\n")
     found = examine(root / "m.csv")
     assert found.facts["groups_across_splits"] == ["a"]
-    assert "1 group(s) by the given group stand on both sides of the split: a. " in problem(found, "given group")
+    assert "1 group(s) by the given group are on both sides of the split: a. " in problem(found, "given group")
 
 
 def test_classes_without_videos_on_one_side_and_classes_out_of_balance_are_named(tmp_path):
@@ -133,6 +133,6 @@ def test_the_command_prints_one_page_and_writes_json(tmp_path):
 
 def test_what_is_not_there_is_one_line(tmp_path):
     line = error_line(command("vjax", "doctor", tmp_path / "nowhere", check=False))
-    assert "nowhere' does not exist; give a folder of class/video.ext, a manifest.csv, or what" in line
+    assert "nowhere' does not exist; give a folder of class/video.ext, a manifest.csv, or a store" in line
     with pytest.raises(InputError, match=r"source 'videos' does not know 'rot'; did you mean 'root'"):
         doctor.examine({"name": "videos", "rot": "x"}, VIEW, batch_size=1)

@@ -92,7 +92,7 @@ def test_substitutes_are_the_same_from_any_step_and_in_worker_processes(num_work
 
 
 def test_a_clip_without_a_substitute_among_eight_ends_the_run():
-    with pytest.raises(VideoError, match=r"8 videos in a row cannot be read any more; the last: video \d+ über alles"):
+    with pytest.raises(VideoError, match=r"8 videos in a row can no longer be read; the last: video \d+ über alles"):
         train_batches(make_videos(10, lost=range(TRIES)))
 
 
@@ -144,11 +144,11 @@ def test_lost_videos_are_told_once_and_too_many_end_the_run():
     lost = LostVideos(source, max_bad_share=0.2, write=said.append, save=saved.append)
     lost.train(3, "3: gone")
     lost.train(3, "3: gone")
-    assert said == ["a video cannot be read any more, another one takes its place: 3: gone\n"]
+    assert said == ["a video can no longer be read and is replaced by another one: 3: gone\n"]
     assert [[bad.name for bad in table] for table in saved] == [["bad", "3"]]
     with pytest.raises(InputError, match=r"3 of 11 videos cannot be read, 2 of them since .* max_bad_share=0.2; the"):
         lost.add(BadVideo("9", "test", "9: gone"))
-    assert said[1] == "a video cannot be read any more, it counts as wrong: 9: gone\n"
+    assert said[1] == "a video can no longer be read and counts as wrong: 9: gone\n"
 
 
 def test_a_run_that_is_resumed_without_too_many_of_its_videos_ends_at_once():

@@ -116,7 +116,7 @@ def test_train_and_test_hold_different_videos(data_dir):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"label": "colour"}, "label is 'motion', 'shape' or 'both', got 'colour'"),
+        ({"label": "colour"}, "label must be 'motion', 'shape' or 'both', got 'colour'"),
         ({"size": 8}, "frames of 16 pixels or more"),
         ({"num_test": 0}, "needs videos in both splits"),
         ({"sizes": 8}, "does not know 'sizes'; did you mean 'size'"),

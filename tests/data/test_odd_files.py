@@ -83,7 +83,7 @@ def test_a_damaged_frame_is_named_by_the_number_of_good_ones_before_it(tmp_path)
     assert len(starts) == 10
     path.write_bytes(content[: starts[6]] + b"XXXX" + content[starts[6] + 4 :])
     for read in (probe, read_video, lambda path: read_frames(path, [8])):
-        with pytest.raises(VideoError, match=r"x.avi: 6 frames decode, then InvalidDataError: Invalid data"):
+        with pytest.raises(VideoError, match=r"x.avi: decoding fails after 6 frames: InvalidDataError: Invalid data"):
             read(path)
     assert numbers(read_frames(path, [5, 0])) == [5, 0]  # what comes before the damage can be read
 

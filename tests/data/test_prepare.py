@@ -181,9 +181,9 @@ def test_a_cut_off_store_does_not_look_whole_and_goes_on_where_it_was(videos, st
 
     with pytest.raises(KeyboardInterrupt):
         write_store(videos, out, run=run_one)
-    with pytest.raises(InputError, match="store: preparing it was cut off; run the same `vjax prepare` again"):
+    with pytest.raises(InputError, match="store: its preparation was interrupted; run the same `vjax prepare` again"):
         open_source(options_of(out), seed=0)
-    with pytest.raises(InputError, match="beginning of a store of other videos or options"):
+    with pytest.raises(InputError, match="unfinished store of other videos or options"):
         write_store(videos, out, prepare.Options(quality=50))
 
     def run_rest(shards):
@@ -192,7 +192,7 @@ def test_a_cut_off_store_does_not_look_whole_and_goes_on_where_it_was(videos, st
 
     write_store(videos, out, run=run_rest)
     assert contents(out) == contents(store)
-    with pytest.raises(InputError, match="store: holds a whole store; remove it, or give another --out"):
+    with pytest.raises(InputError, match="store: holds a complete store; remove it, or give another --out"):
         write_store(videos, out)
 
 
@@ -235,7 +235,7 @@ def test_a_damaged_record_is_named(videos, tmp_path):
     for path in tmp_path.glob("store/*.array_record-*"):
         content = path.read_bytes()
         path.write_bytes(content.replace(b"\xff\xd8\xff", b"\xff\xd8\x00"))
-    with pytest.raises(VideoError, match=r"_g\d.mp4: its record is damaged \(.*\); prepare the data set again"):
+    with pytest.raises(VideoError, match=r"_g\d.mp4: its record is damaged \(.*\); prepare the dataset again"):
         source.train[0].read(np.array([0]))
 
 
@@ -244,7 +244,7 @@ def test_a_damaged_record_is_named(videos, tmp_path):
     [
         ({"short_side": 4}, "--short-side must be 8 pixels or more, got 4"),
         ({"fps": 0.0}, "--fps must be above 0, got 0.0"),
-        ({"quality": 0}, "--quality is from 1 to 100, got 0"),
+        ({"quality": 0}, "--quality must be from 1 to 100, got 0"),
     ],
 )
 def test_options_that_do_not_work_are_refused(kwargs, message):

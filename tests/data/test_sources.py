@@ -150,7 +150,7 @@ def test_a_manifest_written_by_a_spreadsheet_is_read(folder):
         ("path,class\nx.mp4,a\n", "lacks the column 'label'"),
         ("path,label\n", "the manifest has no rows"),
         ("path,label\nx.mp4,\n", "line 2: path and label must not be empty"),
-        ("path,label,split\nx.mp4,a,valid\n", "line 2: split is 'train' or 'test', got 'valid'"),
+        ("path,label,split\nx.mp4,a,valid\n", "line 2: split must be 'train' or 'test', got 'valid'"),
         ("path,label,split\nx.mp4,a,train\ny.mp4,a,\n", "1 of 2 rows have a split"),
         ("path,label,split\nx.mp4,a,train\ny.mp4,b,test\n", "y.mp4: the label 'b' stands in the test split alone"),
     ],
@@ -198,7 +198,7 @@ def test_a_folder_without_classes_and_an_empty_class_are_named(tmp_path):
 
 @pytest.mark.parametrize("group", ["(", "no parenthesis|fall"])
 def test_a_group_pattern_that_does_not_work_is_explained(folder, group):
-    with pytest.raises(InputError, match="must be a regular expression with one parenthesis"):
+    with pytest.raises(InputError, match="must be a regular expression with a capture group"):
         open_videos(folder, group=group)
 
 

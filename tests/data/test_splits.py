@@ -165,7 +165,7 @@ def test_a_manifest_without_a_readable_test_video_stops(tmp_path, video):
 def test_an_error_names_the_line_of_the_manifest_that_an_editor_shows(tmp_path):
     manifest = tmp_path / "manifest.csv"
     manifest.write_text('path,label,split\n\n1.mkv,"a\nb",train\n\n2.mkv,a,valid\n')
-    with pytest.raises(InputError, match=r"manifest.csv, line 6: split is 'train' or 'test', got 'valid'"):
+    with pytest.raises(InputError, match=r"manifest.csv, line 6: split must be 'train' or 'test', got 'valid'"):
         list_manifest(manifest)
 
 

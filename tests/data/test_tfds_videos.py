@@ -67,7 +67,7 @@ def test_a_data_set_is_read_by_its_tfds_name(tmp_path):
 def test_what_does_not_fit_is_explained(tmp_path, changes, message):
     with pytest.raises(InputError, match=message):
         open_source(options(tmp_path, **changes), seed=0)
-    with pytest.raises(InputError, match="a TFDS data set has no groups to hold out, got held_out='a'"):
+    with pytest.raises(InputError, match="a TFDS dataset has no groups to hold out, got held_out='a'"):
         open_source(options(tmp_path), seed=0, held_out="a")
 
 

@@ -124,11 +124,11 @@ def test_without_an_alpha_there_is_nothing_to_mix():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Augment(scale=(0.0, 1.0)), r"augment.scale is .* in \(0, 1\]"),
-        (lambda: Augment(scale=(0.9, 0.5)), r"augment.scale is .* in \(0, 1\]"),
+        (lambda: Augment(scale=(0.0, 1.0)), r"augment.scale must be \(lowest, highest\), .*, got \(0"),
+        (lambda: Augment(scale=(0.9, 0.5)), r"augment.scale must be \(lowest, highest\), .*, got \(0"),
         (
             lambda: Augment(ratio=(1.1, 0.9)),
-            r"augment.ratio is a lowest and a highest factor above 0, got \(1.1, 0.9\)",
+            r"augment.ratio must be \(lowest, highest\), .*, got \(1.1, 0.9\)",
         ),
         (lambda: Augment(rand_ops=-1), "augment.rand_ops must be 0 or more, got -1"),
         (lambda: Augment(rand_magnitude=11), r"augment.rand_magnitude must lie in \[0, 10\], got 11"),

@@ -16,7 +16,7 @@ from jax import lax
 from vjax.layers import conv_forms, winograd
 from vjax.layers.conv import Conv, on_cpu, space_time_conv
 
-# Every step of shrinking would compile anew.
+# Every step of shrinking would compile another program.
 NO_SHRINKING = (Phase.explicit, Phase.reuse, Phase.generate)
 
 
@@ -56,8 +56,8 @@ def assert_same_convolution(x_shape, kernel_shape, strides, seed, *, dtype, tole
         assert error < tolerance, f"{part} is off by {error}"
 
 
-# Clips from one frame on, so that many are shorter than the kernel; channels on both sides of the number at which
-# the convolution changes its form.
+# Clips have one frame or more, so many are shorter than the kernel. The numbers of channels lie on both sides of those
+# at which the convolution changes its form.
 convolutions = {
     "x_shape": st.tuples(*[st.integers(1, n) for n in (2, 6, 6, 6)], st.sampled_from([1, 2, 3, 6, 9, 17])),
     "kernel_size": st.tuples(*[st.integers(1, n) for n in (5, 4, 4)]),
@@ -132,7 +132,7 @@ def test_the_convolution_shifts_with_time_away_from_the_borders(kernel_frames, s
 
 
 def lowered_convolutions(platform, channels):
-    """The ranks of the inputs of the convolutions that a platform is given."""
+    """Returns the input ranks of the convolutions in the program for a platform."""
     x, kernel = draw_arrays(0, (2, 4, 6, 6, channels), (3, 3, 3, channels, 4))
     text = jax.jit(ours, static_argnums=2).trace(x, kernel, (1, 1, 1)).lower(lowering_platforms=(platform,)).as_text()
     types = re.findall(r"stablehlo\.convolution.*: \(tensor<([^>]*)>", text)
@@ -150,7 +150,7 @@ def test_a_cpu_is_never_given_a_3d_convolution(channels):
     assert 5 not in lowered_convolutions("cpu", channels)
 
 
-# One layer for each row of the table, as small as the row allows; x, kernel, strides and the forms it takes.
+# One layer for each combination of forms in `on_cpu`, as small as that allows: shapes of x and kernel, strides, forms.
 LAYERS = {
     "three wide": ((2, 8, 17, 32, 32), (3, 3, 3, 32, 64), (1, 1, 1), "convolve input_gradient kernel_gradient"),
     "three wide in 2D": ((8, 3, 24, 25, 64), (1, 3, 3, 64, 64), (1, 1, 1), "convolve input_gradient kernel_gradient"),
@@ -239,7 +239,7 @@ def test_winograds_forms_are_the_convolution_and_its_gradients_along_any_axes(x_
     with jax.enable_x64(True):
         arrays = draw_arrays(seed, x_shape, kernel_shape, (*x_shape[:-1], features), dtype=np.float64)
 
-        @jax.jit  # one program in place of one for every operation
+        @jax.jit  # one program instead of one for every operation
         def both(x, kernel, grad):
             out, pull = jax.vjp(lambda x, kernel: reference(x, kernel, (1, 1, 1)), x, kernel)
             to_kernel = winograd.kernel_gradient(x, grad, kernel_shape=kernel_shape, strides=(1, 1, 1), axes=axes)
@@ -285,7 +285,7 @@ def test_windows_of_any_size_give_the_convolution_and_its_gradient_to_the_kernel
     with jax.enable_x64(True):
         arrays = draw_arrays(seed, x_shape, kernel_shape, (*x_shape[:-1], features), dtype=np.float64)
 
-        @jax.jit  # one program in place of one for every operation
+        @jax.jit  # one program instead of one for every operation
         def both(x, kernel, grad):
             out, pull = jax.vjp(lambda kernel: reference(x, kernel, (1, 1, 1)), kernel)
             to_kernel = conv_forms.kernel_gradient_by_windows(x, grad, kernel_shape=kernel_shape)

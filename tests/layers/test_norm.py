@@ -31,7 +31,7 @@ def test_batch_norm_and_its_gradients_are_those_of_flax(sizes, channels, seed):
         return jax.value_and_grad(loss, (0, 1), has_aux=True)(params, x)
 
     found = jax.jit(functools.partial(run, BatchNorm(train=True)))(params, x)
-    # In float64: of two rows that are nearly equal, flax's own gradient is off by 4e-2 in float32.
+    # In float64, because flax's own gradient is off by 4e-2 in float32 if two rows are nearly equal.
     with jax.enable_x64(True):
         wide = jax.tree.map(lambda array: array.astype(np.float64), (params, stats, x))
         stats = wide[1]
@@ -50,7 +50,7 @@ def test_batch_norm_and_its_gradients_are_those_of_flax(sizes, channels, seed):
 def test_batch_norm_with_a_pool_and_its_gradients_are_a_max_pool_of_flaxs(outs, rest, window, seed):
     sizes = [out * width + min(extra, width - 1) for out, extra, width in zip(outs, rest, window, strict=True)]
     x, weights = draw(seed, 3, *sizes, 4), draw(seed + 1, 3, *outs, 4)
-    # A negative scale turns the order round: the maxima are then where x is smallest.
+    # A negative scale reverses the order: the maxima are then where x is smallest.
     params = {"scale": np.float32([1.5, -0.7, 0.3, -2.0]), "bias": draw(seed + 3, 4)}
     stats = {"mean": draw(seed + 4, 4), "var": np.abs(draw(seed + 5, 4))}
 
@@ -110,7 +110,7 @@ def test_batch_norm_keeps_its_statistics_in_float32_under_half_precision():
     np.testing.assert_allclose(new["batch_stats"]["mean"], expected, rtol=1e-5)
 
 
-# 100,352 numbers in each channel; for the mean 100 float32 itself has a step of 8e-6, 8e-5 of the standard deviation.
+# Each channel has 100,352 numbers. At the mean 100, float32 has a step of 8e-6: 8e-5 of the standard deviation.
 FAR, SHAPE = (100.0, 0.1), (4, 8, 56, 56, 4)
 NEAR = (1.0, 1.0)
 each_distance = pytest.mark.parametrize("distance", [NEAR, FAR], ids=["near", "far"])
@@ -118,7 +118,7 @@ each_distance = pytest.mark.parametrize("distance", [NEAR, FAR], ids=["near", "f
 
 @functools.cache
 def norm_in_training(distance):
-    """Output, running statistics and gradient to the input of a batch norm, and the same in float64."""
+    """Returns output, running statistics and input gradient of a batch norm in float32, and the same in float64."""
     mean, std = distance
     rng = np.random.default_rng(0)
     x, weights = rng.normal(mean, std, SHAPE).astype(np.float32), rng.normal(size=SHAPE).astype(np.float32)

@@ -8,14 +8,14 @@ from jax import lax
 
 from vjax.layers.pool import max_pool
 
-# Every step of shrinking would compile anew.
+# Every step of shrinking would compile another program.
 NO_SHRINKING = (Phase.explicit, Phase.reuse, Phase.generate)
 
 windows = st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 3))
 
 
 def pool_inputs(window, outs, rest, seed):
-    """Values with ties in a clip whose sizes are `outs` windows and a rest, and the part that fills windows."""
+    """Returns a clip with ties, whose sizes are `outs` windows plus a rest, and the slices that cut off the rest."""
     kept = [size * out for size, out in zip(window, outs, strict=True)]
     sizes = [size + min(extra, w - 1) for size, extra, w in zip(kept, rest, window, strict=True)]
     x = np.random.default_rng(seed).integers(-3, 4, (2, *sizes, 2)).astype(np.float32)
@@ -57,7 +57,7 @@ def test_of_equal_maxima_the_first_gets_the_gradient_as_in_lax(window, outs, see
     def in_lax(x):
         return lax.reduce_window(x, -jnp.inf, lax.max, (1, *window, 1), (1, *window, 1), "VALID")
 
-    @jax.jit  # one program in place of one for every operation
+    @jax.jit  # one program instead of one for every operation
     def both(x):
         return [jax.vjp(pool, x)[1](weights) for pool in (in_lax, lambda x: max_pool(x, window))]
 

@@ -84,7 +84,7 @@ def test_the_parameters_of_a_backbone_do_not_depend_on_the_size_of_clips(name, t
 @each_backbone
 @pytest.mark.parametrize("norm", ["batch", "group"])
 def test_a_2d_backbone_looks_at_every_frame_by_itself(name, norm):
-    # Group norm takes its statistics over a clip, so the networks hand each frame over as a clip of its own.
+    # Group norm takes its statistics over a clip, so the networks pass each frame as its own clip.
     backbone, clips = make(name, temporal=False, norm=norm), make_clips((3, 1, 8, 8, 3))
     variables = random_variables(backbone, (4, 8, 8, 3))
     before, _ = apply(backbone, variables, clips)
@@ -115,7 +115,7 @@ def test_a_3d_small_backbone_shifts_with_time_by_its_whole_stride(seed):
     variables = random_variables(backbone, (4, 8, 8, 3))
     out, _ = apply(backbone, variables, clips)
     shifted, _ = apply(backbone, variables, np.roll(clips, 4, axis=1))
-    # Features 0 and 3 of 4 see the padding; 1 and 2 do not.
+    # Of the 4 features over time, 0 and 3 see the padding; 1 and 2 do not.
     np.testing.assert_allclose(shifted[:, 2], out[:, 1], rtol=1e-4, atol=1e-5)
     assert not np.allclose(shifted[:, 1], out[:, 1], atol=1e-3)
 
@@ -141,7 +141,7 @@ def test_batch_statistics_move_in_training_and_not_in_evaluation(name):
 
 
 def other_clips_matter(backbone, *, train):
-    """Whether the features of the first clip of a batch depend on the other clips."""
+    """Tells whether the features of the first clip of a batch depend on the other clips."""
     clips, variables = make_clips((3, 4, 8, 8, 3)), random_variables(backbone, (4, 8, 8, 3))
     features, _ = apply(backbone, variables, clips, train=train)
     clips[1:] = 3 * make_clips((2, 4, 8, 8, 3), seed=1)
@@ -178,7 +178,7 @@ def test_a_bfloat16_backbone_gives_bfloat16_features_and_keeps_float32_variables
 
 @pytest.mark.parametrize(("temporal", "norm"), [(False, "group"), (True, "batch")])
 def test_every_parameter_of_resnet18_is_reached_by_the_gradient(temporal, norm):
-    # At its initialisation the last norm of a block has a scale of zero, which stops the gradient behind it.
+    # At initialisation the last norm of a block has a scale of zero, which stops the gradient of the layers before it.
     backbone, clips = make("resnet18", temporal=temporal, norm=norm), make_clips((2, 4, 16, 16, 3))
     variables = random_variables(backbone, (4, 16, 16, 3))
 
@@ -200,7 +200,7 @@ def test_a_residual_block_starts_as_the_identity():
 
 
 def make_block(*, drop_path):
-    """A block, its variables and rows so far above zero that no ReLU at its end cuts anything off."""
+    """Returns a block with group norm, and random variables for it."""
     norm = norm_layer("group", train=True, dtype=jnp.float32)
     block = BasicBlock(4, 1, temporal=True, conv=Conv, norm=norm, drop_path=drop_path)
     shapes = jax.eval_shape(block.init, {"params": jax.random.key(0), "dropout": jax.random.key(0)}, jnp.zeros(ROWS))
@@ -212,6 +212,7 @@ ROWS = (64, 2, 4, 4, 4)
 
 
 def test_a_row_either_loses_its_residual_branch_as_a_whole_or_has_it_scaled_up():
+    # The rows are so far above zero that the ReLU at the end of the block changes nothing.
     rows = 100 + make_clips(ROWS)
     block, variables = make_block(drop_path=0.0)
     branch = block.apply(variables, rows) - rows
@@ -225,7 +226,7 @@ def test_a_row_either_loses_its_residual_branch_as_a_whole_or_has_it_scaled_up()
 
 
 def dropout_rates(backbone, *, train):
-    """The rates of the dropouts that a backbone goes through, in their order."""
+    """Returns the rates of all dropout layers of a backbone, in order of their calls."""
     rates = []
 
     def watch(call, args, kwargs, context):
@@ -254,7 +255,7 @@ def test_frames_that_a_2d_network_looks_at_by_themselves_are_dropped_by_themselv
     first, again, other = (np.asarray(train(jax.random.key(seed))) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 1e-3
-    assert len(np.unique(first.round(4), axis=0)) > 1, "frames that are the same draw by themselves"
+    assert len(np.unique(first.round(4), axis=0)) > 1, "identical frames have separate draws"
 
 
 REMATERIALISED = {
@@ -267,7 +268,7 @@ KEYS = {"params": jax.random.key(0, impl="rbg"), "dropout": jax.random.key(1)}  
 
 
 def gradient_of(backbone, clips):
-    """The gradient of some loss by a backbone's parameters, and its batch statistics after that step."""
+    """Returns a function that gives the gradient of a loss by a backbone's parameters, and the new batch statistics."""
 
     def loss(params, rest):
         features, changed = backbone.apply(

@@ -37,7 +37,7 @@ def test_r3d_18_has_the_parameters_and_multiply_adds_of_torchvision_to_the_digit
     [("early_fusion", 2.2, 11.5), ("late_pool", 27.6, 11.4), ("slow_fusion", 40.7, 33.4)],
 )
 def test_the_ladder_on_resnet18_costs_what_vmz_published(name, giga, mega):
-    """Tran et al. 2018: R2D, f-R2D and R3D with 18 layers, Kinetics-400, 16 frames of 112 pixels."""
+    """Source: Tran et al. 2018, R2D, f-R2D and R3D with 18 layers, Kinetics-400, 16 frames of 112 pixels."""
     network = make(name, 400, {"name": "resnet18"})
     clip_shape = (16, 112, 112, 3)
     assert round(multiply_adds(network, clip_shape) / 1e9, 1) == giga
@@ -45,7 +45,7 @@ def test_the_ladder_on_resnet18_costs_what_vmz_published(name, giga, mega):
 
 
 class LectureBackbone(nn.Module):
-    """The lecture's two convolutions, whose widths are 12 and 24, with a pool of 4 between them; no norm."""
+    """The lecture's backbone: two convolutions of widths 12 and 24 with a pool of 4 between them, and no norm."""
 
     temporal: bool
 
@@ -67,7 +67,7 @@ LECTURE = {
 def test_the_networks_of_the_lecture_are_counted_to_the_digit(name):
     network, parameters, expected = LECTURE[name]
     clip_shape, head = (20, 64, 64, 3), 24 * 10
-    # The lecture counts a bias for each of the 12 + 24 channels; a Conv here has none.
+    # The lecture counts a bias for each of the 12 + 24 channels; vjax's Conv has none.
     assert count_parameters(shapes_of(network, clip_shape)["backbone"]) + 12 + 24 == parameters
     assert multiply_adds(network, clip_shape) == expected + head
 
@@ -80,7 +80,7 @@ def test_the_networks_of_the_lecture_cost_what_its_table_says(name, millions):
 @pytest.mark.parametrize("name", ["single_frame", "late_pool"])
 def test_networks_that_see_frames_alone_cost_in_proportion_to_the_frames(name):
     network, head = make(name), 16 * 5
-    # Late pool has one head for the clip, single frame one for each frame.
+    # Late pool applies its head once per clip, single frame once per frame.
     fixed = head if name == "late_pool" else 0
     per_frame = multiply_adds(network, (1, 16, 16, 3)) - fixed
     for num_frames in (2, 7):
@@ -94,7 +94,7 @@ def test_concatenation_costs_its_hidden_layer_more_than_pooling():
     heads = features * hidden + hidden * num_classes - 16 * num_classes
     assert multiply_adds(concat, clip_shape) - multiply_adds(pool, clip_shape) == heads
     added = count_parameters(shapes_of(concat, clip_shape)) - count_parameters(shapes_of(pool, clip_shape))
-    assert added == heads + 3 * hidden  # and the hidden layer's biases, and the scales and biases of its norm
+    assert added == heads + 3 * hidden  # plus the hidden layer's biases, and the scales and biases of its norm
 
 
 @each_network
@@ -124,7 +124,7 @@ def test_a_number_is_one_parameter_and_an_empty_tree_has_none():
 
 
 class Attention(nn.Module):
-    """A layer that the cost model does not know."""
+    """A layer that `multiply_adds` does not know."""
 
     num_classes: int = 2
 
@@ -141,7 +141,7 @@ def test_a_parameter_whose_multiply_adds_are_not_known_is_named():
 
 
 class Grouped(nn.Module):
-    """Flax's own convolution, in groups, and a linear layer."""
+    """A grouped convolution and a linear layer of flax."""
 
     @nn.compact
     def __call__(self, clips, *, train):

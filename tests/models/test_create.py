@@ -86,7 +86,7 @@ def test_a_network_made_from_json_is_the_one_made_from_python():
         ({"name": "resnet"}, "Allowed: early_fusion, late_concat, late_pool, single_frame, slow_fusion$"),
         (
             {"name": "late_pool", "hidden": 3},
-            "network 'late_pool' does not know 'hidden'.*Allowed: dropout, dtype, backbone$",
+            "network 'late_pool' does not know 'hidden'.*Allowed: backbone, dropout, dtype$",
         ),
         (
             {"dtype": "float16"},
@@ -108,7 +108,7 @@ def test_a_network_made_from_json_is_the_one_made_from_python():
         ),
         ({"backbone": {"name": "small", "temporal": True}}, "network.backbone 'small' does not know 'temporal'"),
         ({"backbone": {"name": "small", "dtype": "bfloat16"}}, "network.backbone 'small' does not know 'dtype'"),
-        ({"fuse": "pool"}, "network 'slow_fusion' does not know 'fuse'.*Allowed: dropout, dtype, backbone$"),
+        ({"fuse": "pool"}, "network 'slow_fusion' does not know 'fuse'.*Allowed: backbone, dropout, dtype$"),
         ({"name": "late_concat", "hiden": 3}, r"'late_concat' does not know 'hiden'; did you mean 'hidden'\?"),
         ({"parent": None}, "network 'slow_fusion' does not know 'parent'"),
     ],

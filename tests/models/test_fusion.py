@@ -2,6 +2,7 @@ import functools
 import itertools
 
 import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +13,7 @@ from random_variables import random_variables
 
 from vjax import models
 from vjax.errors import InputError
+from vjax.models.fusion import SingleFrame
 
 NUM_CLASSES = 5
 CLIP_SHAPE = (4, 8, 8, 3)
@@ -30,7 +32,7 @@ def make(name, *, norm="batch", backbone="small", **kwargs):
 
 @functools.cache
 def make_with_variables(name, norm="batch"):
-    """A network with variables moved at random, and its jitted evaluation."""
+    """Returns a network, random variables and its jitted evaluation."""
     network = make(name, norm=norm)
     return network, random_variables(network, CLIP_SHAPE), jax.jit(functools.partial(network.apply, train=False))
 
@@ -71,7 +73,7 @@ def test_a_single_frame_vote_depends_on_its_own_frame_alone(norm, frame, seed):
 
 @functools.cache
 def logits_in_every_order(name, norm):
-    """The logits on one clip with its four frames in all 24 orders, the first of which is their own."""
+    """Returns all 24 orders of a clip's four frames, and the logits for each; the first order is the clip's own."""
     _, variables, evaluate = make_with_variables(name, norm)
     orders = np.array(list(itertools.permutations(range(4))))
     return orders, np.asarray(evaluate(variables, make_clips(1)[0][orders]))
@@ -100,7 +102,7 @@ def test_the_votes_of_a_single_frame_network_stand_in_the_order_of_the_frames(no
 
 @each_network
 def test_only_early_fusion_and_late_concat_care_at_which_time_an_event_happens(name):
-    # The event is surrounded by black frames, and without biases a network maps black to nothing: no border is seen.
+    # The event is surrounded by black frames. Without biases a network maps black to zero, so it sees no border.
     network = make(name)
     event = make_clips(1, (4, 8, 8, 3))
     early, late = np.zeros((2, 1, 16, 8, 8, 3), np.float32)
@@ -260,7 +262,7 @@ def test_a_clip_played_twice_gets_the_probabilities_it_gets_once(name):
 )
 def test_a_network_bound_to_its_clips_refuses_others(name, clip_shape):
     network, variables, _ = make_with_variables(name)
-    with pytest.raises(InputError, match=r"_fusion.* is bound to the clip length"):
+    with pytest.raises(InputError, match=r"(late_concat|early_fusion) is bound to the clip length"):
         network.apply(variables, make_clips(1, clip_shape), train=False)
 
 
@@ -287,7 +289,7 @@ def test_only_slow_fusion_refuses_clips_too_short_for_its_pools():
 
 def test_an_unknown_way_of_fusing_is_refused_by_name():
     network = make("late_concat").clone(fuse="mean")
-    with pytest.raises(InputError, match="late_fusion's fuse is 'concat' or 'pool', got 'mean'"):
+    with pytest.raises(InputError, match="LateFusion's fuse is 'concat' or 'pool', got 'mean'"):
         network.init(jax.random.key(0), jnp.zeros((1, *CLIP_SHAPE)), train=False)
 
 
@@ -295,3 +297,17 @@ def test_an_unknown_way_of_fusing_is_refused_by_name():
 def test_an_unknown_norm_is_refused_by_every_network(name):
     with pytest.raises(InputError, match=r"network\.backbone\.norm does not know 'layer'\. Allowed: batch, group"):
         make(name, norm="layer")
+
+
+class KeepsNoTime(nn.Module):
+    """A backbone that breaks its contract: it drops the axis of time."""
+
+    @nn.compact
+    def __call__(self, clips, *, train):
+        del train
+        return clips.mean(1)
+
+
+def test_a_backbone_that_returns_no_clips_is_noticed():
+    with pytest.raises(AssertionError, match="shape"):
+        SingleFrame(3, KeepsNoTime()).init(jax.random.key(0), jnp.zeros((1, 2, 8, 8, 3)), train=False)

@@ -1,4 +1,4 @@
-"""Augmentation: the same for all frames of a clip, and always as many random numbers."""
+"""Augmentation: all frames of a clip change alike, and each function always draws as many random numbers."""
 
 import numpy as np
 import pytest
@@ -9,12 +9,12 @@ from vjax.ops.augment import erase_box, jitter_colors, rand_augment
 
 
 def still_clip(num_frames=4, size=24):
-    """A clip whose frames are all the same one."""
+    """Returns a clip of identical frames."""
     frame = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), np.uint8)
     return np.repeat(frame, num_frames, axis=0)
 
 
-CHANGES = {  # with the random numbers that each draws
+CHANGES = {  # each with the number of random numbers that it draws
     "jitter": (lambda rng, clip: jitter_colors(rng, clip, strength=0.5), 3),
     "erase": (lambda rng, clip: erase_box(rng, clip, probability=0.5), 5),
     "rand": (lambda rng, clip: rand_augment(rng, clip, num_ops=2, magnitude=7.5), 4),
@@ -64,9 +64,9 @@ def test_as_many_clips_lose_a_box_as_the_probability_says_and_it_is_a_box():
     assert 0.2 < lost.any((1, 2)).mean() < 0.4
     for mask in lost[lost.any((1, 2))]:
         rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
-        # A pixel that was gray before does not count; there is hardly one.
+        # A pixel that was already gray does not count as lost; there are very few.
         assert mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].mean() > 0.95
-        assert mask.mean() < 0.34 + 0.1  # whole pixels
+        assert mask.mean() < 0.34 + 0.1  # the box is rounded to whole pixels
 
 
 def test_nothing_is_erased_at_probability_0():

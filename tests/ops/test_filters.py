@@ -20,7 +20,7 @@ FILTERS = {
 
 
 def moving_square(num_frames=9, size=24, side=4):
-    """A white square that moves 2 pixels a frame over a textured background: (frames, background, mask)."""
+    """Returns frames, background and mask of a white square that moves 2 pixels per frame over a texture."""
     background = np.random.default_rng(0).integers(0, 100, (size, size, 3), np.uint8)
     frames = np.repeat(background[None], num_frames, axis=0)
     mask = np.zeros((num_frames, size, size), bool)

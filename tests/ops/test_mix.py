@@ -15,7 +15,7 @@ def make_noise(shape, seed):
 
 
 def make_numbered(shape):
-    """Clips of which every pixel is the clip's number."""
+    """Returns clips in which every pixel has the clip's number."""
     return np.broadcast_to(np.arange(shape[0], dtype=np.uint8).reshape(-1, 1, 1, 1, 1), shape).copy()
 
 
@@ -80,7 +80,7 @@ def test_the_share_of_mixup_has_the_mean_and_the_variance_of_its_beta_distributi
 
 
 def test_a_box_of_cutmix_that_fits_the_frame_covers_one_minus_the_drawn_share():
-    # Beta(alpha, alpha) with a large alpha is next to one half, and a box in the middle is not cut off.
+    # Beta(alpha, alpha) with a large alpha is close to one half. A box in the middle of the frame is not cut off.
     rng, clips = np.random.default_rng(0), make_numbered((2, 1, 200, 100, 1))
     shares = [cutmix(rng, clips, alpha=1e6)[1] for _ in range(200)]
     assert min(shares) == pytest.approx(0.5, abs=0.02)

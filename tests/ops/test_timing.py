@@ -1,4 +1,4 @@
-"""A stride, a frame rate and a duration are three ways to say one thing."""
+"""A stride, a frame rate and a duration can describe the same timing."""
 
 import numpy as np
 from hypothesis import given

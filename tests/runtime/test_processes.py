@@ -184,7 +184,7 @@ def test_what_the_first_process_cannot_do_ends_all_with_a_clear_line(tmp_path):
     codes, said = end(start(words, tmp_path / "run", num_processes=2, devices=1))
     assert codes == [2, 2], said
     assert "'nowhere' does not exist" in said[0]
-    assert "process 0 cannot go on; its log says why" in said[1]
+    assert "process 0 failed; its log gives the reason" in said[1]
     assert not any("Traceback" in text for text in said)
 
 
@@ -217,5 +217,5 @@ def test_all_processes_set_a_damaged_checkpoint_aside_whoever_reads_the_damage(t
         os.truncate(path, path.stat().st_size // 2)
     codes, said = end(start(words, tmp_path / "run", num_processes=2, devices=1))
     assert codes == [0, 0], said
-    assert "the one before it is taken" in said[0]
+    assert "the checkpoint before it is used" in said[0]
     chex.assert_trees_all_close(whole, saved_state(tmp_path / "run"), rtol=1e-4, atol=1e-5)

@@ -60,7 +60,7 @@ def test_a_vanished_folder_is_noticed_at_the_next_save(tmp_path):
     checkpoints.save(2, state, metrics=None)
     checkpoints.wait()
     shutil.rmtree(tmp_path / "checkpoints")
-    with pytest.raises(InputError, match="checkpoints was removed while the run went on; what it held is lost"):
+    with pytest.raises(InputError, match="checkpoints was removed during the run; its checkpoints are lost"):
         checkpoints.save(3, state, metrics=None)
 
 
@@ -70,7 +70,7 @@ def test_a_run_that_goes_on_knows_the_checkpoint_it_came_from(tmp_path):
     checkpoints.close()
     again = Checkpoints(tmp_path / "checkpoints")
     shutil.rmtree(tmp_path / "checkpoints")
-    with pytest.raises(InputError, match="was removed while the run went on"):
+    with pytest.raises(InputError, match="was removed during the run"):
         again.save(2, state, metrics=None)
 
 

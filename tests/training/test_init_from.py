@@ -38,7 +38,8 @@ def test_a_network_without_batch_norms_is_loaded_too():
 
 def test_another_backbone_is_refused_by_name():
     message = (
-        r"network of runs/a does not fit: batch_stats/backbone/BatchNorm_0/mean has shape \(4,\) there and \(3,\) here"
+        r"network of runs/a does not fit: batch_stats/backbone/BatchNorm_0/mean has shape \(4,\) in that run and "
+        r"\(3,\) in this one"
     )
     with pytest.raises(InputError, match=message):
         load_pretrained(variables(), variables(width=4), same_classes=False, where="runs/a")
@@ -47,5 +48,5 @@ def test_another_backbone_is_refused_by_name():
 def test_a_part_that_only_one_network_has_is_refused_by_name():
     more = variables()
     more["params"]["hidden"] = {"bias": np.zeros(3)}
-    with pytest.raises(InputError, match=r"params/hidden/bias has shape \(3,\) there and None here"):
+    with pytest.raises(InputError, match=r"params/hidden/bias has shape \(3,\) in that run and None in this"):
         load_pretrained(variables(), more, same_classes=False, where="a")

@@ -36,7 +36,7 @@ def test_a_text_that_is_none_is_refused(text):
 
 
 def test_a_name_that_fits_no_layer_is_refused_with_the_layers_there_are():
-    message = r"no parameters in 'backbone/Conv'. Its layers: head/logits, backbone/Conv_0, backbone/Conv_01$"
+    message = r"no parameters in 'backbone/Conv'. Its layers: backbone/Conv_0, backbone/Conv_01, head/logits$"
     with pytest.raises(InputError, match=message):
         LayerRates.parse("backbone/Conv=0.1").check(PARAMS)
 

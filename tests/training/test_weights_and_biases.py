@@ -36,7 +36,7 @@ def test_without_a_login_one_line_says_what_to_do(tmp_path):
     root = write_folder(tmp_path / "videos")
     done = train(tmp_path, root, WANDB_MODE="online", HOME=str(tmp_path), WANDB_BASE_URL="http://localhost:1")
     assert "wandb cannot start a run" in error_line(done)
-    assert "`wandb login` first, or WANDB_MODE=offline" in done.stderr
+    assert "run `wandb login` first, or set WANDB_MODE=offline" in done.stderr
 
 
 def test_without_the_package_the_extra_is_named(tmp_path, monkeypatch):

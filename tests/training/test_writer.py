@@ -65,6 +65,6 @@ def test_numbers_are_described_in_their_units():
 
 
 def test_waiting_for_data_comes_with_what_to_do_about_it_only_where_it_matters():
-    advice = "(reading is the bottleneck: `vjax prepare` the videos, or raise num_workers)"
+    advice = "(reading is the bottleneck: run `vjax prepare`, or raise num_workers)"
     assert describe({"train/data_wait": 0.6}) == f"60% waiting for data {advice}"
     assert advice not in describe({"train/data_wait": 0.1})

@@ -1,1 +1,1 @@
-"""The command line: a file a command. Arguments go in; tables, pictures and JSON come out."""
+"""The command line: one module per command, from its arguments to the tables, pictures or JSON that it outputs."""

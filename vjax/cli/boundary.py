@@ -1,4 +1,4 @@
-"""Where a command begins and ends: what a person can act on becomes one line on stderr and an exit code."""
+"""Runs a command: an error that the user can fix becomes one line on stderr and an exit code."""
 
 import argparse
 import errno
@@ -29,30 +29,33 @@ _STORAGE_ERRORS = (
 
 
 def run_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
-    """Parses the arguments and calls the command they name; returns its exit code."""
+    """Parses the arguments and runs the command that they name; returns its exit code."""
+    # The arguments. Overrides such as --config.KEY=VALUE are not known to the parser; the command parses them.
     args, rest = parser.parse_known_args(argv)
     overrides = [word for word in rest if word.startswith(args.overridden)] if hasattr(args, "overridden") else []
     unknown = [word for word in rest if word not in overrides]
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    # Settings of the process.
     keep_freed_memory()
     keep_compiled_programs()
-    for name in ("absl", "asyncio"):  # Orbax and TFDS warn of what is meant to be so, and log what they also raise
+    for name in ("absl", "asyncio"):  # Orbax and TFDS warn about intended use, and log errors that they also raise
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
+    # The command. Errors that are not caught here are bugs and keep their traceback.
     try:
         return args.command(args, overrides) or 0
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # the reader of a pipe has left, as `head` does
+    except BrokenPipeError:  # the reader of the pipe has exited, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
         if error.errno not in _STORAGE_ERRORS:
             raise
-        print(f"error: {error}; once that is mended, the same command goes on", file=sys.stderr)
+        print(f"error: {error}; fix this and run the same command again to continue", file=sys.stderr)
         return 2
     except Interrupted as stopped:
         print(stopped, file=sys.stderr)
@@ -61,11 +64,11 @@ def run_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> 
         if jax.process_count() == 1:
             raise
         print(
-            f"error: another process of this run has died ({str(error).splitlines()[0][:200]}); the same command, in "
-            "every process, goes on from the newest checkpoint",
+            f"error: another process of this run has died ({str(error).splitlines()[0][:200]}); run the same command "
+            "again in every process to continue from the newest checkpoint",
             file=sys.stderr,
         )
         return EXIT_REQUEUE
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the newest checkpoint", file=sys.stderr)
+        print("interrupted; run the same command again to continue from the newest checkpoint", file=sys.stderr)
         return 130

@@ -1,4 +1,4 @@
-"""`vjax compare`: trains the five networks on the same data and budget."""
+"""`vjax compare`: trains the five fusion networks on the same data with the same budget, and compares them."""
 
 import argparse
 from collections.abc import Sequence
@@ -11,14 +11,18 @@ from vjax.text import format_table
 
 
 def add(commands: Any) -> None:
-    """Adds the command's arguments."""
-    parser = commands.add_parser("compare", help="train the five networks on the same data and budget")
+    """Adds the command and its arguments."""
+    parser = commands.add_parser(
+        "compare",
+        help="train the five fusion networks and compare them",
+        description="Trains the five fusion networks on the same data with the same budget, and prints one table.",
+    )
     add_config(parser)
-    parser.add_argument("--workdir", required=True, help="folder that the five runs and the table are kept in")
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="directory for the five runs and the table")
     parser.set_defaults(command=run)
 
 
 def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
-    """Runs the command."""
+    """Trains the five networks and prints the table."""
     rows = compare(load_config(args.config, overrides), args.workdir)
     print(format_table(COLUMNS, [[row[column] for column in COLUMNS] for row in rows]))

@@ -1,4 +1,4 @@
-"""`vjax cost`: says what a step of training takes: memory, traffic, multiply-adds."""
+"""`vjax cost`: computes the memory, network traffic and multiply-adds of a training step."""
 
 import argparse
 from collections.abc import Sequence
@@ -13,19 +13,26 @@ from vjax.text import format_table
 
 
 def add(commands: Any) -> None:
-    """Adds the command's arguments."""
-    parser = commands.add_parser("cost", help="what a step of training takes: memory, traffic, multiply-adds")
+    """Adds the command and its arguments."""
+    parser = commands.add_parser(
+        "cost",
+        help="compute memory, traffic and multiply-adds of a training step",
+        description="Computes the memory and network traffic per device, and the multiply-adds, of a training step. "
+        "Needs neither the data nor the devices.",
+    )
     add_config(parser)
-    parser.add_argument("--classes", type=int, required=True, help="how many classes the data set has; it is not read")
-    parser.add_argument("--devices", type=int, help="how many devices share a batch (default: those of this machine)")
+    parser.add_argument("--classes", type=int, required=True, metavar="N", help="number of classes of the dataset")
+    parser.add_argument(
+        "--devices", type=int, metavar="N", help="number of devices that share a batch (default: all of this machine)"
+    )
     parser.set_defaults(command=run)
 
 
 def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
-    """Runs the command."""
+    """Computes the cost of a step and prints it."""
     num_devices = jax.device_count() if args.devices is None else args.devices
     found = describe_cost(load_config(args.config, overrides), num_classes=args.classes, num_devices=num_devices)
-    print(f"{found.parameters:,} parameters, {found.multiply_adds:,} multiply-adds a clip and forward pass\n")
+    print(f"{found.parameters:,} parameters, {found.multiply_adds:,} multiply-adds per clip and forward pass\n")
     memory, traffic = found.memory, found.traffic
     rows = [(name, part / 1e6) for name, part in (*memory._asdict().items(), ("total", memory.total))]
     print(format_table([f"memory of each of {num_devices} device(s)", "MB"], rows))
@@ -34,4 +41,4 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
         ("all-gather", traffic.all_gather / 1e6),
         ("sent, in a ring", traffic.sent / 1e6),
     ]
-    print("\n" + format_table(["traffic of each device, a step", "MB"], rows))
+    print("\n" + format_table(["traffic of each device per step", "MB"], rows))

@@ -1,4 +1,4 @@
-"""`vjax doctor`: looks at a data set before training on it."""
+"""`vjax doctor`: checks a dataset before training."""
 
 import argparse
 from collections.abc import Sequence
@@ -12,16 +12,24 @@ from vjax.json_files import write_json
 
 
 def add(commands: Any) -> None:
-    """Adds the command's arguments."""
-    parser = commands.add_parser("doctor", help="look at a data set before training on it")
+    """Adds the command and its arguments."""
+    parser = commands.add_parser(
+        "doctor",
+        help="check a dataset before training",
+        description="Checks a dataset before training: unreadable and duplicate videos, the split, reading speed.",
+    )
     add_source(parser)
-    parser.add_argument("--config", help="a config file, for its clip, augmentation and batch size")
-    parser.add_argument("--json", metavar="FILE", help="write everything that was found")
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="config file with the clip, augmentation and batch size to assume (default: those of the default config)",
+    )
+    parser.add_argument("--json", metavar="FILE", help="also write all results to this JSON file")
     parser.set_defaults(command=run)
 
 
 def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
-    """Runs the command."""
+    """Examines the dataset and prints one page about it."""
     config = load_config(args.config) if args.config else Config()
     source = choose_source(args.source, overrides)
     found = examine(source, config.train_view, batch_size=config.batch_size)

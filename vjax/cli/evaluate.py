@@ -1,4 +1,4 @@
-"""`vjax evaluate`: measures a trained network on its test split."""
+"""`vjax evaluate`: evaluates a trained network on its test split."""
 
 import argparse
 import dataclasses
@@ -16,30 +16,43 @@ from vjax.trained import load
 
 
 def add(commands: Any) -> None:
-    """Adds the command's arguments."""
-    parser = commands.add_parser("evaluate", help="measure a trained network on its test split")
+    """Adds the command and its arguments."""
+    parser = commands.add_parser(
+        "evaluate",
+        help="evaluate a trained network on its test split",
+        description="Evaluates a trained network on its test split; prints the metrics and a confusion matrix.",
+    )
     add_trained(parser)
-    parser.add_argument("--clips", type=int, help="clips of a video (default: as in training)")
-    parser.add_argument("--crops", type=int, choices=(1, 3), help="crops of a clip (default: as in training)")
-    parser.add_argument("--json", metavar="FILE", help="write everything, the probabilities of every video included")
+    parser.add_argument(
+        "--clips", type=int, metavar="N", help="number of clips per video (default: as in the config of the run)"
+    )
+    parser.add_argument(
+        "--crops", type=int, choices=(1, 3), help="number of crops per clip (default: as in the config of the run)"
+    )
+    parser.add_argument(
+        "--json", metavar="FILE", help="also write all results to this JSON file, with the probabilities of every video"
+    )
     parser.set_defaults(command=run)
 
 
 def run(args: argparse.Namespace, _: Sequence[str]) -> None:
-    """Runs the command."""
+    """Evaluates the network, prints the results and writes them to a file if asked for."""
+    # The evaluation, with other clips and crops if asked for.
     trained = load(args.workdir, checkpoint=args.checkpoint)
     source = trained.open_source()
     changes = {"num_clips": args.clips, "num_crops": args.crops}
     view = dataclasses.replace(trained.test_view, **{key: value for key, value in changes.items() if value is not None})
     evaluation = trained.evaluate(source, view)
+    # The protocol, with a note if the run is not finished.
     checkpoint = f"{args.checkpoint} checkpoint"
     if workdirs.finished_result(args.workdir) is None:
         checkpoint += f" of a run that is not finished, at step {int(trained.state.step)}"
-        print(f"{args.workdir}: {checkpoint}; the same training command goes on", file=sys.stderr)
+        print(f"{args.workdir}: {checkpoint}; run the training command again to continue", file=sys.stderr)
     result = describe_result(evaluation, source, view, checkpoint=checkpoint)
+    # The output.
     by_class = dict(zip(trained.class_names, evaluation.class_accuracy, strict=True))
     for bad in lost_in_test(evaluation, source):
-        print(f"a video cannot be read any more, it counts as wrong: {bad.reason}", file=sys.stderr)
+        print(f"a video can no longer be read and counts as wrong: {bad.reason}", file=sys.stderr)
     print_metrics(result)
     print()
     print(_confusion_table(trained.class_names, evaluation.confusion, by_class))

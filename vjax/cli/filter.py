@@ -9,25 +9,35 @@ from vjax.ops import filters
 
 
 def add(commands: Any) -> None:
-    """Adds the command's arguments."""
-    parser = commands.add_parser("filter", help="show the motion in a video")
-    parser.add_argument("video", metavar="VIDEO", help="a video file")
-    parser.add_argument("--op", required=True, choices=sorted(_FILTERS), help="what is shown of the motion")
-    parser.add_argument("--at", type=int, help="row (xt) or column (yt); the middle one if not given")
-    parser.add_argument("--window", type=int, default=9, help="frames of the running median, odd (default: 9)")
-    parser.add_argument("--out", required=True, help="a PNG, GIF or MP4 file")
+    """Adds the command and its arguments."""
+    parser = commands.add_parser(
+        "filter", help="show the motion in a video", description="Shows the motion in a video with a temporal filter."
+    )
+    parser.add_argument("video", metavar="VIDEO", help="video file to read")
+    parser.add_argument(
+        "--op",
+        required=True,
+        choices=sorted(_FILTERS),
+        help="background: median over all frames; foreground: what differs from the background; median: running median "
+        "over time; xt: one row of every frame; yt: one column of every frame",
+    )
+    parser.add_argument("--at", type=int, metavar="N", help="row of xt, or column of yt (default: the middle one)")
+    parser.add_argument(
+        "--window", type=int, default=9, metavar="N", help="window of the median in frames, an odd number (default: 9)"
+    )
+    parser.add_argument("--out", required=True, metavar="FILE", help="PNG, GIF or MP4 file to write")
     parser.set_defaults(command=run)
 
 
 def run(args: argparse.Namespace, _: Sequence[str]) -> None:
-    """Runs the command."""
+    """Filters the frames of the video and writes the result."""
     frames = decode.read_video(args.video)
     fps = decode.probe(args.video).fps
     encode.write_frames(args.out, _FILTERS[args.op](frames, args), fps=fps)
 
 
 def _foreground(frames: Any, _: argparse.Namespace) -> Any:
-    """What moves, in its own colours on black; specks under 2 pixels are taken for noise."""
+    """Returns the foreground in colour on black; foreground narrower than 2 pixels is removed as noise."""
     return frames * filters.foreground_mask(frames, opening=2)[..., None]
 
 

@@ -1,4 +1,4 @@
-"""The `vjax` command, and what `train.py` runs."""
+"""The `vjax` command and the command of `train.py`."""
 
 import argparse
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from vjax.cli import compare, config, cost, doctor, evaluate, filter, predict, prepare, train
 from vjax.cli.boundary import run_command
 
-# In the order of a newcomer's way; each module has `add(commands)`.
+# In the order in which a new user needs them; each module has `add(commands)`.
 COMMANDS = (doctor, prepare, evaluate, predict, compare, cost, config, filter)
 
 
@@ -21,8 +21,12 @@ def train_main(argv: Sequence[str] | None = None) -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Returns the arguments of the `vjax` command."""
-    parser = argparse.ArgumentParser("vjax", description="Video classification in JAX/Flax.")
+    """Returns the argument parser of the `vjax` command."""
+    parser = argparse.ArgumentParser(
+        "vjax",
+        description="Video classification in JAX/Flax.",
+        epilog="To train a network: python train.py --config FILE. For the options of a command: vjax COMMAND --help.",
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add(commands)

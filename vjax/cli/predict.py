@@ -1,4 +1,4 @@
-"""`vjax predict`: names the class of videos."""
+"""`vjax predict`: predicts the classes of videos."""
 
 import argparse
 import json
@@ -12,20 +12,25 @@ from vjax.data.video import open_video
 from vjax.evaluation.predict import Prediction, rank
 from vjax.trained import load
 
-_TOP = 5  # classes shown of a ranking
+_TOP = 5  # number of classes shown per video
 
 
 def add(commands: Any) -> None:
-    """Adds the command's arguments."""
-    parser = commands.add_parser("predict", help="name the class of videos")
+    """Adds the command and its arguments."""
+    parser = commands.add_parser(
+        "predict",
+        help="predict the classes of videos",
+        description="Predicts the classes of videos with a trained network: the most probable classes of each video, "
+        "and the most probable class of each clip.",
+    )
     add_trained(parser)
-    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="a video file")
-    parser.add_argument("--json", action="store_true", help="print JSON, all classes and clips included")
+    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="one or more video files")
+    parser.add_argument("--json", action="store_true", help="print JSON with all classes, also for every clip")
     parser.set_defaults(command=run)
 
 
 def run(args: argparse.Namespace, _: Sequence[str]) -> int:
-    """Runs the command."""
+    """Prints the predictions, then the videos that cannot be read."""
     videos, errors = [], []
     for path in args.videos:
         try:

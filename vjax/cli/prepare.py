@@ -15,26 +15,40 @@ from vjax.text import Progress
 
 
 def add(commands: Any) -> None:
-    """Adds the command's arguments."""
-    parser = commands.add_parser("prepare", help="decode videos once, for fast training")
+    """Adds the command and its arguments."""
+    parser = commands.add_parser(
+        "prepare",
+        help="decode videos once, for fast training",
+        description="Decodes every video once and stores its frames as small JPEGs, so that training reads them fast. "
+        "If it is interrupted, the same command continues where it stopped.",
+    )
     add_source(parser)
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the store")
-    parser.add_argument("--short-side", type=int, default=128, help="pixels of a frame's shorter side (default: 128)")
-    parser.add_argument("--fps", type=float, help="frames per second to keep (default: all)")
-    parser.add_argument("--quality", type=int, default=90, help="JPEG quality of the frames, 1 to 100 (default: 90)")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write the prepared videos to")
+    parser.add_argument(
+        "--short-side",
+        type=int,
+        default=128,
+        metavar="PIXELS",
+        help="shorter side of the stored frames in pixels; smaller frames are not enlarged (default: 128)",
+    )
+    parser.add_argument("--fps", type=float, help="frames per second to keep (default: all frames)")
+    parser.add_argument(
+        "--quality", type=int, default=90, metavar="N", help="JPEG quality of the frames, 1 to 100 (default: 90)"
+    )
     parser.add_argument(
         "--workers",
         type=int,
         default=os.cpu_count(),
-        help="how many processes decode; 0 decodes in this one (default: one for each core)",
+        metavar="N",
+        help="number of worker processes; 0 decodes in the main process (default: one per core)",
     )
-    parser.add_argument("--runner", help="an Apache Beam runner, in place of --workers: DirectRunner, FlinkRunner ...")
-    parser.add_argument("--runner-args", default="", help="arguments of the Beam runner, in one string")
+    parser.add_argument("--runner", help="Apache Beam runner to use instead of --workers, such as DirectRunner")
+    parser.add_argument("--runner-args", default="", help="arguments of the Beam runner, as one string")
     parser.set_defaults(command=run)
 
 
 def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
-    """Runs the command."""
+    """Prepares the videos, and prints the command that trains on them."""
     source = choose_source(args.source, overrides)
     options = prepare.Options(args.short_side, args.fps, args.quality)
     if args.runner:
@@ -47,6 +61,6 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
         done = prepare.prepare(LISTINGS.create(source), source, args.out, options, run=runner, advance=progress.advance)
     print(f"{done.num_videos:,} videos, {done.num_bytes / 1e6:,.0f} MB, in {args.out}; {done.num_bad} left out")
     if done.num_bad:
-        print(f"{args.out}/index.csv says why, in its last column")
+        print(f"the last column of {args.out}/index.csv gives the reasons")
     config = "folder" if source.name == "videos" else source.name
     print(f"\ntrain on it: python train.py --config configs/{config}.py --config.source.root={args.out}")

@@ -16,22 +16,31 @@ from vjax.runtime.processes import join_processes, stop_signal
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Returns the arguments of `train.py`."""
-    parser = argparse.ArgumentParser("train.py", description="Trains and evaluates a video network.")
-    add_config(parser)
-    parser.add_argument("--workdir", help="where the run is kept (default: runs/NAME OF THE CONFIG)")
-    group = parser.add_argument_group("several processes", "None is needed under Slurm and Open MPI.")
-    group.add_argument(
-        "--coordinator", metavar="HOST:PORT", help="address of process 0; auto on a Cloud TPU pod, alone"
+    """Returns the argument parser of `train.py`."""
+    parser = argparse.ArgumentParser(
+        "train.py",
+        description="Trains a video network and evaluates it. If a run is interrupted, the same command continues it.",
     )
-    group.add_argument("--num_processes", type=int, help="how many processes the run has")
-    group.add_argument("--process_id", type=int, help="number of this process, from 0")
+    add_config(parser)
+    parser.add_argument(
+        "--workdir", metavar="DIR", help="directory of the run (default: runs/NAME, by the name of the config file)"
+    )
+    group = parser.add_argument_group(
+        "several processes", "Each process of such a run needs all three options. Slurm and Open MPI need none of them."
+    )
+    group.add_argument(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="address of process 0; on a Cloud TPU pod, give auto and omit the other two options",
+    )
+    group.add_argument("--num_processes", type=int, metavar="N", help="number of processes of the run")
+    group.add_argument("--process_id", type=int, metavar="N", help="index of this process, starting at 0")
     parser.set_defaults(command=run)
     return parser
 
 
 def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
-    """Runs the command."""
+    """Trains, or returns the result of a finished run; prints the result."""
     config = load_config(args.config, overrides)
     join_processes(coordinator=args.coordinator, num_processes=args.num_processes, process_id=args.process_id)
     workdir = Path(args.workdir or Path("runs") / Path(args.config.partition(":")[0]).stem)

@@ -1,1 +1,1 @@
-"""Files to host batches: decoding, sources, transforms and the pipelines; never sees a network."""
+"""From video files to host batches: decoding, sources, transforms and pipelines; knows nothing of the networks."""

@@ -1,4 +1,4 @@
-"""Archives of data sets, unpacked beside themselves once; files that belong to them, found."""
+"""Unpacks the archives of a dataset, each once, and finds the files that belong to the dataset."""
 
 import shutil
 import tarfile
@@ -11,12 +11,14 @@ _ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
 def unpack(root: Path) -> Path:
-    """Returns the folder of a data set: `root` itself with its archives unpacked, or where that archive was unpacked.
+    """Unpacks the archives of a dataset; returns `root`, or the unpacked folder if `root` itself is an archive.
 
-    An archive `NAME.zip` is unpacked to `NAME/` beside it, once; what is half unpacked never has that name.
+    An archive `NAME.zip` is unpacked once, to `NAME/` in the same folder. That folder appears only after the archive
+    is unpacked completely.
 
     Raises:
-      InputError: an archive is damaged, or is a RAR, for which there is no reader in Python.
+      InputError: `root` is a file but not an archive, an archive is damaged, or there are only RAR archives, which
+        Python cannot read.
     """
     if root.is_file():
         if not _is_archive(root):
@@ -34,16 +36,16 @@ def unpack(root: Path) -> Path:
 
 
 def find_one(root: Path, *names: str) -> Path:
-    """Returns the file under a folder, at any depth, that has one of the names.
+    """Returns a file with one of the names, at any depth under `root`; earlier names come first.
 
     Raises:
-      InputError: there is none.
+      InputError: no file has one of the names.
     """
     for name in names:
         found = sorted(root.rglob(name))
         if found:
             return found[0]
-    raise InputError(f"{root}: {' or '.join(names)} is missing; put the data set's official lists there")
+    raise InputError(f"{root}: {' or '.join(names)} is missing; put the dataset's official lists there")
 
 
 def _is_archive(path: Path) -> bool:
@@ -60,7 +62,7 @@ def _unpack_one(path: Path) -> Path:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                archive.extractall(half)  # leaves out ".." and leading slashes by itself
+                archive.extractall(half)  # zipfile itself removes ".." and leading slashes
         else:
             with tarfile.open(path) as archive:
                 archive.extractall(half, filter="data")

@@ -1,6 +1,7 @@
-"""Video files, opened and decoded under suspicion: what a file asks for is not done unless it is listed here.
+"""Opens and decodes untrusted video files; only the containers and the protocol listed here are allowed.
 
-A file is opened by its descriptor, so ffmpeg sees no name: it is what its content says, and it can open nothing else.
+ffmpeg gets a file as a descriptor, without its name. So the content alone decides the format, and ffmpeg cannot open
+other files.
 """
 
 import contextlib
@@ -27,13 +28,13 @@ class VideoError(InputError):
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What one file may cost at most; a file that asks for more is refused.
+    """Upper limits on the cost of one file; a file that exceeds a limit is rejected.
 
     Attributes:
-      num_frames: frames that are decoded.
-      num_pixels: of a frame; an 8K frame has 33 million.
-      wall_s: seconds that decoding takes; a single wait for the file's bytes ends then, too.
-      open_s: seconds that opening takes.
+      num_frames: maximum number of decoded frames.
+      num_pixels: maximum number of pixels in a frame; an 8K frame has 33 million.
+      wall_s: maximum time for decoding, in seconds; also the timeout of a single read.
+      open_s: maximum time for opening the file, in seconds.
     """
 
     num_frames: int = 500_000
@@ -44,31 +45,32 @@ class Limits:
 
 LIMITS = Limits()
 
-# ffmpeg's names of containers that hold their own video. Playlists, session descriptions, sequences of pictures and
-# text that becomes pictures are not among them: such files name other files and hosts.
+# ffmpeg's names of the allowed containers: those that hold the video itself. Playlists, session descriptions, image
+# sequences and text that ffmpeg renders as video are excluded, because such files refer to other files and hosts.
 CONTAINERS = (
     *("asf", "avi", "dv", "flv", "gif", "gxf", "h264", "hevc", "ivf", "m4v", "matroska", "mjpeg", "mov", "mpeg"),
     *("mpegts", "mpegvideo", "mxf", "nut", "ogg", "rm", "wtv", "yuv4mpegpipe"),
 )
-# PyAV 19 reads metadata that is not UTF-8 by itself, and no longer has the option.
+# PyAV 19 itself handles metadata that is not UTF-8, and no longer has this option.
 _METADATA: dict[str, Any] = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
 @contextlib.contextmanager
 def open_container(path: str | Path, limits: Limits) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-    """Opens a file for reading; gives it with its best video stream, the one with the most pixels.
+    """Opens a file and yields it with its best video stream, the one with the most pixels.
 
     Raises:
-      VideoError: it is missing, no regular file, no container of `CONTAINERS`, holds no video, or takes too long.
+      VideoError: the file is missing, is not a regular file, is not one of `CONTAINERS`, has no video stream, or takes
+        too long to open.
     """
     with _open(path, limits) as container:
-        # A cover picture is a video stream to ffmpeg.
+        # ffmpeg lists cover pictures as video streams.
         found = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-        streams = [s for s in found if s.codec_context is not None]  # None: of a codec that nobody knows
+        streams = [s for s in found if s.codec_context is not None]  # None: unknown codec
         if not streams:
             raise VideoError(f"{path}: holds no video stream")
         stream = max(streams, key=lambda s: s.width * s.height)
-        # Clips are decoded side by side in threads of their own; threads inside one decoder only cost.
+        # Clips are already decoded in parallel threads, so threads inside one decoder only add cost.
         stream.thread_type = "NONE"
         yield container, stream
 
@@ -76,13 +78,14 @@ def open_container(path: str | Path, limits: Limits) -> Iterator[tuple[av.contai
 def decoded_frames(
     path: str | Path, container: av.container.InputContainer, stream: av.VideoStream, limits: Limits
 ) -> Iterator[av.VideoFrame]:
-    """Yields the frames of a stream in the order in which the decoder puts them out, from where the file stands.
+    """Yields the frames of a stream in the decoder's output order, from the file's current position.
 
     Raises:
-      VideoError: the file stops decoding before its end, or is beyond the limits.
+      VideoError: decoding fails before the end of the file, or the file exceeds the limits.
     """
     num_frames, deadline = 0, time.monotonic() + limits.wall_s
-    _check_pixels(path, stream.width, stream.height, limits)  # before a decoder makes room for them
+    _check_pixels(path, stream.width, stream.height, limits)  # before a decoder allocates memory for them
+    # Each packet is checked against the deadline, each frame against the other limits.
     try:
         for packet in _packets(container):
             if time.monotonic() > deadline:
@@ -97,14 +100,14 @@ def decoded_frames(
                 yield frame
                 num_frames += 1
     except av.error.FFmpegError as error:
-        if time.monotonic() <= deadline:  # or the error is that time was up
-            raise VideoError(f"{path}: {num_frames} frames decode, then {reason(error)}") from error
-    if time.monotonic() > deadline:  # ffmpeg may take a wait that was ended for the file's end
-        raise VideoError(f"{path}: {num_frames} frames decode in {limits.wall_s:g} s, and then time is up")
+        if time.monotonic() <= deadline:  # after the deadline, the error may be the timeout itself
+            raise VideoError(f"{path}: decoding fails after {num_frames} frames: {reason(error)}") from error
+    if time.monotonic() > deadline:  # ffmpeg may report a read that timed out as the end of the file
+        raise VideoError(f"{path}: decoding takes more than {limits.wall_s:g} s; {num_frames} frames were decoded")
 
 
 def reason(error: Exception | None) -> str:
-    """Returns an error of ffmpeg or of the system in one line."""
+    """Returns a one-line description of an error of ffmpeg or of the operating system."""
     return f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
 
 
@@ -113,7 +116,7 @@ def _open(path: str | Path, limits: Limits) -> Iterator[av.container.InputContai
     descriptor, started = _open_regular(path), time.monotonic()
     options = {
         "fd": str(descriptor),
-        "protocol_whitelist": "fd",  # which opens one descriptor, and no file or host by name
+        "protocol_whitelist": "fd",  # opens a descriptor, never a file or a host by name
         "format_whitelist": ",".join(CONTAINERS),
     }
     container, failed = None, None
@@ -122,10 +125,10 @@ def _open(path: str | Path, limits: Limits) -> Iterator[av.container.InputContai
     except (av.error.FFmpegError, OSError) as error:
         failed = error
     finally:
-        os.close(descriptor)  # ffmpeg has a duplicate
-    if time.monotonic() - started > limits.open_s:  # ffmpeg may take a wait that was ended for the file's end
+        os.close(descriptor)  # ffmpeg has its own duplicate
+    if time.monotonic() - started > limits.open_s:  # ffmpeg may report a read that timed out as the end of the file
         raise VideoError(f"{path}: does not open in {limits.open_s:g} s") from failed
-    if failed is not None and failed.errno == errno.EINVAL:  # what ffmpeg says of a format that is not in the list
+    if failed is not None and failed.errno == errno.EINVAL:  # the format is not in the whitelist
         raise VideoError(f"{path}: holds no video stream in one of {', '.join(CONTAINERS)}") from failed
     if container is None:
         raise VideoError(f"{path}: no video can be opened ({reason(failed)})") from failed
@@ -134,7 +137,7 @@ def _open(path: str | Path, limits: Limits) -> Iterator[av.container.InputContai
 
 
 def _open_regular(path: str | Path) -> int:
-    """Returns a descriptor of a regular file, after links; pipes, sockets and devices are never waited for."""
+    """Returns a descriptor of a regular file; follows links, and never waits for pipes, sockets or devices."""
     try:
         _check_regular(path, os.stat(path))
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -143,7 +146,7 @@ def _open_regular(path: str | Path) -> int:
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         raise VideoError(f"{path}: no video can be opened ({reason(error)})") from error
     try:
-        _check_regular(path, os.fstat(descriptor))  # what was opened, should the name have got another meaning
+        _check_regular(path, os.fstat(descriptor))  # again: the path may have been replaced in between
     except VideoError:
         os.close(descriptor)
         raise
@@ -152,17 +155,18 @@ def _open_regular(path: str | Path) -> int:
 
 def _check_regular(path: str | Path, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise VideoError(f"{path}: no video can be opened (it is no regular file)")
+        raise VideoError(f"{path}: no video can be opened (it is not a regular file)")
 
 
 def _packets(container: av.container.InputContainer) -> Iterator[av.Packet]:
-    """Yields all packets: a file of other streams' packets must not be waited for without looking at the time."""
+    """Yields the packets of all streams, so that the caller can check the time between packets of other streams."""
     packets = container.demux()
     while True:
         try:
             packet = next(packets, None)
         except IndexError:
-            # PyAV 18 ends streams that it has not seen begin; those that it knows have ended before.
+            # At the end of a file, PyAV 18 fails to flush a stream that appeared after opening. It has flushed the
+            # other streams by then.
             return
         if packet is None:
             return

@@ -1,9 +1,9 @@
-"""Video files to frames: with container.py the only place that knows codecs and containers.
+"""Decodes video files to frames; only this module and container.py decode video.
 
-What a file claims about itself is not trusted. Frames are counted by decoding them, taken in the order in which
-the decoder puts them out (time stamps of B-frames in AVI run backwards), and turned upright where the container's
-display matrix says so. Metadata that is not UTF-8 is ignored. Of several video streams the best is read, as ffmpeg
-chooses it: the one with the most pixels. Decoding is bounded in frames, pixels and seconds.
+A file's own metadata is not trusted. Frames are counted by decoding them. They are taken in the decoder's output order
+(time stamps of B-frames in AVI run backwards), and rotated upright according to the container's display matrix.
+Metadata that is not UTF-8 is ignored. If there are several video streams, the one with the most pixels is read, which
+is also ffmpeg's choice. Decoding is limited in frames, pixels and seconds.
 """
 
 import dataclasses
@@ -19,17 +19,17 @@ import numpy as np
 from vjax.data.container import LIMITS, Limits, VideoError, decoded_frames, open_container, reason
 from vjax.data.threads import interruptible
 
-__all__ = ["LIMITS", "Limits", "VideoError"]  # of the container, for those who read
+__all__ = ["LIMITS", "Limits", "VideoError"]  # from container.py, re-exported for callers of this module
 
 
 @dataclasses.dataclass(frozen=True)
 class SeekTable:
-    """Where decoding can start in a file, as found by decoding all of it.
+    """The positions in a file at which decoding can start, found by decoding the complete file.
 
     Attributes:
-      pts: time stamp of every frame in decoding order's output; increasing.
-      keyframes: indices of frames that decoding can start at.
-      checksums: of the keyframes' first planes: that a seek has arrived is proven, not believed.
+      pts: time stamps of all frames, in the decoder's output order; strictly increasing.
+      keyframes: indices of the frames at which decoding can start.
+      checksums: CRC-32 of each keyframe's first plane, which verifies that a seek arrived at the keyframe.
     """
 
     pts: np.ndarray
@@ -39,14 +39,14 @@ class SeekTable:
 
 @dataclasses.dataclass(frozen=True)
 class VideoInfo:
-    """What was found by decoding a whole file.
+    """Properties of a video file, found by decoding all of it.
 
     Attributes:
-      num_frames: frames that decode.
+      num_frames: number of frames that can be decoded.
       fps: average frames per second.
-      height: of an upright frame, in pixels.
-      width: of an upright frame, in pixels.
-      seeks: where decoding can start; None where it has to start at the beginning.
+      height: height of an upright frame, in pixels.
+      width: width of an upright frame, in pixels.
+      seeks: table of seek positions; None if decoding must start at the beginning.
     """
 
     num_frames: int
@@ -56,16 +56,16 @@ class VideoInfo:
     seeks: SeekTable | None = None
 
 
-# Elsewhere packet times are not frame times: seeking by them failed on 125 of 172 real AVI files, once silently.
+# In other containers, packet times differ from frame times: seeking failed on 125 of 172 real AVI files, once silently.
 _SEEKABLE = {"mov", "mp4", "matroska", "webm"}
-_WORTH_A_SEEK = 8  # frames that a seek must save
+_WORTH_A_SEEK = 8  # a seek must save at least this many frames
 
 
 def probe(path: str | Path, *, limits: Limits = LIMITS) -> VideoInfo:
-    """Returns what a file holds, by decoding all of it.
+    """Returns the properties of a file, by decoding all of it.
 
     Raises:
-      VideoError: the file is missing, holds no video, stops decoding before its end, or is beyond the limits.
+      VideoError: the file is missing, has no video, cannot be decoded to its end, or exceeds the limits.
     """
     return interruptible(lambda: _probe(path, limits))
 
@@ -76,6 +76,7 @@ def _probe(path: str | Path, limits: Limits) -> VideoInfo:
     pts: list[int | None] = []
     keyframes: list[int] = []
     checksums: list[int] = []
+    # Decode all frames; note their time stamps and the checksums of keyframes.
     with open_container(path, limits) as (container, stream):
         for frame in decoded_frames(path, container, stream, limits):
             if not pts:
@@ -83,7 +84,7 @@ def _probe(path: str | Path, limits: Limits) -> VideoInfo:
                 if _quarter_turns(frame) % 2:
                     height, width = width, height
             kind = (frame.format.name, frame.width, frame.height)
-            if kind not in shown:  # what decodes must also become pixels
+            if kind not in shown:  # frames of each kind must also convert to RGB
                 shown.add(kind)
                 _pixels(path, frame, (frame.width, frame.height))
             if frame.key_frame:
@@ -94,6 +95,7 @@ def _probe(path: str | Path, limits: Limits) -> VideoInfo:
         seekable = not _SEEKABLE.isdisjoint(container.format.name.split(","))
     if not pts:
         raise VideoError(f"{path}: not one frame of the video decodes")
+    # A seek table needs a suitable container, several keyframes, and time stamps that increase.
     seeks = None
     known = [stamp for stamp in pts if stamp is not None]
     if seekable and len(keyframes) > 1 and len(known) == len(pts):
@@ -106,13 +108,14 @@ def _probe(path: str | Path, limits: Limits) -> VideoInfo:
 def read_frames(
     path: str | Path, indices: Sequence[int] | np.ndarray, *, seeks: SeekTable | None = None, limits: Limits = LIMITS
 ) -> np.ndarray:
-    """Returns the frames `(len(indices) h w 3)`, RGB uint8, at any frame indices, repeated ones included.
+    """Returns the frames `(len(indices) h w 3)`, RGB uint8, at frame indices in any order; indices may repeat.
 
-    Only the frames asked for become pixels. Decoding starts at the file's beginning; with a seek table it leaves out
-    what lies between keyframes and is not asked for, and a seek that does not arrive is given up for the beginning.
+    Only the requested frames are converted to RGB. Without a seek table, decoding starts at the beginning of the file.
+    With one, decoding jumps to keyframes and skips frames that are not needed; if a seek does not arrive at its
+    keyframe, the file is read from the beginning.
 
     Raises:
-      VideoError: the file cannot be read, ends before the last index, or is beyond the limits.
+      VideoError: the file cannot be read, ends before the last index, or exceeds the limits.
     """
     wanted = sorted(set(map(int, indices)))
     found = interruptible(lambda: _find(path, wanted, seeks, limits))
@@ -122,10 +125,10 @@ def read_frames(
 
 
 def read_video(path: str | Path, *, limits: Limits = LIMITS) -> np.ndarray:
-    """Returns every frame of a file, `(f h w 3)`, RGB uint8.
+    """Returns all frames of a file, `(f h w 3)`, RGB uint8.
 
     Raises:
-      VideoError: the file cannot be read to its end, or is beyond the limits.
+      VideoError: the file cannot be read to its end, or exceeds the limits.
     """
     frames = interruptible(lambda: list(iterate_video(path, limits=limits)))
     if not frames:
@@ -134,10 +137,12 @@ def read_video(path: str | Path, *, limits: Limits = LIMITS) -> np.ndarray:
 
 
 def iterate_video(path: str | Path, *, step: float = 1.0, limits: Limits = LIMITS) -> Iterator[np.ndarray]:
-    """Yields the frames of a file, `(h w 3)`, RGB uint8, upright: all, or those nearest after every `step` frames.
+    """Yields the frames of a file, `(h w 3)`, RGB uint8, upright.
+
+    With `step` > 1, it yields only the first frame at or after each multiple of `step`.
 
     Raises:
-      VideoError: the file cannot be read to its end, or is beyond the limits.
+      VideoError: the file cannot be read to its end, or exceeds the limits.
     """
     with open_container(path, limits) as (container, stream):
         size: tuple[int, int] | None = None
@@ -150,21 +155,21 @@ def iterate_video(path: str | Path, *, step: float = 1.0, limits: Limits = LIMIT
 
 
 def frame_rate(path: str | Path) -> float:
-    """Returns a file's average frames per second.
+    """Returns the average frames per second of a file.
 
     Raises:
-      VideoError: the file is missing or holds no video.
+      VideoError: the file cannot be opened or has no video.
     """
     with open_container(path, LIMITS) as (_, stream):
         return _frame_rate(stream)
 
 
 def _find(path: str | Path, wanted: Sequence[int], seeks: SeekTable | None, limits: Limits) -> dict[int, np.ndarray]:
-    """Returns the pixels of the wanted frames, as far as there are such frames."""
+    """Returns the wanted frames by index, in RGB; frames after the end of the file are left out."""
     if seeks is not None:
         found = _find_by_seeking(path, wanted, seeks, limits)
         if len(found) == len(wanted):
-            return found  # else read from the beginning, which says what is wrong
+            return found  # otherwise, read from the beginning, which also reports what is wrong
     with open_container(path, limits) as (container, stream):
         return _pick(path, enumerate(decoded_frames(path, container, stream, limits)), wanted)
 
@@ -186,13 +191,13 @@ def _pick(
 
 
 class _LostError(Exception):
-    """A seek did not arrive where the table says."""
+    """A seek did not arrive at the frame that the table gives."""
 
 
 def _find_by_seeking(
     path: str | Path, wanted: Sequence[int], seeks: SeekTable, limits: Limits
 ) -> dict[int, np.ndarray]:
-    """Returns the wanted frames, or none where the file does not follow its table."""
+    """Returns the wanted frames by index, or an empty dict if the file does not match its seek table."""
     with open_container(path, limits) as (container, stream):
         try:
             return _pick(path, _seeking(path, container, stream, wanted, seeks, limits), wanted)
@@ -208,12 +213,12 @@ def _seeking(
     seeks: SeekTable,
     limits: Limits,
 ) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Yields frames with their indices, in order, leaving some out between those that are wanted."""
+    """Yields frames with their indices, in order; frames between the wanted ones may be skipped."""
     decoded = enumerate(decoded_frames(path, container, stream, limits))
     last = -1
     for index in wanted:
         before = int(np.searchsorted(seeks.keyframes, index, side="right"))
-        key = seeks.keyframes[before - 1] if before else 0  # a file's first frames may come before any keyframe
+        key = seeks.keyframes[before - 1] if before else 0  # the first frames of a file may precede all keyframes
         if key - last > _WORTH_A_SEEK:
             container.seek(int(seeks.pts[key]), stream=stream, backward=True)
             decoded = _from_keyframe(int(key), decoded_frames(path, container, stream, limits), seeks)
@@ -225,7 +230,7 @@ def _seeking(
 
 
 def _from_keyframe(key: int, frames: Iterator[av.VideoFrame], seeks: SeekTable) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Yields the frames from a keyframe on with their indices, after proving that it is the one."""
+    """Yields the frames from a keyframe on, with their indices, after verifying that it is the right keyframe."""
     stamp = seeks.pts[key]
     first = next((frame for frame in frames if frame.pts is not None and frame.pts >= stamp), None)
     checksum = seeks.checksums[int(np.searchsorted(seeks.keyframes, key))]
@@ -236,17 +241,17 @@ def _from_keyframe(key: int, frames: Iterator[av.VideoFrame], seeks: SeekTable) 
 
 
 def _pixels(path: str | Path, frame: av.VideoFrame, size: tuple[int, int]) -> np.ndarray:
-    """Returns `(h w 3)` RGB, upright; a frame whose size changed in mid-stream is scaled to the first one's."""
+    """Returns a frame `(h w 3)`, RGB, upright; it is first scaled to `size` (w, h), as sizes may change mid-stream."""
     try:
-        # More than one thread here would be started anew for every frame, at 6 to 15 times the cost.
+        # With more than one thread, threads would be created again for every frame, at 6 to 15 times the cost.
         rgb = frame.reformat(width=size[0], height=size[1], format="rgb24", threads=1).to_ndarray()
     except av.error.FFmpegError as error:
-        raise VideoError(f"{path}: a frame of {frame.format.name} cannot be made pixels ({reason(error)})") from error
+        raise VideoError(f"{path}: a {frame.format.name} frame cannot be converted to RGB ({reason(error)})") from error
     return np.rot90(rgb, _quarter_turns(frame))
 
 
 def _quarter_turns(frame: av.VideoFrame) -> int:
-    """Returns how often a frame has to be turned by 90 degrees, counterclockwise, to be upright, 0 to 3."""
+    """Returns the number of counterclockwise 90 degree turns, 0 to 3, that make a frame upright."""
     return round(frame.rotation / 90) % 4
 
 

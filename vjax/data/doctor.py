@@ -1,4 +1,4 @@
-"""What is wrong with a data set, before anyone trains on it."""
+"""Finds the problems of a dataset before training."""
 
 import collections
 import dataclasses
@@ -25,7 +25,7 @@ from vjax.errors import InputError
 from vjax.spec import Choice
 from vjax.text import format_table
 
-# What data sets put into their names: clips of one of these belong on one side of a split.
+# Patterns in the file names of common datasets. Clips that share the captured text belong on one side of a split.
 _GROUP_PATTERNS = {
     "recording gNN": r"_(g\d+)_c\d+",
     "YouTube id": r"(?:^|/)([\w-]{11})_\d{6}_\d{6}",
@@ -33,23 +33,24 @@ _GROUP_PATTERNS = {
     "first word (a subject?)": r"(?:^|/)([A-Za-z]+)_[^/]*$",
 }
 _MEASURE_S = 3.0
-_SHOWN = 10  # names of a long list
+_SHOWN = 10  # entries that are printed of a long list
 
 
 @dataclasses.dataclass(frozen=True)
 class Examined:
-    """A data set that was looked at: JSON for programs, a page for people.
+    """The findings about a dataset; `page` returns them as text.
 
     Attributes:
-      facts: numbers and lists by name.
-      problems: what is wrong and what to do, a line each.
+      facts: numbers and lists by name, ready for JSON.
+      problems: one line for each problem, with advice.
     """
 
     facts: dict[str, Any]
     problems: list[str]
 
     def page(self) -> str:
-        """Returns the one page."""
+        """Returns the findings as one page of text."""
+        # A table of the facts, one row each.
         facts = self.facts
         rows = [
             ["videos", f"{facts['num_videos']:,} ({facts['num_train']:,} train, {facts['num_test']:,} test)"],
@@ -64,20 +65,31 @@ class Examined:
             ["reading", facts["reading"]],
             ["memory of a batch", facts["memory"]],
         ]
-        table = format_table(["data set", ""], rows)
+        table = format_table(["dataset", ""], rows)
+        # A table of the first classes, and the list of problems.
         classes = format_table(
             ["class", "train", "test"],
             [[name, counts["train"], counts["test"]] for name, counts in list(facts["classes"].items())[:_SHOWN]],
         )
         more = len(facts["classes"]) - _SHOWN
         classes += f"\n... and {more} more classes" if more > 0 else ""
-        found = "\n".join(f"- {line}" for line in self.problems) or "nothing: train on it"
-        return f"{table}\n\n{classes}\n\nfound:\n{found}"
+        found = "\n".join(f"- {line}" for line in self.problems) or "none: the dataset is ready for training"
+        return f"{table}\n\n{classes}\n\nproblems:\n{found}"
 
 
 @dataclasses.dataclass(frozen=True)
 class _Look:
-    """What was seen of a data set: its files, and a video with its size for each that can be read."""
+    """The listed files of a dataset and the result of reading them.
+
+    Attributes:
+      files: all listed files, with their split.
+      videos: the readable videos.
+      sizes: "WIDTH x HEIGHT" of each readable video, in any order.
+      unreadable: the files that cannot be read, with the reason.
+      missing: the videos that the annotations name but that do not exist.
+      split: description of how the videos were split.
+      problems: lines for the problems found while splitting.
+    """
 
     files: Sequence[VideoFile]
     videos: Sequence[Video]
@@ -89,16 +101,18 @@ class _Look:
 
 
 def examine(source: Choice, view: TrainView, *, batch_size: int) -> Examined:
-    """Looks at every video of a data set.
+    """Examines every video of a dataset.
 
     Args:
       source: a choice from `LISTINGS` (data/sources.py).
-      view: what training would see of a video; reading is timed with it.
-      batch_size: clips in a step.
+      view: training view of a video; also used to time reading.
+      batch_size: clips per training batch, for the memory estimate.
 
     Raises:
-      InputError: there is no such data set.
+      InputError: the options are invalid, the dataset does not exist, or a prepared store lacks readable videos to
+        train or test on.
     """
+    # Read the listing and count the readable videos of each class.
     source = typed.conform_choice(source, LISTINGS, what="source")
     look = _look_at_store(source) if is_store(source.options["root"]) else _look_at_files(source)
     by_name = {file.name: file for file in look.files}
@@ -107,6 +121,7 @@ def examine(source: Choice, view: TrainView, *, batch_size: int) -> Examined:
     for file in readable:
         if file.split:
             classes[file.label][file.split] += 1
+    # Find duplicates, and duplicates or groups that are on both sides of the split.
     duplicates = _duplicates(readable, _digests(look.videos, readable))
     splits = {file.name: file.split for file in readable}
     leaking = [pair for pair in duplicates if splits[pair[0]] != splits[pair[1]]]
@@ -122,7 +137,7 @@ def examine(source: Choice, view: TrainView, *, batch_size: int) -> Examined:
 
 
 def _count(look: _Look, readable: Sequence[VideoFile], classes: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
-    """Returns what there is."""
+    """Returns the facts about the videos, their classes and their files."""
     counts = [sum(of_class.values()) for of_class in classes.values()]
     seconds = [video.num_frames / video.fps for video in look.videos]
     return {
@@ -142,7 +157,7 @@ def _count(look: _Look, readable: Sequence[VideoFile], classes: Mapping[str, Map
 
 
 def _expect(videos: Sequence[Video], view: TrainView, batch_size: int) -> dict[str, Any]:
-    """Returns what training on it will be like."""
+    """Returns the facts about training on the videos: clips, reading speed and memory."""
     timing = view.timing
     rate, cores = _measure(videos, view), os.cpu_count() or 1
     num_bytes = batch_size * math.prod((timing.num_frames, *view.size, 3))
@@ -150,48 +165,56 @@ def _expect(videos: Sequence[Video], view: TrainView, batch_size: int) -> dict[s
         "clip": f"{timing.describe()}, {view.size[0]} x {view.size[1]}",
         "short": [v.name for v in videos if v.num_frames < (timing.num_frames - 1) * timing.step(video_fps=v.fps) + 1],
         "clips_per_s_per_core": rate,
-        "reading": f"{rate:.0f} clips/s on one core as measured, at best {rate * cores:.0f} on {cores}",
+        "reading": f"{rate:.0f} clips/s measured on one core, at most {rate * cores:.0f} on {cores} cores",
         "batch_bytes": num_bytes,
-        "memory": f"{batch_size} clips: {num_bytes / 1e6:.0f} MB as bytes, {4 * num_bytes / 1e6:.0f} MB as float32, "
+        "memory": f"{batch_size} clips: {num_bytes / 1e6:.0f} MB as uint8, {4 * num_bytes / 1e6:.0f} MB as float32, "
         "before the first layer",
     }
 
 
 def _problems(facts: Mapping[str, Any], leak_kind: str) -> Iterator[str]:
-    """Yields what is wrong and what to do, a line each."""
+    """Yields one line for each problem, with advice."""
+    # Videos that training has to leave out.
     if bad := facts["unreadable"]:
         shown = _some([entry["reason"] for entry in bad])
-        yield f"{len(bad)} video(s) cannot be read: {shown}. Training goes on without them; repair or remove them"
+        yield (
+            f"{len(bad)} video(s) cannot be read: {shown}. Training leaves them out if they are at most "
+            "config.max_bad_share of all videos; repair or remove them"
+        )
     if missing := facts["missing"]:
         yield f"{len(missing)} video(s) that the annotations name are missing: {_some([m['name'] for m in missing])}"
+    # Classes that cannot be learned or tested, and classes of very different sizes.
     counts = {name: sum(of_class.values()) for name, of_class in facts["classes"].items()}
     for name, of_class in facts["classes"].items():
         if not of_class["train"]:
-            yield f"class {name!r} has no readable video to train on; remove it or add some"
+            yield f"class {name!r} has no readable video to train on; remove the class or add videos"
         elif not of_class["test"]:
             yield f"class {name!r} has no readable video to test on: its accuracy will not be known"
     if counts and 0 < 4 * min(counts.values()) < max(counts.values()):
         yield f"the classes have {facts['balance']}: look at the accuracy of each class, not at the mean alone"
+    # Clips that repeat their frames.
     if short := facts["short"]:
         yield (
             f"{len(short)} video(s) are shorter than the clip ({facts['clip']}): {_some(short)}. Their clips are "
-            "looped; a shorter clip or a higher rate avoids it"
+            "looped; a clip of fewer frames or at a higher frame rate avoids this"
         )
+    # The same content twice, and groups on both sides of the split: test results that are too high.
     leaking = facts["same_content_across_splits"]
     if leaking:
         yield (
             f"{len(leaking)} pair(s) of videos have the same content on both sides of the split: "
-            f"{_some([' = '.join(pair) for pair in leaking])}. Remove one of each, or the test result is too high"
+            f"{_some([' = '.join(pair) for pair in leaking])}. Remove one of each pair; otherwise the test result is "
+            "too high"
         )
     same_side = [" = ".join(pair) for pair in facts["same_content"] if pair not in leaking]
     if same_side:
-        yield f"{len(same_side)} pair(s) of videos have the same content on one side: {_some(same_side)}"
+        yield f"{len(same_side)} pair(s) of videos have the same content on one side of the split: {_some(same_side)}"
     if leaks := facts["groups_across_splits"]:
         pattern = _GROUP_PATTERNS.get(leak_kind)
         fix = f"keep them together with --config.source.group='{pattern}'" if pattern else "give another split"
         yield (
-            f"{len(leaks)} group(s) by {leak_kind} stand on both sides of the split: {_some(leaks)}. The test result "
-            f"is too high where videos of a group look alike; {fix}"
+            f"{len(leaks)} group(s) by {leak_kind} are on both sides of the split: {_some(leaks)}. The test result "
+            f"is too high if the videos of a group look alike; {fix}"
         )
 
 
@@ -220,7 +243,7 @@ def _look_at_files(choice: Choice) -> _Look:
 
 
 def _digests(videos: Sequence[Video], files: Sequence[VideoFile]) -> list[bytes]:
-    """Returns a digest of each video's content: of the file, or of what a store keeps of it."""
+    """Returns a digest of each video: of a file's bytes, or of three frames and the length of a stored video."""
 
     def digest(pair: tuple[Video, VideoFile]) -> bytes:
         video, file = pair
@@ -235,7 +258,7 @@ def _digests(videos: Sequence[Video], files: Sequence[VideoFile]) -> list[bytes]
 
 
 def _duplicates(files: Sequence[VideoFile], digests: Sequence[bytes]) -> list[tuple[str, str]]:
-    """Returns the pairs of videos of one content."""
+    """Returns pairs of videos with the same content; the first of a pair is the first video with that content."""
     first: dict[bytes, str] = {}
     pairs = []
     for file, digest in zip(files, digests, strict=True):
@@ -246,7 +269,11 @@ def _duplicates(files: Sequence[VideoFile], digests: Sequence[bytes]) -> list[tu
 
 
 def _leaks(files: Sequence[VideoFile]) -> tuple[list[str], str]:
-    """Returns the groups that stand on both sides of the split, and what tells that they are groups."""
+    """Returns the groups that are on both sides of the split, and how the groups are known.
+
+    If no groups are given, they are guessed from the file names. A pattern counts if it matches at least 90 % of the
+    names and gives at least two groups of, on average, at least two videos.
+    """
     known = _groups_on_both_sides(files)
     if known:
         return known, "the given group"
@@ -274,7 +301,7 @@ def _groups_on_both_sides(files: Iterable[VideoFile]) -> list[str]:
 
 
 def _measure(videos: Sequence[Video], view: TrainView) -> float:
-    """Returns the random clips that one core reads in a second."""
+    """Returns how many random clips one core reads per second."""
     rng = np.random.default_rng(0)
     started, count = time.perf_counter(), 0
     while videos and time.perf_counter() - started < _MEASURE_S:

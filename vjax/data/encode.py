@@ -1,4 +1,4 @@
-"""Frames to files: PNG, GIF and MP4, by the file's ending."""
+"""Writes frames to PNG, GIF and MP4 files; the file's ending decides the format."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -13,12 +13,12 @@ _STRIP_FRAMES = 8
 
 
 def write_frames(path: str | Path, frames: np.ndarray, *, fps: float) -> None:
-    """Writes uint8 frames `(t h w 3)`: a moving GIF or MP4, or a PNG.
+    """Writes uint8 frames `(t h w 3)` as an animated GIF, an MP4 or a PNG.
 
-    A PNG of more than one frame is a strip of up to 8 of them, evenly spaced in time, side by side.
+    A PNG shows up to 8 frames, evenly spaced in time, in one row.
 
     Raises:
-      InputError: the ending is another one, or the folder does not exist.
+      InputError: the file has another ending, or its folder does not exist.
     """
     path = Path(path)
     writers = {".png": _write_png, ".gif": _write_gif, ".mp4": _write_mp4}
@@ -41,7 +41,7 @@ def _write_gif(path: Path, frames: np.ndarray, fps: float) -> None:
 
 
 def _write_mp4(path: Path, frames: np.ndarray, fps: float) -> None:
-    # H.264 as every player reads it (yuv420p) has an even number of rows and columns: repeat the last ones.
+    # yuv420p, the H.264 format that every player reads, needs even numbers of rows and columns: repeat the last ones.
     even = np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options={"crf": "18"})

@@ -1,4 +1,4 @@
-"""Listed video files as a source: every file is decoded once, those that fail are left out and listed."""
+"""Opens listed video files as a source; each file is decoded once, and unreadable files are listed as bad videos."""
 
 from collections.abc import Sequence
 
@@ -13,18 +13,19 @@ from vjax.errors import InputError
 def open_files(
     listing: Listing, *, root: str, seed: int, held_out: str, test_share: float, max_bad_share: float
 ) -> Source:
-    """Returns the videos of a listing.
+    """Returns a source with the videos of a listing.
 
     Args:
-      listing: of the videos.
-      root: where they are, for messages.
-      seed: draws the split where neither the listing nor `held_out` gives it.
-      held_out: comma-separated groups that make the test split.
-      test_share: share of each class that a random split puts into test.
-      max_bad_share: more unreadable videos than this share of all is an error.
+      listing: videos to open.
+      root: location of the videos, for messages.
+      seed: seed of the random split, used if neither the listing nor `held_out` gives a split.
+      held_out: comma-separated groups that form the test split.
+      test_share: share of each class that a random split assigns to the test split.
+      max_bad_share: largest allowed share of unreadable videos.
 
     Raises:
-      InputError: a class has nothing to train on, nothing is left to test on, or too many videos cannot be read.
+      InputError: a class has no readable training video, no test video is readable, too many videos are unreadable, or
+        the videos cannot be split.
     """
     files, split = split_files(listing.files, held_out=held_out, test_share=test_share, seed=seed)
     class_names = name_classes(files)
@@ -46,7 +47,7 @@ def check_readable(
     *,
     max_bad_share: float,
 ) -> None:
-    """Raises an InputError where too many videos cannot be read, or too few are left to train or test on."""
+    """Raises an InputError if too many videos are unreadable, a class has no training video, or `test` is empty."""
     num_videos = len(train) + len(test) + len(bad_videos)
     if len(bad_videos) > max_bad_share * num_videos:
         raise InputError(
@@ -62,7 +63,7 @@ def check_readable(
 
 
 def name_classes(files: Sequence[VideoFile]) -> tuple[str, ...]:
-    """Returns the classes, sorted; raises an InputError where one stands in test alone."""
+    """Returns the sorted class names; raises an InputError if a class occurs only in the test split."""
     trained = {file.label for file in files if file.split == "train"}
     for file in files:
         if file.label not in trained:
@@ -76,7 +77,7 @@ def name_classes(files: Sequence[VideoFile]) -> tuple[str, ...]:
 def probe_all(
     files: Sequence[VideoFile],
 ) -> tuple[list[tuple[VideoFile, decode.VideoInfo]], list[BadVideo]]:
-    """Returns what was found in each file that can be read, and the others with the reason."""
+    """Returns the readable files with their properties, and the unreadable files with the reason."""
 
     def probe(file: VideoFile) -> decode.VideoInfo | decode.VideoError:
         try:

@@ -1,9 +1,9 @@
-"""Where the frames of an ArrayRecord file lie, so that a clip reads the bytes of its own frames and no others.
+"""Tables of frame positions in ArrayRecord files, so that a clip reads only the bytes of its own frames.
 
-ArrayRecord reads whole records: 2 MB of a video of ten seconds, where a clip needs 110 KB. In an uncompressed file a
-record's bytes lie one after the other, except that every block of 64 KiB starts with a header of 24 bytes (the format
-of Riegeli, which ArrayRecord is built on). Nothing else of the format is used, and a table is written only for
-frames that were found in this way.
+ArrayRecord always reads complete records: 2 MB for a video of ten seconds, of which a clip needs 110 KB. In an
+uncompressed file the bytes of a record are contiguous, except that every block of 64 KiB starts with a header of 24
+bytes (this is the format of Riegeli, on which ArrayRecord is built). This module relies on nothing else in the format,
+and `write_table` raises an error if it cannot find a frame in this way.
 """
 
 import dataclasses
@@ -19,16 +19,17 @@ from vjax.data.decode import VideoError
 from vjax.data.records import parse_record
 
 TABLE_ENDING = ".frames"
-ENTRY = np.dtype([("start", "<u8"), ("size", "<u4"), ("crc", "<u4")])  # of a frame; starts do not count headers
+# The table entry of one frame; `start` is a byte position that does not count block headers.
+ENTRY = np.dtype([("start", "<u8"), ("size", "<u4"), ("crc", "<u4")])
 _BLOCK, _HEADER = 1 << 16, 24
 _BODY = _BLOCK - _HEADER
 
 
 def write_table(records: Path, table: Path) -> None:
-    """Writes the table of a file of records: an `ENTRY` for each frame of each record, in their order.
+    """Writes the table of a file of records: an `ENTRY` for each frame of each record, in file order.
 
     Raises:
-      ValueError: the frames do not lie in the file as they are.
+      ValueError: a frame's bytes are not found in the file, for example because the file is compressed.
     """
     reader = ArrayRecordReader(str(records))
     start = 0
@@ -39,7 +40,7 @@ def write_table(records: Path, table: Path) -> None:
             for index, frame in enumerate(frames):
                 start = _find(file.fileno(), frame, start)
                 if start < 0:
-                    raise ValueError(f"{records}: frame {index} of record {position} does not lie in the file as it is")
+                    raise ValueError(f"{records}: frame {index} of record {position} is not stored unchanged")
                 entries[index] = start, len(frame), zlib.crc32(frame)
                 start += len(frame)
             out.write(entries.tobytes())
@@ -48,14 +49,14 @@ def write_table(records: Path, table: Path) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class FrameReader:
-    """Reads frames of a video in a file of records that has a table; can be sent to a worker process.
+    """Reads frames of one video from a file of records with a frame table; can be sent to a worker process.
 
     Attributes:
-      records: path of the file.
-      table: path of its table.
-      first: the video's first entry in the table.
-      num_frames: of the video.
-      name: of the video, for messages.
+      records: path of the file of records.
+      table: path of the frame table.
+      first: index of the video's first entry in the table.
+      num_frames: number of frames in the video.
+      name: name of the video, for messages.
     """
 
     records: str
@@ -69,21 +70,22 @@ class FrameReader:
         try:
             return jpeg.decode_frames(self.read_encoded(indices))
         except (ValueError, IndexError) as error:
-            raise VideoError(f"{self.name}: its record is damaged ({error}); prepare the data set again") from error
+            raise VideoError(f"{self.name}: its record is damaged ({error}); prepare the dataset again") from error
         except OSError as error:
             raise VideoError(f"{self.name}: its record cannot be read ({error})") from error
 
     def read_encoded(self, indices: np.ndarray) -> list[bytes]:
-        """Returns the JPEG bytes of frames; their checksums are looked at.
+        """Returns the JPEG bytes of the frames at frame indices `(t)`, after verifying their checksums.
 
         Raises:
-          IndexError: the video has no such frame.
-          ValueError: the files have changed since they were written.
+          IndexError: a frame index is out of range.
+          ValueError: the file of records or its table has changed since it was written.
         """
         lowest, highest = int(indices.min()), int(indices.max())
         if lowest < 0 or highest >= self.num_frames:
-            raise IndexError(f"no frame {lowest if lowest < 0 else highest} of {self.num_frames}")
-        # Files are opened for each clip: this takes 10 microseconds, and thousands of shards need no open file.
+            raise IndexError(f"frame {lowest if lowest < 0 else highest} is out of range for {self.num_frames} frames")
+        # The table gives position, size and checksum of each frame, the file of records gives its bytes.
+        # Files are opened for each clip: this takes 10 microseconds, and thousands of shards need not stay open.
         with open(self.table, "rb", buffering=0) as table, open(self.records, "rb", buffering=0) as records:
             size = (highest - lowest + 1) * ENTRY.itemsize
             content = os.pread(table.fileno(), size, (self.first + lowest) * ENTRY.itemsize)
@@ -101,7 +103,7 @@ class FrameReader:
 
 
 def _read(descriptor: int, start: int, size: int) -> bytes:
-    """Returns bytes of a file without its block headers; fewer where the file ends."""
+    """Returns `size` bytes of a file without its block headers; fewer at the end of the file."""
     first, last = start // _BODY, (start + size - 1) // _BODY
     content = os.pread(descriptor, size + _HEADER * (last - first), start + _HEADER * (first + 1))
     if first == last:
@@ -111,8 +113,8 @@ def _read(descriptor: int, start: int, size: int) -> bytes:
 
 
 def _find(descriptor: int, frame: bytes, start: int) -> int:
-    """Returns where a frame begins, at `start` or later, or -1."""
-    size = len(frame) + _BLOCK  # what lies between two frames is a few bytes, or names, paths and headers of records
+    """Returns the position of a frame at or after `start`, or -1 if it is not found."""
+    size = len(frame) + _BLOCK  # between two frames are only a few bytes, or names, paths and headers of records
     while True:
         content = _read(descriptor, start, size)
         found = content.find(frame)

@@ -1,8 +1,8 @@
-"""Videos that could be read when a run began, and cannot be any more: replaced in training, wrong in evaluation.
+"""Handles lost videos, which became unreadable after the run began: replaced in training, wrong in evaluation.
 
-What is read must not depend on when a file was lost: a run keeps the list of its videos, those that are gone keep
-their place in it, and a substitute follows from the seed and the place alone. So a run that is resumed sees the clips
-that the uninterrupted one sees from then on. Batches carry the reasons, as bytes, out of worker processes.
+The clips of a run must not depend on when a file was lost. So a run keeps the list of its videos, lost videos keep
+their position in it, and a substitute depends only on the seed and the position. A resumed run therefore sees the same
+clips as an uninterrupted run sees from that step on. Batches carry the reasons, as bytes, out of worker processes.
 """
 
 import csv
@@ -18,22 +18,23 @@ from vjax.data.transforms import TestView, TrainView
 from vjax.data.video import BadVideo, Source, Video, VideoSequence
 from vjax.errors import InputError
 
-TRIES = 8  # videos in a row
+TRIES = 8  # consecutive videos that are tried for one clip
 _REASON_BYTES = 240
 
-Report = Callable[[int, str], None]  # hears of a position and why it cannot be read
+Report = Callable[[int, str], None]  # called with the position of an unreadable video and the reason
 
 
 def read_clip(
     videos: VideoSequence, position: int, view: TrainView, rng: np.random.Generator
 ) -> tuple[np.ndarray, Video, int, np.ndarray]:
-    """Returns a clip, the video and position that it is of, and why those before it cannot be read.
+    """Reads a random clip of the video at a position, or of a substitute if that video cannot be read.
 
-    Where a video cannot be read, the next one of the split takes its place, with random numbers of its own.
+    The substitute is the next readable video of the split. It has its own random numbers.
 
     Returns:
-      The clip `(t h w c)`, its video, its position, and reasons `(TRIES, ...)`, as `tell_losses` takes them; where
-      nothing can be read, the clip is black.
+      The clip `(t h w c)`, its video, the position of that video, and the reasons why earlier videos could not be read,
+      as uint8 `(TRIES, ...)` for `tell_losses`. If none of `TRIES` videos can be read, the clip is black, and the video
+      and position are those that were asked for.
     """
     unread = np.zeros((TRIES, _REASON_BYTES), np.uint8)
     start = rng.bit_generator.state
@@ -50,7 +51,7 @@ def read_clip(
 
 
 def read_views(video: Video, view: TestView) -> tuple[np.ndarray, np.ndarray]:
-    """Returns clips `(n t h w c)` and why they cannot be read, as bytes; black clips then."""
+    """Returns clips `(n t h w c)` and a reason as bytes; if the video cannot be read, the clips are black."""
     try:
         return view(video), all_read()
     except VideoError as error:
@@ -58,17 +59,17 @@ def read_views(video: Video, view: TestView) -> tuple[np.ndarray, np.ndarray]:
 
 
 def all_read() -> np.ndarray:
-    """Returns what stands in the place of a reason where there is none."""
+    """Returns the reason bytes of a video that can be read: zeros."""
     return np.zeros(_REASON_BYTES, np.uint8)
 
 
 def tell_losses(
     batches: Iterator[dict[str, np.ndarray]], num_videos: int, report: Report
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yields training batches without their reasons, which are reported.
+    """Yields training batches without their `unread` reasons, after reporting these.
 
     Raises:
-      VideoError: so many videos in a row cannot be read that a clip has no substitute.
+      VideoError: `TRIES` consecutive videos cannot be read, so a clip has no substitute.
     """
     for batch in batches:
         unread = batch["unread"]
@@ -79,17 +80,17 @@ def tell_losses(
             for number, reason in enumerate(reasons):
                 report((first + number) % num_videos, reason)
             if len(reasons) == TRIES:
-                raise VideoError(f"{TRIES} videos in a row cannot be read any more; the last: {reasons[-1]}")
+                raise VideoError(f"{TRIES} videos in a row can no longer be read; the last: {reasons[-1]}")
         yield {key: rows for key, rows in batch.items() if key != "unread"}
 
 
 def raise_loss(position: int, reason: str) -> None:
-    """Raises a VideoError: the report of those who want no substitutes."""
+    """Raises a VideoError with the reason; a `Report` for callers that want no substitutes."""
     raise VideoError(reason)
 
 
 def reason_of(found: np.ndarray) -> str:
-    """Returns why a video could not be read, from bytes `(...)` of a batch."""
+    """Returns the reason why a video could not be read, from its bytes `(...)` in a batch."""
     return found.tobytes().rstrip(b"\0").decode(errors="ignore")
 
 
@@ -99,7 +100,7 @@ def _as_bytes(error: VideoError) -> np.ndarray:
 
 
 class LostVideos:
-    """Those of a run: a line and a row in a table for each; too many end the run."""
+    """Collects the lost videos of a run: prints and saves each one, and ends the run if there are too many."""
 
     def __init__(
         self,
@@ -109,63 +110,63 @@ class LostVideos:
         write: Callable[[str], object],
         save: Callable[[tuple[BadVideo, ...]], None],
     ):
-        """Takes those that the source has lost already.
+        """Adds the videos that the source has already lost.
 
         Args:
-          source: of the run.
-          max_bad_share: more unreadable videos than this share of all is an error.
-          write: takes a line for people.
-          save: takes all unreadable videos, whenever there are more of them.
+          source: source of the run.
+          max_bad_share: largest allowed share of unreadable videos.
+          write: function that prints a line of text.
+          save: function that is called with all unreadable videos whenever one is added.
 
         Raises:
-          InputError: the source has lost too many.
+          InputError: too many videos are unreadable.
         """
         self._source, self._share, self._write, self._save = source, max_bad_share, write, save
         self._found: dict[str, BadVideo] = {}
-        self._lock = threading.Lock()  # batches are read in a thread of their own
+        self._lock = threading.Lock()  # training batches are read in another thread
         for bad in source.lost_videos:
             self.add(bad)
 
     def train(self, position: int, reason: str) -> None:
-        """Takes one of the training split; see `add`."""
+        """Adds the video at a position of the training split; see `add`."""
         self.add(BadVideo(self._source.train[position].name, "train", reason))
 
     def add(self, bad: BadVideo) -> None:
-        """Takes a video; does nothing where it is known.
+        """Adds a video, unless it was added before.
 
         Raises:
-          InputError: they are too many.
+          InputError: too many videos are unreadable.
         """
         with self._lock:
             if bad.name in self._found:
                 return
             self._found[bad.name] = bad
-            instead = "another one takes its place" if bad.split == "train" else "it counts as wrong"
-            self._write(f"a video cannot be read any more, {instead}: {bad.reason}\n")
+            instead = "is replaced by another one" if bad.split == "train" else "counts as wrong"
+            self._write(f"a video can no longer be read and {instead}: {bad.reason}\n")
             all_bad = (*self._source.bad_videos, *self._found.values())
             self._save(all_bad)
             num_videos = len(self._source.train) + len(self._source.test) + len(self._source.bad_videos)
             if len(all_bad) > self._share * num_videos:
                 raise InputError(
                     f"{len(all_bad)} of {num_videos} videos cannot be read, {len(self._found)} of them since the run "
-                    f"began: more than max_bad_share={self._share:g}; the last: {bad.reason}. Put the files back, and "
-                    "the same command goes on from the newest checkpoint"
+                    f"began: more than max_bad_share={self._share:g}; the last: {bad.reason}. Put the files back and "
+                    "run the same command again to resume from the newest checkpoint"
                 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Gone:
-    """Reads nothing: in the place of a video that is not there any more."""
+    """Replaces the reader of a video that is no longer in the dataset; every read raises a VideoError."""
 
     reason: str
 
     def __call__(self, indices: np.ndarray) -> np.ndarray:
-        """Raises a VideoError."""
+        """Raises a VideoError with the reason."""
         raise VideoError(self.reason)
 
 
 def write_videos(path: Path, source: Source) -> None:
-    """Writes a table of `name, label, split`: the videos of a run, in their order."""
+    """Writes the videos of a run, in order, to a CSV file with the columns `name`, `label` and `split`."""
     rows = [(v.name, source.class_names[v.label], "train") for v in source.train]
     rows += [(v.name, source.class_names[v.label], "test") for v in source.test]
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
@@ -173,21 +174,26 @@ def write_videos(path: Path, source: Source) -> None:
 
 
 def keep_videos(path: Path, source: Source) -> Source:
-    """Returns a source with the videos of the table at a path; those that it lacks are lost, new ones left out."""
+    """Returns a source with exactly the videos of the table at `path`, in the table's order.
+
+    Videos of the table that the source lacks become `lost_videos`; videos that are not in the table are left out.
+    """
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
         rows = list(csv.DictReader(stream))
     there = {video.name: video for video in (*_all(source.train), *_all(source.test))}
     reasons = {bad.name: bad.reason for bad in source.bad_videos}
+    # A video that is missing keeps its position, with a reader that raises the reason.
     splits: dict[str, list[Video]] = {"train": [], "test": []}
     lost = []
     for row in rows:
         name, label = row["name"], source.class_names.index(row["label"])
         video = there.get(name)
         if video is None:
-            bad = BadVideo(name, row["split"], reasons.get(name, f"{name}: is not in the data set any more"))
+            bad = BadVideo(name, row["split"], reasons.get(name, f"{name}: is no longer in the dataset"))
             lost.append(bad)
             video = Video(name, label, 1, 25.0, Gone(bad.reason))
         splits[row["split"]].append(dataclasses.replace(video, label=label))
+    # An unreadable video that the table lists is lost, so it is not a bad video as well.
     kept = {row["name"] for row in rows}
     bad_videos = tuple(bad for bad in source.bad_videos if bad.name not in kept)
     return dataclasses.replace(source, **splits, bad_videos=bad_videos, lost_videos=tuple(lost))

@@ -1,4 +1,4 @@
-"""Sources to host batches, with Grain: the same clips in the same order for any number of hosts and threads."""
+"""Reads batches from sources with Grain: the same clips in the same order for any number of hosts and threads."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ class Shard:
     """The part of every global batch that one process reads.
 
     Attributes:
-      batch_size: rows of the global batch; a multiple of `count`.
+      batch_size: number of rows in the global batch; a multiple of `count`.
       index: index of this process.
       count: number of processes.
     """
@@ -40,7 +40,7 @@ class Shard:
 
     @property
     def num_rows(self) -> int:
-        """Rows of this process in every batch."""
+        """The number of rows that this process reads of every global batch."""
         return self.batch_size // self.count
 
 
@@ -57,27 +57,29 @@ def train_batches(
 ) -> Iterator[Batch]:
     """Yields batches without end: `clips (b t h w c)` uint8, `label (b)` and `position (b)` int32.
 
-    Every epoch is shuffled anew and batches run across its end. A clip's random numbers come from the seed and
-    its position in the run alone: any step can be started at, and the batches from there on are the same.
+    Every epoch is shuffled differently, and batches may cross the end of an epoch. The random numbers of a clip depend
+    only on the seed and its position in the run, so the batches do not depend on the step at which reading starts.
 
-    Where clips are mixed, a batch also has `other_label (b)` int32 and `share (b)` float32 (data/transforms.py, Mix).
-    What a batch draws comes from the seed, its step and the process; partners are rows of the same process. So batches
-    before mixing are the same for any number of processes, and mixed ones for the same number.
+    With `mix`, a batch also has `other_label (b)` int32 and `share (b)` float32 (data/transforms.py, Mix). The random
+    numbers of mixing depend on the seed, the step and the process, and partners are rows of the same process. So
+    unmixed batches are the same for any number of processes, mixed batches only for the same number.
 
     Args:
-      videos: to draw from.
-      view: what is cut out of a video.
+      videos: videos to draw from.
+      view: random view that makes a clip of a video.
       shard: the part of the global batch that this process yields.
-      seed: seed of the order of videos and of the views.
-      start_step: number of batches to skip without reading them: the data position of a resumed run.
-      num_workers: processes that read; 0 reads in threads of this process.
-      mix: how clips of a batch are mixed; not at all if not given.
-      report: hears of each position that cannot be read; the next position that can takes its place. If not given,
-        such a video is an error.
+      seed: seed of the order of videos, of the views and of mixing.
+      start_step: number of batches to skip without reading them; this is where a resumed run continues.
+      num_workers: number of worker processes that read; 0 reads in threads of this process.
+      mix: mixing of the clips of a batch; the default does not mix.
+      report: function that is called with each unreadable position and the reason; the next readable video is the
+        substitute. The default raises a VideoError instead.
 
     Raises:
-      InputError: clips are mixed, and this process has only one row.
+      InputError: `mix` is set and this process has only one row of a batch; or, while iterating, a worker process died.
+      VideoError: while iterating, so many videos in a row are unreadable that a clip has no substitute.
     """
+    # Random clips in random order, epoch after epoch, in batches of one process.
     num_rows = shard.num_rows
     dataset = grain.MapDataset.range(len(videos)).seed(seed).shuffle().repeat().random_map(_TrainElement(videos, view))
     dataset = dataset.batch(num_rows, drop_remainder=True)
@@ -87,8 +89,8 @@ def train_batches(
                 f"config.mix needs 2 clips or more in a process's batch, got a batch of {shard.batch_size} over "
                 f"{shard.count} process(es); raise batch_size, or set mixup and cutmix to 0"
             )
-        dataset = dataset.random_map(mix)  # before the slice, or processes would draw the same numbers
-    # Of every global batch a process has neighbouring rows, as its devices do.
+        dataset = dataset.random_map(mix)  # before the slice, or all processes would draw the same numbers
+    # A process reads adjacent rows of every global batch, in the order of its devices.
     dataset = dataset[shard.index :: shard.count]
     batches = _with_workers_named(iter(_read(dataset[start_step:], num_workers)))
     return tell_losses(batches, len(videos), report)
@@ -97,8 +99,8 @@ def train_batches(
 def test_batches(videos: VideoSequence, view: TestView, shard: Shard, *, num_workers: int) -> Iterator[Batch]:
     """Yields every video once: `clips (b n t h w c)`, `label (b)`, `mask (b)`, `position (b)`, `unread (b ...)`.
 
-    A video that cannot be read has black clips, and the reason in `unread` (data/lost.py), which is 0 for others. The
-    last global batch is filled up with rows of zeros whose mask is false.
+    A video that cannot be read has black clips and the reason in `unread` (data/lost.py), which is 0 for other videos.
+    The last global batch is padded with rows of black clips, whose mask is false.
     """
     num_rows = -(-len(videos) // shard.batch_size) * shard.batch_size
     dataset = grain.MapDataset.range(num_rows).map(_TestElement(videos, view))
@@ -106,7 +108,7 @@ def test_batches(videos: VideoSequence, view: TestView, shard: Shard, *, num_wor
     return iter(_read(dataset, num_workers))
 
 
-test_batches.__test__ = False  # pyright: ignore[reportFunctionMemberAccess]  # for pytest: no test
+test_batches.__test__ = False  # pyright: ignore[reportFunctionMemberAccess]  # for pytest: not a test
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,16 +149,17 @@ def _with_workers_named(batches: Iterator[Batch]) -> Iterator[Batch]:
         if "Worker process was terminated" not in str(error):
             raise
         raise InputError(
-            f"a process that reads videos has died ({str(error).splitlines()[0]}): killed from outside, or for want of "
-            "memory. The same command goes on from the newest checkpoint; --config.num_workers=0 reads without workers"
+            f"a process that reads videos has died ({str(error).splitlines()[0]}): it was killed from outside or ran "
+            "out of memory. Run the same command again to resume from the newest checkpoint; --config.num_workers=0 "
+            "reads without workers"
         ) from error
 
 
 def _read(dataset: Any, num_workers: int) -> Any:
-    # Grain's default would hold 500 batches in memory.
+    # Grain's default buffer would keep 500 batches in memory.
     reading = dataset.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4))
     if num_workers:
-        if not flags.FLAGS.is_parsed():  # grain's worker processes read absl flags, and vjax has none (grain #1355)
+        if not flags.FLAGS.is_parsed():  # Grain's workers read absl flags, which vjax does not use (grain #1355)
             flags.FLAGS.mark_as_parsed()
         reading = reading.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
     return reading

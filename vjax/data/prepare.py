@@ -1,9 +1,9 @@
-"""Videos to a prepared store: every file decoded once, its frames kept small and each by itself.
+"""Prepares a store from videos: every file is decoded once, and each frame is stored as a small JPEG of its own.
 
-The unit of work is a shard: some videos, one ArrayRecord file, and beside it a JSON file that says what is in it and
-is written after it. So workers share nothing, a killed `prepare` goes on with the shards that are missing, and the
-same function runs in this process, in others, or on the machines of a Beam runner. The store takes its final names
-only when every shard is there, and its `store.json` last.
+The unit of work is a shard: some videos, their ArrayRecord file, and a JSON file that describes its contents and is
+written last. So workers share nothing, an interrupted `prepare` continues with the missing shards, and the same
+function runs in this process, in worker processes, or on the machines of a Beam runner. The files of the store get
+their final names only when all shards are done, and `store.json` is written last.
 """
 
 import concurrent.futures
@@ -36,19 +36,19 @@ from vjax.ops.frames import shrink
 from vjax.spec import Choice
 
 _DATASET = "videos"
-_LEAST_VIDEOS = 8  # of a shard: enough to be worth a file
-_MOST_SHARDS = 512  # of a split: every one of them is an open file while it is read
-_RECORDS = "group_size:1,uncompressed"  # JPEG does not get smaller, and decompression would read it twice
+_LEAST_VIDEOS = 8  # per shard, so that files do not become too small
+_MOST_SHARDS = 512  # per split, because each shard is an open file while it is read
+_RECORDS = "group_size:1,uncompressed"  # JPEG does not compress further; decompression would only add a pass
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How frames are kept.
+    """How frames are stored.
 
     Attributes:
-      short_side: pixels of a frame's shorter side; smaller frames stay as they are.
-      fps: frames per second to keep; None, or more than a video has, keeps all.
-      quality: of JPEG, 1 to 100.
+      short_side: length of a frame's shorter side in pixels; smaller frames are not resized.
+      fps: frames per second to keep; None, or more than a video has, keeps all frames.
+      quality: JPEG quality, 1 to 100.
     """
 
     short_side: int = 128
@@ -61,19 +61,19 @@ class Options:
         if self.fps is not None and self.fps <= 0:
             raise InputError(f"--fps must be above 0, got {self.fps}")
         if not 1 <= self.quality <= 100:
-            raise InputError(f"--quality is from 1 to 100, got {self.quality}")
+            raise InputError(f"--quality must be from 1 to 100, got {self.quality}")
 
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """A unit of work.
+    """A unit of work: some videos of one split that are written to one file of records.
 
     Attributes:
       split: "train" or "test".
-      files: its videos.
-      part: where its records go, `parts/train-00003`, without an ending.
-      class_names: of the whole data set.
-      options: how frames are kept.
+      files: videos of the shard.
+      part: path of the shard's files without their ending, such as `parts/train-00003`.
+      class_names: all class names of the dataset.
+      options: how frames are stored.
     """
 
     split: str
@@ -83,17 +83,17 @@ class Shard:
     options: Options
 
 
-Runner = Callable[[Sequence[Shard]], Iterable[int]]  # writes shards; yields the number of videos of each one done
+Runner = Callable[[Sequence[Shard]], Iterable[int]]  # writes shards; yields the number of videos of each
 
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """What became of the videos.
+    """The contents of a finished store in numbers.
 
     Attributes:
-      num_videos: in the store.
-      num_bad: left out.
-      num_bytes: of all records.
+      num_videos: number of videos in the store.
+      num_bad: number of videos left out: unreadable or missing.
+      num_bytes: size of all records in bytes.
     """
 
     num_videos: int
@@ -112,33 +112,36 @@ def prepare(
     test_share: float = 0.2,
     seed: int = 0,
 ) -> Prepared:
-    """Writes a store, or the rest of one that was cut off.
+    """Writes a store, or continues an interrupted one.
 
     Args:
       listing: the videos.
-      source: the choice that the listing was made from, to be kept with the store.
-      out: folder of the store; must not hold anything else.
-      options: how frames are kept.
-      run: writes shards (`run_here`, `run_in_processes`, `run_beam`).
-      advance: hears of the number of videos done, and of all.
+      source: the choice that the listing was made from; it is recorded in the store.
+      out: folder of the store; must not contain anything else.
+      options: how frames are stored.
+      run: function that writes shards (`run_here`, `run_in_processes`, `run_beam`).
+      advance: progress callback; gets the number of finished videos and the number of all videos.
       test_share: share of each class that a random split puts into test.
-      seed: draws a random split.
+      seed: seed of a random split.
 
     Raises:
-      InputError: the folder holds something else, or not one video could be read.
+      InputError: the folder contains something else, the videos cannot be split, or none of them can be read.
     """
+    # Split the videos and claim the folder; only the same plan may continue an unfinished store.
     out = Path(out).expanduser()
     files, split_words = split_files(listing.files, held_out="", test_share=test_share, seed=seed)
     class_names = name_classes(files)
     parts = out / PARTS_FOLDER
     prepared_from = typed.as_plain(source)
     _claim(out, {"source": prepared_from, "options": dataclasses.asdict(options), "files": _fingerprint(files)})
+    # Write the shards that are not done yet.
     shards = list(_shards(files, parts, class_names, options))
     done = sum(len(shard.files) for shard in shards if _is_done(shard))
     advance(done, len(files))
     for count in run([shard for shard in shards if not _is_done(shard)]):
         done += count
         advance(done, len(files))
+    # Turn the shards into a store.
     about = {
         "class_names": list(class_names),
         "source": prepared_from,
@@ -152,6 +155,7 @@ def prepare(
 
 def write_shard(shard: Shard) -> int:
     """Writes one shard; returns its number of videos."""
+    # Write the records under a temporary name. An unreadable video only gets a row in the index.
     features = video_features(shard.class_names)
     records, half = shard.part.with_suffix(".array_record"), shard.part.with_suffix(".half")
     writer = ArrayRecordWriter(str(half), _RECORDS)
@@ -175,6 +179,7 @@ def write_shard(shard: Shard) -> int:
         writer.write(record)
         rows.append(row)
         num_bytes += len(record)
+    # Name the records, then describe them: the JSON file marks the shard as done.
     writer.close()
     os.replace(half, records)
     write_table(records, shard.part.with_suffix(TABLE_ENDING))
@@ -183,15 +188,15 @@ def write_shard(shard: Shard) -> int:
 
 
 def run_here(shards: Sequence[Shard]) -> Iterator[int]:
-    """Writes shards one after the other."""
+    """Writes shards one after the other in this process."""
     return (interruptible(functools.partial(write_shard, shard)) for shard in shards)
 
 
 def run_in_processes(shards: Sequence[Shard], *, num_workers: int) -> Iterator[int]:
-    """Writes shards in processes of their own.
+    """Writes shards in worker processes.
 
     Raises:
-      InputError: a process died, for want of memory or in a decoder; the shards that are done stay done.
+      InputError: a process died, because memory ran out or a decoder crashed; finished shards are kept.
     """
     context = multiprocessing.get_context("spawn")  # JAX's threads do not survive a fork
     pool = concurrent.futures.ProcessPoolExecutor(num_workers, mp_context=context)
@@ -203,19 +208,23 @@ def run_in_processes(shards: Sequence[Shard], *, num_workers: int) -> Iterator[i
         left = next((shard for future, shard in futures.items() if not _is_done(shard)), None)
         near = f"; it was near {left.files[0].name}" if left else ""
         raise InputError(
-            f"a worker process died{near}; the same command goes on, --workers 0 shows where it dies"
+            f"a worker process died{near}; run the same command again to continue, or with --workers 0 to find the "
+            "cause"
         ) from error
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # one that is interrupted does not wait for its workers
+        pool.shutdown(wait=False, cancel_futures=True)  # after an interrupt, do not wait for the workers
 
 
 def run_beam(shards: Sequence[Shard], *, runner: str, arguments: Sequence[str] = ()) -> Iterator[int]:
     """Writes shards on an Apache Beam runner, whose workers must see the same folders as this machine.
 
     Args:
-      shards: to be written.
-      runner: "DirectRunner", "FlinkRunner", "SparkRunner", "DataflowRunner".
-      arguments: for the runner, as on its command line.
+      shards: shards to write.
+      runner: name of the runner: "DirectRunner", "FlinkRunner", "SparkRunner" or "DataflowRunner".
+      arguments: command-line arguments of the runner.
+
+    Raises:
+      InputError: Apache Beam is not installed.
     """
     try:
         import apache_beam as beam  # pyright: ignore
@@ -224,13 +233,13 @@ def run_beam(shards: Sequence[Shard], *, runner: str, arguments: Sequence[str] =
         raise InputError("--runner needs Apache Beam: pip install 'vjax[beam]'") from error
     options = PipelineOptions([*arguments], runner=runner)
     with beam.Pipeline(options=options) as pipeline:
-        written = pipeline | beam.Create(list(shards)) | beam.Reshuffle()  # or one worker would get them all
+        written = pipeline | beam.Create(list(shards)) | beam.Reshuffle()  # otherwise one worker gets all shards
         _ = written | beam.Map(write_shard)
     return iter(len(shard.files) for shard in shards)
 
 
 def _read(file: VideoFile, split: str, options: Options) -> tuple[list[bytes], IndexRow]:
-    """Returns a video's frames as they are kept, and its line in the index."""
+    """Returns the frames of a video as JPEG bytes, and its row of the index."""
     rate = decode.frame_rate(file.path)
     step = max(1.0, rate / options.fps) if options.fps else 1.0
     frames, height, width = [], 0, 0
@@ -253,14 +262,14 @@ def _shards(files: Sequence[VideoFile], parts: Path, class_names: tuple[str, ...
 
 
 def _claim(out: Path, plan: dict[str, Any]) -> None:
-    """Takes a folder for a plan, or finds that it was taken for the same one."""
+    """Records the plan in a new folder; in a folder with a plan, checks that the plan is the same."""
     known = out / PARTS_FOLDER / "plan.json"
     if (out / STORE_FILE).exists():
-        raise InputError(f"{out}: holds a whole store; remove it, or give another --out")
+        raise InputError(f"{out}: holds a complete store; remove it, or give another --out")
     if known.exists():
         if read_json(known) != as_json(plan):
             raise InputError(
-                f"{out}: holds the beginning of a store of other videos or options; remove it, or give another --out"
+                f"{out}: holds an unfinished store of other videos or options; remove it, or give another --out"
             )
         return
     if out.exists() and any(path.name != PARTS_FOLDER for path in out.iterdir()):
@@ -270,7 +279,7 @@ def _claim(out: Path, plan: dict[str, Any]) -> None:
 
 
 def _fingerprint(files: Sequence[VideoFile]) -> str:
-    """Returns a digest of the files' names, labels, splits, sizes and times of change."""
+    """Returns a digest of the files' names, labels, splits, groups, sizes and modification times."""
     digest = hashlib.sha256()
     for file in files:
         found = file.path.stat() if file.path.is_file() else None
@@ -286,7 +295,8 @@ def _is_done(shard: Shard) -> bool:
 def _finish(
     out: Path, shards: Sequence[Shard], splits: Sequence[str], about: dict[str, Any], missing: Sequence[IndexRow]
 ) -> Prepared:
-    """Gives the shards their final names and writes what makes the folder a data set."""
+    """Gives the records their final names and writes the index, the TFDS metadata and `store.json`."""
+    # Collect what the shards hold; shards without a readable video are left out.
     rows, lengths, sizes = list[IndexRow](), dict[str, list[int]](), dict[str, int]()
     filled = dict[str, list[Shard]]()
     for shard in shards:
@@ -300,16 +310,18 @@ def _finish(
             sizes[shard.split] = sizes.get(shard.split, 0) + part["num_bytes"]
     if not filled:
         raise InputError(f"{out}: not one of {len(rows)} videos could be read; the first: {rows[0].reason}")
+    # Move the files of the shards that have records.
     for split, with_records in filled.items():
         for number, shard in enumerate(with_records):
             name = f"{_DATASET}-{split}.array_record-{number:05d}-of-{len(with_records):05d}"
             for part, final in ((".array_record", name), (TABLE_ENDING, name + TABLE_ENDING)):
                 written = shard.part.with_suffix(part)
-                if written.exists():  # or an earlier run was cut off right here
+                if written.exists():  # otherwise an interrupted run has moved it already
                     os.replace(written, out / final)
-    # In the order of the listing, whatever the split: then training does not depend on how the store was split.
+    # The index has the order of the listing, so that training does not depend on how the store was split.
     of_split = {split: iter([row for row in rows if row.split == split]) for split in ("train", "test")}
     write_index(out / INDEX_FILE, [*(next(of_split[split]) for split in splits), *missing])
+    # Describe the records for TFDS.
     template = tfds.core.ShardedFileTemplate(
         data_dir=out,  # pyright: ignore
         dataset_name=_DATASET,
@@ -326,9 +338,10 @@ def _finish(
             for split in filled
         ],
         filename_template=template,
-        check_data=False,  # which would read with TensorFlow
+        check_data=False,  # the check would read with TensorFlow
         description="Videos as JPEG frames, prepared by vjax.",
     )
+    # The last file marks the store as complete.
     write_json(out / STORE_FILE, about)
     shutil.rmtree(out / PARTS_FOLDER)
     num_videos = sum(map(sum, lengths.values()))
@@ -336,5 +349,5 @@ def _finish(
 
 
 def _text(name: str) -> str:
-    """Returns a name as TFDS keeps it: bytes of a file name that are not UTF-8 become question marks."""
+    """Returns a name that TFDS can store: bytes of a file name that are not UTF-8 become question marks."""
     return name.encode("utf-8", "replace").decode()

@@ -1,7 +1,6 @@
-"""Videos as records of a TFDS data set: what is in one, and how the frames of a clip come out of it.
+"""Videos as records of a TFDS dataset: the features of a record, and readers for the frames of a clip.
 
-TFDS' own reading would decode every frame of a video; here a record stays bytes until it is known which frames a
-clip needs.
+TFDS itself would decode every frame of a video. Here a record stays encoded, and only the frames of a clip are decoded.
 """
 
 import dataclasses
@@ -20,7 +19,7 @@ RAW_BYTES = tfds.decode.DeserializeMethod.RAW_BYTES
 
 
 def video_features(class_names: Sequence[str]) -> tfds.features.FeaturesDict:
-    """Returns the features of a video: JPEG frames, label, name, and what is known of the original."""
+    """Returns the TFDS features of a video: JPEG frames, label, name, and metadata of the original video."""
     return tfds.features.FeaturesDict(
         {
             "frames": tfds.features.Sequence(tfds.features.Image(encoding_format="jpeg")),
@@ -35,26 +34,26 @@ def video_features(class_names: Sequence[str]) -> tfds.features.FeaturesDict:
 
 
 def encode_record(features: tfds.features.FeaturesDict, example: Mapping[str, Any]) -> bytes:
-    """Returns a record of the features, the same bytes for the same example; frames are JPEG bytes."""
+    """Returns an example, whose frames are JPEG bytes, as a record; equal examples give equal bytes."""
     written = features.serialize_example(features.encode_example(example))
     return tf_example_pb2.Example.FromString(written).SerializeToString(deterministic=True)  # pyright: ignore
 
 
 def parse_record(record: bytes) -> Mapping[str, Any]:
-    """Returns a record's fields as lists of bytes, ints or floats."""
+    """Returns the fields of a record by name, each as a sequence of bytes, ints or floats."""
     fields = tf_example_pb2.Example.FromString(record).features.feature  # pyright: ignore
     return {name: getattr(value, value.WhichOneof("kind")).value for name, value in fields.items()}
 
 
 @dataclasses.dataclass(frozen=True)
 class RecordReader:
-    """Reads frames of the record at a position; can be sent to a worker process.
+    """Reads frames of one record of a split; can be sent to a worker process.
 
     Attributes:
-      records: of a split, as raw bytes.
-      position: of the video among them.
-      name: of the video, for messages.
-      key: of the frames among the record's fields.
+      records: records of the split, as raw bytes.
+      position: index of the video's record.
+      name: name of the video, for messages.
+      key: name of the record's field that holds the frames.
     """
 
     records: Sequence[bytes]
@@ -64,28 +63,28 @@ class RecordReader:
 
     def __call__(self, indices: np.ndarray) -> np.ndarray:
         """Returns the frames `(t h w c)` at frame indices `(t)`."""
-        try:  # ArrayRecord keeps checksums, and says RuntimeError where one does not fit
+        try:  # ArrayRecord verifies checksums and raises a RuntimeError if one is wrong
             frames = parse_record(self.records[self.position])[self.key]
             return jpeg.decode_frames([frames[int(index)] for index in indices])
         except (RuntimeError, ValueError, IndexError) as error:
-            raise VideoError(f"{self.name}: its record is damaged ({error}); prepare the data set again") from error
+            raise VideoError(f"{self.name}: its record is damaged ({error}); prepare the dataset again") from error
 
 
 def read_raw(builder: Any, split: str) -> Sequence[bytes]:
-    """Returns the records of a data set's split by position, as raw bytes."""
+    """Returns the records of a dataset's split by position, as raw bytes."""
     return builder.as_data_source(split, deserialize_method=RAW_BYTES)
 
 
 @dataclasses.dataclass(frozen=True)
 class RecordSplit:
-    """The videos of a TFDS split by position, where nothing but the records says what is in them.
+    """The videos of a TFDS split by position; their properties are read from the records alone.
 
     Attributes:
-      records: of the split, as raw bytes.
-      split: its name, for the names of videos that have none.
-      frames: key of the frames.
-      label: key of the label.
-      fps: frames per second, where the records do not say it.
+      records: records of the split, as raw bytes.
+      split: name of the split; videos without a name are named after it.
+      frames: name of the field that holds the frames.
+      label: name of the field that holds the label.
+      fps: frames per second of videos whose records have no `fps` field.
     """
 
     records: Sequence[bytes]

@@ -1,4 +1,4 @@
-"""Sources by name: made videos, and real ones from files, archives and prepared stores."""
+"""Sources by name: generated videos, and real videos from files, archives, prepared stores and TFDS."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from vjax.data.video import Source
 from vjax.errors import InputError
 from vjax.spec import Choice, Table
 
-# Data sets that are files: from their options to the files, their labels and their splits.
+# Datasets of video files: each function maps the options to the files with their labels and splits.
 LISTINGS: Table[Listing] = Table(
     {
         "videos": list_videos,
@@ -34,17 +34,17 @@ def open_source(
     test_share: float = 0.2,
     max_bad_share: float = 0.1,
 ) -> Source:
-    """Returns the source of a choice from `SOURCES`; a listing's `root` may also be what `vjax prepare` wrote.
+    """Opens a source from `SOURCES`; the `root` of a listing may also be a store that `vjax prepare` wrote.
 
     Args:
-      choice: name and options, or a mapping `dict(name=..., ...)`.
-      seed: draws a random split where none is given.
-      held_out: comma-separated groups that make the test split; empty where the source splits otherwise.
+      choice: name and options of the source, or a mapping `dict(name=..., ...)`.
+      seed: seed of the random split, which is used if no split is given.
+      held_out: comma-separated groups that form the test split; empty for the given or random split.
       test_share: share of each class that a random split puts into test.
-      max_bad_share: more unreadable videos than this share of all is an error.
+      max_bad_share: largest allowed share of unreadable videos.
 
     Raises:
-      InputError: nothing, or nothing consistent, is found there.
+      InputError: the options are invalid, the videos are missing or inconsistent, or too many of them are unreadable.
     """
     choice = typed.conform_choice(choice, SOURCES, what="config.source")
     if not 0 < test_share < 1:
@@ -74,17 +74,17 @@ def open_moving_shapes(
     size: int = 40,
     data_seed: int = 0,
 ) -> Source:
-    """Returns the made data set `moving_shapes`, writing it under `data_dir` the first time.
+    """Opens the generated dataset `moving_shapes`; the first call writes it under `data_dir`.
 
     Args:
-      seed: not used: the data set stays the same from run to run.
-      held_out: must be empty; the test split is made with other random numbers.
-      data_dir: where the data set is kept.
-      label: what the class is: "motion", "shape", or "both".
+      seed: unused; the dataset is the same in every run.
+      held_out: must be empty; the test split is generated with other random numbers.
+      data_dir: folder of the dataset.
+      label: property that is the class: "motion", "shape", or "both".
       num_train: number of training videos.
       num_test: number of test videos.
-      size: pixels of a frame's side.
-      data_seed: seed of everything that is drawn.
+      size: side of the square frames in pixels.
+      data_seed: seed of the generated videos.
     """
     del seed
     if held_out:
@@ -100,8 +100,8 @@ def open_moving_shapes(
     )
 
 
-# All sources. What is no listing is a function of `seed`, `held_out` and its options that returns a `Source`; one from
-# outside is added here.
+# All sources. A source that is not a listing is a function of `seed`, `held_out` and its options that returns a
+# `Source`. Sources from outside this package are added here.
 SOURCES: Table[Any] = Table(
     LISTINGS | {"moving_shapes": open_moving_shapes, "tfds": open_tfds}, given=("seed", "held_out")
 )

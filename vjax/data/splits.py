@@ -1,4 +1,4 @@
-"""Which videos are tested: groups that are held out, a given split, or a random split of whole groups."""
+"""Splits videos into train and test: by held-out groups, by a given split, or at random with groups kept together."""
 
 import dataclasses
 from collections import Counter, defaultdict
@@ -14,10 +14,10 @@ from vjax.errors import InputError
 def split_files(
     files: Sequence[VideoFile], *, held_out: str, test_share: float, seed: int
 ) -> tuple[list[VideoFile], str]:
-    """Returns the files with their split filled in, and how that was done in words.
+    """Returns the files with their split filled in, and a description of the split in words.
 
-    Groups named by `held_out` are the test split; else a given split is kept; else whole groups are drawn until
-    about `test_share` of every class is in test.
+    If `held_out` names groups, they are the test split. Otherwise a given split is kept. Otherwise groups are drawn at
+    random until about `test_share` of every class is in test.
     """
     if held_out:
         wanted = [name.strip() for name in held_out.split(",")]
@@ -32,7 +32,12 @@ def split_files(
 
 
 def _draw_test_groups(files: Sequence[VideoFile], *, test_share: float, seed: int) -> set[str]:
-    """Returns groups, in random order taken as long as at least half of a group is still wanted in test."""
+    """Returns the groups of the test split.
+
+    In random order, a group is taken if its classes still need at least half of its videos in test. A group that is
+    the last one of a class in train is not taken.
+    """
+    # Count the videos of each group by class.
     groups: dict[str, Counter[str]] = defaultdict(Counter)
     for file in files:
         groups[_group_of(file)][file.label] += 1
@@ -40,13 +45,14 @@ def _draw_test_groups(files: Sequence[VideoFile], *, test_share: float, seed: in
         raise InputError(
             f"no split can be made: all {len(files)} videos are of one group; add others, or give a split in a manifest"
         )
+    # For each class: the videos that it still needs in test (`wanted`), and its groups that remain in train (`left`).
     wanted = {label: max(1, round(test_share * count)) for label, count in Counter(f.label for f in files).items()}
     names = sorted(groups)
     np.random.default_rng(seed).shuffle(names)
     chosen: set[str] = set()
     tested: set[str] = set()
-    left = Counter(label for counts in groups.values() for label in counts)  # groups of each class still in train
-    # First the groups that fit the share; then, for classes that have none in test yet, the smallest that do not.
+    left = Counter(label for counts in groups.values() for label in counts)
+    # First pass: groups that fit the share. Second pass, for classes without a test video: the smallest other groups.
     for fitting, order in ((True, names), (False, sorted(names, key=lambda name: groups[name].total()))):
         for name in order:
             counts = groups[name]
@@ -59,10 +65,10 @@ def _draw_test_groups(files: Sequence[VideoFile], *, test_share: float, seed: in
             left -= Counter(counts.keys())
             for label, count in counts.items():
                 wanted[label] = max(0, wanted[label] - count)
-    # Where none can be spared, the smallest one is nearest to the share.
+    # If no group can be taken, the smallest one is closest to the share.
     return chosen or {min(names, key=lambda name: groups[name].total())}
 
 
 def _group_of(file: VideoFile) -> str:
-    # The prefix keeps a video without a group apart from a group of the same name.
+    # The prefix distinguishes a video without a group from a group of the same name.
     return f"group {file.group}" if file.group else f"video {file.name}"

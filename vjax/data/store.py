@@ -1,7 +1,7 @@
-"""Prepared stores: what `vjax prepare` wrote, read as a source.
+"""Reads prepared stores, which `vjax prepare` writes, as sources.
 
-A store is a TFDS data set in ArrayRecord files, and beside it `index.csv`, a line for every video, those that
-could not be read included, and `store.json`, which is written last: without it a store is not whole.
+A store is a folder with a TFDS dataset in ArrayRecord files, `index.csv` and `store.json`. The index has one row for
+every video, unreadable ones included. `store.json` is written last: a store without it is incomplete.
 """
 
 import csv
@@ -29,18 +29,18 @@ PARTS_FOLDER = "parts"
 
 @dataclasses.dataclass(frozen=True)
 class IndexRow:
-    """A line of `index.csv`.
+    """A row of `index.csv`.
 
     Attributes:
-      name: path relative to the root of the original.
-      label: name of the class; empty for a video that annotations name and nobody has.
-      split: "train" or "test": the TFDS split that holds the record.
-      group: videos of one group stay on one side of a random split.
-      num_frames: frames in the store; 0 where there is no record.
-      fps: frames per second in the store.
-      height: of a frame in the store.
-      width: of a frame in the store.
-      reason: why there is no record; empty where there is one.
+      name: name of the video in the listing that the store was prepared from (`VideoFile.name`).
+      label: name of the class; empty for a video that the annotations name but that is missing.
+      split: "train" or "test": the TFDS split that contains the record.
+      group: name of the video's group, empty if none; a random split keeps the videos of a group on one side.
+      num_frames: number of stored frames; 0 if there is no record.
+      fps: frames per second of the stored frames.
+      height: height of a stored frame in pixels.
+      width: width of a stored frame in pixels.
+      reason: why there is no record; empty if there is one.
     """
 
     name: str
@@ -55,12 +55,16 @@ class IndexRow:
 
 
 def is_store(root: str | Path) -> bool:
-    """Tells whether a folder holds a whole store; raises an InputError where it holds half of one."""
+    """Tells whether a folder is a complete store.
+
+    Raises:
+      InputError: the folder is an incomplete store.
+    """
     root = Path(root).expanduser()
     if (root / STORE_FILE).is_file():
         return True
     if (root / PARTS_FOLDER / "plan.json").is_file():
-        raise InputError(f"{root}: preparing it was cut off; run the same `vjax prepare` again, it goes on from there")
+        raise InputError(f"{root}: its preparation was interrupted; run the same `vjax prepare` again to complete it")
     return False
 
 
@@ -73,19 +77,22 @@ def open_store(
     test_share: float,
     max_bad_share: float = 1.0,
 ) -> Source:
-    """Returns a store's videos, split as the original would be.
+    """Opens a store as a source; its videos are split as the original files would be.
 
     Args:
-      root: the folder that `vjax prepare` wrote.
-      source: name and options as the config has them; anything but the plain "videos" must be what was prepared.
-      seed: draws the split where neither the original nor `held_out` gives it.
-      held_out: comma-separated groups that make the test split.
+      root: folder that `vjax prepare` wrote.
+      source: name and options from the config. Unless the name is "videos", they must be those that the store was
+        prepared from, except for `root` and `annotations`.
+      seed: seed of the random split, which is used if neither the original nor `held_out` gives a split.
+      held_out: comma-separated groups that form the test split.
       test_share: share of each class that a random split puts into test.
-      max_bad_share: more videos that could not be prepared than this share of all is an error.
+      max_bad_share: largest allowed share of videos that could not be prepared.
 
     Raises:
-      InputError: the store was prepared from something else, or not enough of it could be.
+      InputError: the store was prepared from another source, too many videos could not be prepared, a class has no
+        videos to train on, or there are none to test on.
     """
+    # Split the videos of the index.
     root = Path(root).expanduser()
     about = read_json(root / STORE_FILE)
     _check_prepared_from(root, about["source"], source)
@@ -93,6 +100,7 @@ def open_store(
     if not about["split_given"]:
         files = [dataclasses.replace(file, split="") for file in files]
     files, split = split_files(files, held_out=held_out, test_share=test_share, seed=seed)
+    # Pair every row that has a record with the reader of that record.
     class_names = tuple(about["class_names"])
     builder = tfds.builder_from_directory(root)
     readers = {split: _readers(builder, split, rows) for split in builder.info.splits}
@@ -112,13 +120,16 @@ def open_store(
 
 
 def _readers(builder: Any, split: str, rows: Sequence[IndexRow]) -> Iterator[FrameReader | RecordReader]:
-    """Yields what reads each video of a TFDS split, in order: by the table of its file, or whole."""
+    """Yields a reader for each record of a TFDS split, in order.
+
+    If a file of records has a frame table, the readers use it; otherwise they read complete records.
+    """
     records = read_raw(builder, split)
     position, info = 0, builder.info.splits[split]
     with_records = iter([row for row in rows if row.split == split and not row.reason])
     for path, length in zip(info.filepaths, info.shard_lengths, strict=True):
         table, first = Path(f"{path}{TABLE_ENDING}"), 0
-        has_table = table.exists()  # stores of older versions have none
+        has_table = table.exists()  # stores written by older versions have none
         for row in itertools.islice(with_records, length):
             if has_table:
                 yield FrameReader(str(path), str(table), first, row.num_frames, row.name)
@@ -128,14 +139,14 @@ def _readers(builder: Any, split: str, rows: Sequence[IndexRow]) -> Iterator[Fra
 
 
 def read_store_files(root: str | Path, group: str) -> tuple[list[VideoFile], list[IndexRow]]:
-    """Returns the videos of a store, with their lines in the index."""
+    """Returns the videos of a store and their rows of the index, in the same order."""
     rows = read_index(Path(root).expanduser() / INDEX_FILE)
     files = [VideoFile(Path(row.name), row.name, row.label, row.split, row.group) for row in rows]
     return find_groups(files, group), rows
 
 
 def read_index(path: Path) -> list[IndexRow]:
-    """Returns the lines of an index; those of one TFDS split stand in the order of its records."""
+    """Returns the rows of an index; the rows of a TFDS split are in the order of its records."""
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
         return [
             IndexRow(
@@ -154,7 +165,7 @@ def read_index(path: Path) -> list[IndexRow]:
 
 
 def write_index(path: Path, rows: Sequence[IndexRow]) -> None:
-    """Writes an index."""
+    """Writes the rows of an index as CSV, with a header."""
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
         writer = csv.DictWriter(stream, [field.name for field in dataclasses.fields(IndexRow)])
         writer.writeheader()
@@ -174,5 +185,5 @@ def _check_prepared_from(root: Path, prepared: Mapping[str, Any], asked: Mapping
         if asked[key] != prepared.get(key):
             raise InputError(
                 f"{root}: was prepared from a source with {key}={prepared.get(key)!r}, and the config asks for "
-                f"{key}={asked[key]!r}; prepare it for that, or change config.source"
+                f"{key}={asked[key]!r}; prepare another store from that source, or change config.source"
             )

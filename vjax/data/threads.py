@@ -1,4 +1,4 @@
-"""Waits that SIGINT ends: Python looks at signals in the main thread, and not while that is inside a decoder."""
+"""Interruptible waits: Python handles SIGINT only in the main thread, and not while that thread is inside a decoder."""
 
 import contextlib
 import threading
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 @contextlib.contextmanager
 def thread_pool() -> Iterator[ThreadPoolExecutor]:
-    """Gives a pool of threads; where the main thread is interrupted, it does not wait for what they are at."""
+    """Yields a thread pool that, on exit, cancels waiting tasks and does not wait for running ones."""
     pool = ThreadPoolExecutor()
     try:
         yield pool
@@ -20,7 +20,7 @@ def thread_pool() -> Iterator[ThreadPoolExecutor]:
 
 
 def interruptible(call: Callable[[], T]) -> T:
-    """Returns what a call returns; in the main thread SIGINT ends the wait for it, whatever library it is inside."""
+    """Returns the result of `call`; in the main thread, SIGINT ends the wait, whichever library `call` is inside."""
     if threading.current_thread() is not threading.main_thread():
         return call()
     with thread_pool() as pool:

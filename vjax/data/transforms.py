@@ -1,6 +1,6 @@
-"""A video to what a network sees of it: one random view in training, several fixed ones in test; clips that are mixed.
+"""Preprocessing of videos: one random clip in training, several fixed clips in testing, and mixing of clips.
 
-`TestView` is the one definition of preprocessing outside training: evaluation and prediction both use it.
+`TestView` is the only definition of preprocessing outside training: evaluation and prediction both use it.
 """
 
 import dataclasses
@@ -23,16 +23,16 @@ Share = Annotated[float, Range(0, at_most=1)]
 
 @dataclasses.dataclass(frozen=True)
 class Augment:
-    """How the clips of training are varied; a clip's frames are all varied alike.
+    """Augmentation of training clips; all frames of a clip get the same augmentation.
 
     Attributes:
-      scale: lowest and highest share of the largest crop that is cut out.
-      ratio: lowest and highest factor on the crop's aspect; (1, 1) keeps the aspect.
-      flip: whether every other clip is mirrored left to right; false where mirroring would change the label.
-      rand_ops: number of operations of RandAugment; 0 leaves it out.
-      rand_magnitude: strength of RandAugment's operations, 0 to 10.
-      jitter: strength of colour jitter, 0 to 1.
-      erase: probability that the clip loses a box.
+      scale: lowest and highest area of the random crop, as a share of the largest crop that fits the frame.
+      ratio: lowest and highest factor on the crop's aspect ratio; (1, 1) keeps the aspect ratio.
+      flip: whether half of the clips, at random, are mirrored left to right; false if mirroring would change the label.
+      rand_ops: number of RandAugment operations; 0 disables RandAugment.
+      rand_magnitude: strength of the RandAugment operations, 0 to 10.
+      jitter: strength of colour jitter, 0 to 1; 0 disables it.
+      erase: probability of random erasing, which replaces one box of the clip by gray.
     """
 
     scale: tuple[float, float] = (0.5, 1.0)
@@ -46,19 +46,19 @@ class Augment:
     def __post_init__(self):
         typed.check_fields(self, what="augment")
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise InputError(f"augment.scale is a lowest and a highest share in (0, 1], got {self.scale}")
+            raise InputError(f"augment.scale must be (lowest, highest), 0 < lowest <= highest <= 1, got {self.scale}")
         if not 0 < self.ratio[0] <= self.ratio[1]:
-            raise InputError(f"augment.ratio is a lowest and a highest factor above 0, got {self.ratio}")
+            raise InputError(f"augment.ratio must be (lowest, highest), 0 < lowest <= highest, got {self.ratio}")
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainView:
-    """One random clip of a video: a random start, a random resized crop and flip, the same for all its frames.
+    """One random clip of a video: a random start and a random augmentation, the same for all frames.
 
     Attributes:
-      timing: how much time a clip covers.
+      timing: number of frames of the clip and their distance in time.
       size: `(h, w)` of the clip, in pixels.
-      augment: how it is varied.
+      augment: augmentation of the clip.
     """
 
     timing: ClipTiming
@@ -67,6 +67,7 @@ class TrainView:
 
     def __call__(self, video: Video, rng: np.random.Generator) -> np.ndarray:
         """Returns a clip `(t h w c)`, uint8."""
+        # Random numbers: `rng` is used only before frames are read, and equally often for every clip.
         indices = random_clip(
             rng,
             num_video_frames=video.num_frames,
@@ -74,8 +75,8 @@ class TrainView:
             step=self.timing.step(video_fps=video.fps),
         )
         augment = self.augment
-        # All random numbers are drawn before the first pixel is looked at, and always as many.
         box_rng, flip = np.random.default_rng(rng.integers(2**63)), augment.flip and rng.random() < 0.5
+        # Random resized crop with flip, then the other augmentations.
         found = video.read(indices)
         height, width = found.shape[1:3]
         box = ops.random_box(
@@ -95,12 +96,12 @@ class TrainView:
 
 @dataclasses.dataclass(frozen=True)
 class Mix:
-    """Every clip of a training batch with its partner in it; mixup or cutmix, one of them drawn for each batch.
+    """Mixing of each clip of a training batch with a partner, by mixup or cutmix.
 
     Attributes:
-      mixup: alpha of mixup's Beta(alpha, alpha); 0 leaves it out.
-      cutmix: alpha of cutmix's Beta(alpha, alpha); 0 leaves it out. Where both are above 0, a batch takes either with
-        probability one half.
+      mixup: alpha of mixup's Beta(alpha, alpha); 0 disables mixup.
+      cutmix: alpha of cutmix's Beta(alpha, alpha); 0 disables cutmix. If both are above 0, each batch uses one of them,
+        with probability one half.
     """
 
     mixup: float = 0.0
@@ -109,14 +110,20 @@ class Mix:
     def __post_init__(self):
         for name, value in (("mixup", self.mixup), ("cutmix", self.cutmix)):
             if not 0 <= value < math.inf:
-                raise InputError(f"mix.{name} is the alpha of Beta(alpha, alpha), or 0 to leave it out; got {value}")
+                raise InputError(
+                    f"mix.{name} is the alpha of Beta(alpha, alpha), a finite number above 0, or 0 to disable it; "
+                    f"got {value}"
+                )
 
     def __bool__(self) -> bool:
-        """Whether there is anything to do."""
+        """Whether mixup or cutmix is enabled."""
         return bool(self.mixup or self.cutmix)
 
     def __call__(self, batch: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Returns a batch of mixed `clips`, with `other_label (b)` and `share (b)`, float32, of `label`."""
+        """Returns a batch with mixed `clips`, the partners' `other_label (b)`, and the share of `label`.
+
+        The share is `share (b)`, float32; it is the same for all rows.
+        """
         chosen = [(mix, alpha) for mix, alpha in ((mixup, self.mixup), (cutmix, self.cutmix)) if alpha]
         mix, alpha = chosen[int(rng.random() * len(chosen))]
         clips, share = mix(rng, batch["clips"], alpha=alpha)
@@ -130,16 +137,16 @@ class Mix:
 
 @dataclasses.dataclass(frozen=True)
 class TestView:
-    """The same clips and crops of a video, every time.
+    """Fixed clips and crops of a video, the same every time.
 
     Attributes:
-      timing: how much time a clip covers.
+      timing: number of frames of a clip and their distance in time.
       size: `(h, w)` of a clip, in pixels.
-      num_clips: clips spread over the whole video.
-      num_crops: 1, the middle of the frame, or 3, spread along its longer side.
+      num_clips: number of clips, spread evenly over the video.
+      num_crops: number of crops of each clip: 1 in the middle of the frame, or 3 spread along its longer side.
     """
 
-    __test__ = False  # for pytest: a view for testing, not a test
+    __test__ = False  # for pytest: this is not a test
 
     timing: ClipTiming
     size: tuple[int, int]
@@ -168,7 +175,7 @@ class TestView:
 
     def __call__(self, video: Video) -> np.ndarray:
         """Returns clips `(n t h w c)`, uint8; all crops of the first clip come first."""
-        # Clips of a short video overlap: a frame is read and resized once, however many clips show it.
+        # Clips of a short video overlap; each frame is read and resized only once.
         unique, positions = np.unique(self.indices(video), return_inverse=True)
         found = video.read(unique)
         height, width = found.shape[1:3]
@@ -180,7 +187,7 @@ class TestView:
         return clips.reshape(self.shape)
 
     def describe(self) -> str:
-        """Returns the view in words, for protocols: `5 clips x 1 crop of 16 frames at 5 fps, 112 x 112`."""
+        """Returns a description of the view, for protocols: `5 clips x 1 crop of 16 frames at 5 fps, 112 x 112`."""
         crops = "1 crop" if self.num_crops == 1 else f"{self.num_crops} crops"
         clips = "1 clip" if self.num_clips == 1 else f"{self.num_clips} clips"
         return f"{clips} x {crops} of {self.timing.describe()}, {self.size[0]} x {self.size[1]}"

@@ -1,4 +1,4 @@
-"""What a source is made of: labelled videos whose frames are read when a clip asks for them."""
+"""Sources and their labelled videos, whose frames are read only when a clip needs them."""
 
 import dataclasses
 from collections.abc import Callable
@@ -12,14 +12,14 @@ from vjax.data import decode
 
 @dataclasses.dataclass(frozen=True)
 class Video:
-    """One labelled video, of which any frames can be read.
+    """One labelled video, with random access to its frames.
 
     Attributes:
-      name: what tables and messages call it: a path relative to the source's root, or a record's id.
-      label: index of its class.
-      num_frames: frames it has.
+      name: name in tables and messages: a path relative to the source's root, or the name of a record.
+      label: index of the video's class.
+      num_frames: number of frames.
       fps: frames per second.
-      read: frame indices `(t)` to uint8 frames `(t h w c)`.
+      read: function from frame indices `(t)` to uint8 frames `(t h w c)`.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Video:
 
 
 class VideoSequence(Protocol):
-    """A split: videos by position."""
+    """A split: a sequence of videos."""
 
     def __len__(self) -> int: ...
 
@@ -39,7 +39,7 @@ class VideoSequence(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class BadVideo:
-    """A video that cannot be read, and why."""
+    """A video that cannot be read, and the reason."""
 
     name: str
     split: str
@@ -48,15 +48,16 @@ class BadVideo:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Two splits of labelled videos.
+    """A dataset of labelled videos: a training split and a test split.
 
     Attributes:
-      class_names: sorted; a label is an index into it.
+      class_names: names of the classes; a label is an index into them.
       train: the videos to train on.
       test: the videos to evaluate on.
-      split: in words, how the two were told apart, for protocols.
-      bad_videos: those of either split that cannot be read; they are in neither.
-      lost_videos: those of either split that could be read when the run began; they keep their place in it.
+      split: description of how the videos were split, for protocols.
+      bad_videos: unreadable videos of both splits; neither `train` nor `test` contains them.
+      lost_videos: unreadable videos of both splits that were readable when the run began; they keep their position in
+        `train` or `test`.
     """
 
     class_names: tuple[str, ...]
@@ -68,10 +69,10 @@ class Source:
 
 
 def open_video(path: str | Path) -> Video:
-    """Returns one video file as a video without a label (0).
+    """Returns a video file as a `Video` whose label is unknown and set to 0.
 
     Raises:
-      VideoError: it cannot be read.
+      VideoError: the file cannot be read.
     """
     info = decode.probe(path)
     return Video(str(path), 0, info.num_frames, info.fps, FileReader(Path(path), info.seeks))
@@ -79,7 +80,7 @@ def open_video(path: str | Path) -> Video:
 
 @dataclasses.dataclass(frozen=True)
 class FileReader:
-    """Reads frames of a file; unlike a closure it can be sent to a worker process."""
+    """Reads frames of a file; unlike a closure, it can be sent to a worker process."""
 
     path: Path
     seeks: decode.SeekTable | None = None

@@ -1,1 +1,1 @@
-"""Logits to probabilities: inference, metrics, evaluation and prediction."""
+"""From logits to probabilities: inference, metrics, evaluation and prediction."""

@@ -1,4 +1,4 @@
-"""One number for a network: many clips of every video, averaged; every video counted exactly once."""
+"""Evaluation of a network on a split: many clips per video, averaged; every video counts exactly once."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -19,18 +19,18 @@ from vjax.evaluation.probes import Probe
 
 
 class EvaluationStopped(Exception):
-    """An evaluation was asked to stop, and has no result."""
+    """An evaluation was asked to stop, so it has no result."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What a network got right.
+    """The result of a network on a split.
 
     Attributes:
       metrics: `clip@1`, `video@1`, `video@5` (shares in [0, 1]) and `loss` (mean cross-entropy over v).
-      label: `(f)`, of every video, in the order of the split.
-      probs: `(f k)`, the probabilities of every video.
-      lost: position and reason of the videos that could not be read any more; they count, as wrong.
+      label: `(num_videos)`, label of every video, in the order of the split.
+      probs: `(num_videos k)`, probabilities of every video, in the same order.
+      lost: position and reason for each video that can no longer be read; such videos count as wrong.
     """
 
     metrics: dict[str, float]
@@ -40,13 +40,13 @@ class Evaluation:
 
     @property
     def confusion(self) -> np.ndarray:
-        """Counts `(k k)`: row is the label, column the prediction."""
+        """Counts `(k k)`: rows are labels, columns are predictions."""
         predicted = metrics.predicted_class(self.probs, self.label)
         return metrics.confusion_matrix(self.label, predicted, self.probs.shape[-1])
 
     @property
     def class_accuracy(self) -> list[float | None]:
-        """Share of each class's videos that were recognised; None for a class without videos."""
+        """Share of correctly classified videos for each class; None for a class without videos."""
         counts = self.confusion
         return [float(row[i] / row.sum()) if row.sum() else None for i, row in enumerate(counts)]
 
@@ -62,20 +62,20 @@ def evaluate(
     probe: Probe | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Evaluation:
-    """Returns how well the answers for a split fit its labels.
+    """Evaluates a network on a split.
 
     Args:
-      videos: the split.
-      view: which clips of a video are looked at.
-      infer_clips: global clips `(b t h w c)` to replicated probabilities.
-      batch_size: videos at a time, rounded up to a multiple of the devices; one clip of each is on them at once.
-      num_workers: processes that read; 0 reads in threads.
-      mesh: of the devices.
-      probe: what is done to the views of a video before the network sees them (evaluation/probes.py).
-      should_stop: asked after every batch.
+      videos: videos of the split.
+      view: clips and crops that are taken from each video.
+      infer_clips: function from global clips `(b t h w c)` to replicated probabilities.
+      batch_size: videos per batch, rounded up to a multiple of the devices; one view of each is inferred at a time.
+      num_workers: number of processes that read; 0 reads in threads of this process.
+      mesh: device mesh.
+      probe: function that changes the views of a video before the network sees them (evaluation/probes.py).
+      should_stop: function that is called after every batch but the last, and returns whether to stop.
 
     Raises:
-      EvaluationStopped: it was asked to stop.
+      EvaluationStopped: `should_stop` returned True.
     """
     totals: dict[str, metrics.Sum] | None = None
     label = np.zeros(len(videos), int)
@@ -91,10 +91,12 @@ def evaluate(
     )
     count, lost = 0, []
     for batch, outputs in rows:
+        # Videos that could not be read count as wrong.
         real = batch["mask"]
         unread = np.asarray(batch["unread"].any(axis=1))
         outputs = _wrong_where(unread, outputs, batch["label"])
         lost += [(int(batch["position"][i]), reason_of(batch["unread"][i])) for i in np.flatnonzero(unread)]
+        # Sums for the metrics, and the probabilities of each video at its position in the split.
         sums = batch_sums(outputs, batch["label"], real)
         totals = sums if totals is None else metrics.add(totals, sums)
         if probs is None:
@@ -104,6 +106,7 @@ def evaluate(
         count += int(real.sum())
         if count < len(videos) and should_stop():
             raise EvaluationStopped
+    # The last global batch is padded, but no video may be missing or counted twice.
     assert totals is not None
     assert probs is not None
     assert count == len(videos), f"{count} videos were evaluated, not {len(videos)}"
@@ -120,7 +123,7 @@ def infer_videos(
     mesh: Mesh,
     probe: Probe | None = None,
 ) -> Iterator[tuple[dict[str, np.ndarray], ClipProbs]]:
-    """Yields `label, mask, position (b)` and `unread (b ...)` of each batch, and the outputs `(b n k)` of its views."""
+    """Yields each batch, `label, mask, position (b)` and `unread (b ...)`, with the outputs `(b n k)` of its views."""
     shard = Shard(meshes.round_up(batch_size, mesh), jax.process_index(), jax.process_count())
     for batch in test_batches(videos, view, shard, num_workers=num_workers):
         clips = batch.pop("clips")
@@ -131,7 +134,7 @@ def infer_videos(
 
 
 def batch_sums(outputs: ClipProbs, label: np.ndarray, mask: np.ndarray) -> dict[str, metrics.Sum]:
-    """Returns the sums behind the metrics of one batch, for probabilities `(b n k)`, label `(b)` and mask `(b)`."""
+    """Returns the sums for the metrics of one batch, from outputs `(b n k)`, label `(b)` and mask `(b)`."""
     probs, log_probs = np.asarray(outputs.probs), np.asarray(outputs.log_probs)
     clip_label = np.broadcast_to(label[:, None], probs.shape[:2])
     loss = -np.take_along_axis(log_probs, clip_label[..., None], axis=-1)[..., 0]
@@ -145,7 +148,10 @@ def batch_sums(outputs: ClipProbs, label: np.ndarray, mask: np.ndarray) -> dict[
 
 
 def _wrong_where(unread: np.ndarray, outputs: ClipProbs, label: np.ndarray) -> ClipProbs:
-    """Returns probabilities `(b n k)` that know nothing, and do not name the label, in the unread rows `(b)`."""
+    """Returns the outputs `(b n k)` with other values in the unread rows `(b)`.
+
+    Their probabilities are 0 for the label and equal for all other classes; their loss is that of a uniform guess.
+    """
     if not unread.any():
         return outputs
     probs, log_probs = np.array(outputs.probs), np.array(outputs.log_probs)

@@ -1,4 +1,4 @@
-"""The one rule by which training, evaluation and prediction read a network's logits, and inference by that rule.
+"""The rule that turns logits into probabilities and a loss, for training, evaluation and prediction; and inference.
 
 Logits `(b v k)` are v independent opinions on one clip. The loss is their mean cross-entropy. The probabilities of
 a clip are the mean of their softmax; those of a video are the mean over its clips.
@@ -24,27 +24,27 @@ from vjax.spec import Range
 
 @dataclasses.dataclass(frozen=True)
 class Normalization:
-    """What is subtracted from the channels of frames in [0, 1], and what they are then divided by.
+    """Normalization of frames with values in [0, 1]: subtracts a mean and divides by a deviation in each channel.
 
     Attributes:
-      mean: mean of red, green and blue.
-      std: standard deviation of red, green and blue; above 0.
+      mean: mean of the red, green and blue channels.
+      std: standard deviation of the red, green and blue channels; above 0.
     """
 
     mean: tuple[float, float, float] = (0.45, 0.45, 0.45)
     std: Annotated[tuple[float, float, float], Range(above=0)] = (0.225, 0.225, 0.225)
 
     def __call__(self, clips: jax.Array) -> jax.Array:
-        """Returns uint8 clips as normalised floats."""
+        """Converts uint8 clips to normalised floats."""
         return to_float(clips, mean=self.mean, std=self.std)
 
 
 class ClipProbs(NamedTuple):
-    """What a network says of each clip.
+    """The probabilities of clips.
 
     Attributes:
-      probs: `(b k)`, the mean over v of softmax.
-      log_probs: `(b k)`, the mean over v of log softmax; minus its entry at the label is the loss.
+      probs: `(b k)`, mean over v of the softmax.
+      log_probs: `(b k)`, mean over v of the log softmax; the loss is the negative of its entry at the label.
     """
 
     probs: jax.Array
@@ -59,12 +59,12 @@ def clip_probs(logits: jax.Array) -> ClipProbs:
 
 
 def cross_entropy(logits: jax.Array, target: jax.Array, *, label_smoothing: float) -> jax.Array:
-    """Returns the mean cross-entropy over v `(b v k)`, one number for each clip `(b)`.
+    """Returns the cross-entropy of each clip, `(b)`: the mean over v.
 
     Args:
-      logits: logits.
-      target: `(b k)`, the share of each class; the label's alone is 1 where clips are not mixed.
-      label_smoothing: share of the target that is spread over all classes evenly.
+      logits: logits `(b v k)`.
+      target: `(b k)`, share of each class; it is one-hot if clips are not mixed.
+      label_smoothing: share of the target that is spread evenly over all classes.
     """
     chex.assert_rank([logits, target], [3, 2])
     chex.assert_equal_shape_prefix([logits, target], 1)
@@ -73,7 +73,7 @@ def cross_entropy(logits: jax.Array, target: jax.Array, *, label_smoothing: floa
 
 
 def infer(network: nn.Module, variables: Any, clips: jax.Array, *, normalization: Normalization) -> ClipProbs:
-    """Returns a network's answers to uint8 clips `(b t h w c)`; pure, to be jitted by the caller."""
+    """Returns the probabilities of uint8 clips `(b t h w c)`; a pure function that the caller jits."""
     logits = network.apply(variables, normalization(clips), train=False)
     assert isinstance(logits, jax.Array)
     return clip_probs(logits)
@@ -92,7 +92,7 @@ def compile_infer(
 def infer_views(infer_clips: Callable[[np.ndarray], ClipProbs], views: np.ndarray) -> ClipProbs:
     """Returns the probabilities `(b n k)` for the n views of every video, `(b n t h w c)`.
 
-    One view of every video goes through the network at a time, so the number of views never decides the memory.
+    One view of every video is on the devices at a time, so the device memory does not depend on the number of views.
     """
     outputs = [infer_clips(views[:, index]) for index in range(views.shape[1])]
     return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves], axis=1), *outputs)

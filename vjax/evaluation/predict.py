@@ -1,4 +1,4 @@
-"""Files to ranked class names, by the very path that evaluation takes."""
+"""Prediction: from videos to ranked class names, with the same inference as evaluation."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -20,9 +20,9 @@ class ClipPrediction:
     """The probabilities of one clip of a video.
 
     Attributes:
-      start_s: of its first frame, in seconds from the video's start.
-      end_s: of the end of its last frame; a looped clip ends with its video.
-      probs: `(k)`.
+      start_s: start of the clip's first frame, in seconds from the start of the video.
+      end_s: end of its last frame, in seconds; a looped clip ends with its video.
+      probs: `(k)`, probabilities of the clip, the mean over its crops.
     """
 
     start_s: float
@@ -35,9 +35,9 @@ class Prediction:
     """The probabilities of a video.
 
     Attributes:
-      name: of the video.
-      probs: `(k)`, the mean over its clips.
-      clips: the probabilities of its clips, in order of time.
+      name: name of the video.
+      probs: `(k)`, probabilities of the video, the mean over its clips.
+      clips: probabilities of its clips, in order of time.
     """
 
     name: str
@@ -45,12 +45,12 @@ class Prediction:
     clips: list[ClipPrediction]
 
     def ranked(self, class_names: Sequence[str]) -> list[tuple[str, float]]:
-        """Returns names and probabilities, the most probable first."""
+        """Returns class names with their probabilities, the most probable first."""
         return rank(self.probs, class_names)
 
 
 def rank(probs: np.ndarray, class_names: Sequence[str]) -> list[tuple[str, float]]:
-    """Returns names and probabilities `(k)`, the most probable first."""
+    """Returns class names with their probabilities `(k)`, the most probable first."""
     return [(class_names[int(i)], float(probs[i])) for i in np.argsort(-probs, kind="stable")]
 
 
@@ -62,10 +62,10 @@ def predict(
     batch_size: int,
     mesh: Mesh,
 ) -> list[Prediction]:
-    """Returns the predictions for videos, in their order; arguments as in `evaluate`.
+    """Returns the predictions for videos, in their order; the arguments are those of `evaluate`.
 
     Raises:
-      VideoError: one of them cannot be read any more.
+      VideoError: a video can no longer be read.
     """
     predictions = []
     rows = infer_videos(videos, view, infer_clips, batch_size=batch_size, num_workers=0, mesh=mesh)
@@ -80,7 +80,7 @@ def predict(
 
 
 def _by_clip(video: Video, view: TestView, probs: np.ndarray) -> list[ClipPrediction]:
-    """Returns the predictions `(n k)` by clip: the mean over a clip's crops, with its place in time."""
+    """Returns the predictions by clip from probs `(n k)`: the mean over a clip's crops, with its start and end."""
     by_clip = probs.reshape(view.num_clips, view.num_crops, -1).mean(axis=1)
     return [
         ClipPrediction(float(indices.min() / video.fps), float((indices.max() + 1) / video.fps), clip)

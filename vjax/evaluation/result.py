@@ -1,4 +1,4 @@
-"""What a number was measured on: metrics with their protocol, as they stand in `result.json`."""
+"""The contents of `result.json`: metrics, and the protocol that they were measured with."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from vjax.evaluation.evaluate import Evaluation
 def describe_result(
     evaluation: Evaluation, source: Source, view: TestView, *, checkpoint: str = "newest checkpoint"
 ) -> dict[str, Any]:
-    """Returns metrics with what they were measured on: the contents of `result.json`."""
+    """Returns the contents of `result.json`: metrics, counts of videos, and the protocol in words."""
     bad = sum(video.split == "test" for video in source.bad_videos)
     num_videos = len(source.test)
     lost = lost_in_test(evaluation, source)
@@ -28,5 +28,5 @@ def describe_result(
 
 
 def lost_in_test(evaluation: Evaluation, source: Source) -> list[BadVideo]:
-    """Returns the test videos that an evaluation could not read; they count, as wrong."""
+    """Returns the test videos that an evaluation could not read; they count as wrong."""
     return [BadVideo(source.test[position].name, "test", reason) for position, reason in evaluation.lost]

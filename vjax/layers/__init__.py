@@ -1,1 +1,1 @@
-"""Layers: how convolution, pooling and norms are computed on each platform, with gradients of their own."""
+"""Layers: convolution (with faster forms on CPU), pooling and norms, with custom gradients."""

@@ -1,8 +1,8 @@
-"""The space-time convolution that every network is built from.
+"""The space-time convolution of all networks.
 
-GPU and TPU are given XLA's own convolution. On CPU that takes 2 to 100 times as long as it must (docs/benchmarks.md),
-so there each layer takes the forms that its shape asks for: `on_cpu` is the table. The platform is looked up where the
-program is lowered, so one jitted function is right everywhere.
+GPU and TPU use XLA's own convolution. On CPU that is 2 to 100 times slower than necessary
+(`benchmarks/step_time.py --layers` measures it), so there `on_cpu` chooses other forms by the shape of the layer. The
+platform is read when the program is lowered, so one jitted function works on all platforms.
 """
 
 import functools
@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -24,7 +25,9 @@ def space_time_conv(x: jax.Array, kernel: jax.Array, *, strides: Triple = (1, 1,
 
     Each axis is padded with (k - 1) // 2 zeros before and k // 2 after, so a stride of 1 keeps the size.
     """
-    # Along an axis of size 1 all taps but one meet nothing but padding.
+    chex.assert_rank([x, kernel], 5)
+    chex.assert_axis_dimension(kernel, 3, x.shape[-1])
+    # Along an axis of size 1 only one tap is aligned with data; the others see only padding and are dropped.
     for axis, size in enumerate(x.shape[1:4]):
         if size == 1:
             kernel = lax.index_in_dim(kernel, conv_forms.pad_sizes(kernel.shape[axis])[0], axis)
@@ -32,12 +35,12 @@ def space_time_conv(x: jax.Array, kernel: jax.Array, *, strides: Triple = (1, 1,
 
 
 class Forms(NamedTuple):
-    """How a layer is computed.
+    """The functions that compute a layer and its gradients.
 
     Attributes:
-      convolve: of x and kernel.
-      input_gradient: of the output's gradient and the kernel.
-      kernel_gradient: of x and the output's gradient.
+      convolve: function of the input and the kernel that returns the output.
+      input_gradient: function of the output's gradient and the kernel that returns the input's gradient.
+      kernel_gradient: function of the input and the output's gradient that returns the kernel's gradient.
     """
 
     convolve: Callable[[jax.Array, jax.Array], jax.Array]
@@ -46,15 +49,17 @@ class Forms(NamedTuple):
 
 
 def on_cpu(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], strides: Triple) -> Forms:
-    """Returns the forms that are fastest for a layer; their times stand in docs/benchmarks.md, "Layers"."""
+    """Returns the fastest forms for a layer on CPU; docs/benchmarks.md, "Layers", lists their times."""
+    # The choice depends on these sizes.
     *sizes, channels, features = kernel_shape
     num_outputs = x_shape[0] * math.prod(conv_forms.num_outputs(x_shape, strides))
     multiply_adds = num_outputs * math.prod(kernel_shape)
     axes = tuple(axis + 1 for axis, size in enumerate(sizes) if size == 3)
     three_wide = bool(axes) and strides == (1, 1, 1) and all(size in (1, 3) for size in sizes)
 
-    # A third to two thirds of the products, and 1.3 to 2.5 times as fast. With fewer positions, making the kernels
-    # costs what that saves; with fewer channels, writing the tiles does (60 ms as taps, 76 here: 16 to 32 channels).
+    # Winograd's forms need a third to two thirds of the products, and are 1.3 to 2.5 times as fast. With fewer
+    # positions, transforming the kernels costs as much as that saves. With fewer channels, writing the tiles does (16
+    # to 32 channels: 60 ms as taps, 76 ms here).
     if three_wide and min(channels, features) >= 32 and num_outputs >= 512 and multiply_adds >= 250_000_000:
         return Forms(
             functools.partial(winograd.convolve, axes=axes),
@@ -64,6 +69,7 @@ def on_cpu(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], strides: Tri
             ),
         )
 
+    # All other layers start from these forms; the conditions below replace some of them.
     convolve = functools.partial(conv_forms.products_of_rows, strides=strides)
     input_gradient = functools.partial(conv_forms.input_gradient_by_phases, x_shape=x_shape, strides=strides)
     kernel_gradient = functools.partial(
@@ -72,20 +78,20 @@ def on_cpu(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], strides: Tri
         strides=strides,
         axes=[1] if sizes[0] == 3 and strides[0] == 1 else [],
     )
-    # A first layer has too few channels for products of rows. 3 to 16 channels: in 3D 83 ms against 246, in 2D 0.9
-    # against 2.9, and kernel gradients 115 against 185.
+    # A first layer has too few channels for products of rows. From 3 to 16 channels: in 3D 83 ms instead of 246, in 2D
+    # 0.9 instead of 2.9, and kernel gradients 115 instead of 185.
     if sizes[0] > 1 and sizes[0] * channels <= 16:
         convolve = functools.partial(conv_forms.stacked_taps, strides=strides)
     elif channels < 16 and strides == (1, 1, 1):
         convolve = conv_forms.products_of_windows
-    # 1.9 ms against 2.6 in 2D (16 to 32 channels); in 3D there is no gain.
+    # Kernel gradients by windows take 1.9 ms instead of 2.6 in 2D (16 to 32 channels); in 3D there is no gain.
     folds = conv_forms.fold_size(x_shape) == 4
     if strides == (1, 1, 1) and (channels < 16 or (sizes[0] == 1 and channels < 32 and folds)):
         kernel_gradient = functools.partial(conv_forms.kernel_gradient_by_windows, kernel_shape=kernel_shape)
-    # Small kernels are quickly turned round: 5.5 ms against 8.5 (32 to 16 channels), 4.3 against 5.2 in 2D.
+    # Flipping a small kernel is cheap: 5.5 ms instead of 8.5 (32 to 16 channels), 4.3 instead of 5.2 in 2D.
     if three_wide and num_outputs >= 512:
         input_gradient = conv_forms.input_gradient_by_turned_taps
-        # 1.3 ms against 2.3 in 2D, 1.8 against 2.7 in 3D, 60 against 93 at 112 x 112 (16 to 32 channels).
+        # 1.3 ms instead of 2.3 in 2D, 1.8 instead of 2.7 in 3D, 60 instead of 93 at 112 x 112 (16 to 32 channels).
         if 16 <= channels < 32:
             convolve = functools.partial(conv_forms.sum_of_taps, strides=strides)
     return Forms(convolve, input_gradient, kernel_gradient)
@@ -120,7 +126,7 @@ _conv.defvjp(_conv_forward, _conv_backward)
 
 
 def _in_float32(form: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """Computes half-precision inputs in float32: CPUs multiply that faster, and sums of tiles need its digits."""
+    """Wraps a form to compute half precision in float32: CPUs multiply it faster, and sums of tiles need its digits."""
 
     def computed(*arrays: jax.Array) -> jax.Array:
         dtype = jnp.promote_types(arrays[0].dtype, jnp.float32)
@@ -130,13 +136,13 @@ def _in_float32(form: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
 
 
 class Conv(nn.Module):
-    """A space-time convolution without bias: a norm follows it everywhere.
+    """A space-time convolution without bias, because a norm always follows it.
 
     Attributes:
-      features: channels out.
-      kernel_size: `(kt, kh, kw)`; kt = 1 looks at every frame by itself.
-      strides: `(st, sh, sw)`.
-      dtype: of the computation; the kernel stays float32.
+      features: number of output channels.
+      kernel_size: size `(kt, kh, kw)` of the kernel; with kt = 1 every frame is convolved on its own.
+      strides: strides `(st, sh, sw)`.
+      dtype: dtype of the computation; the kernel stays float32.
     """
 
     features: int
@@ -153,5 +159,5 @@ class Conv(nn.Module):
 
 
 def _he_normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Draws a kernel, over two axes: the numbers are the same, but over five XLA compiles on CPU for four seconds."""
+    """Draws a kernel over two axes: over five axes the numbers are the same, but XLA compiles for 4 s on CPU."""
     return nn.initializers.he_normal()(key, (math.prod(shape[:-1]), shape[-1])).reshape(shape)

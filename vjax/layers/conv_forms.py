@@ -1,7 +1,7 @@
-"""A space-time convolution in forms that are fast on CPU, out of matrix products and 2D convolutions.
+"""Forms of a space-time convolution that are fast on CPU: they consist of matrix products and 2D convolutions.
 
 Clips are `(b t h w c)`, kernels `(kt kh kw c f)`, strides `(st sh sw)`; each axis is padded with (k - 1) // 2 zeros
-before and k // 2 after. Which form suits which layer is decided in conv.py.
+before and k // 2 after. A tap is one position of the kernel along an axis. conv.py chooses the form for each layer.
 """
 
 import functools
@@ -18,13 +18,13 @@ Triple = tuple[int, int, int]
 
 
 def native(x: jax.Array, kernel: jax.Array, *, strides: Triple) -> jax.Array:
-    """Returns the convolution as XLA computes it."""
+    """Returns the convolution, computed by XLA's own operation."""
     padding = [pad_sizes(size) for size in kernel.shape[:3]]
     return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=("NDHWC", "DHWIO", "NDHWC"))
 
 
 def stacked_taps(x: jax.Array, kernel: jax.Array, *, strides: Triple) -> jax.Array:
-    """Returns the convolution as one in 2D: the frames that the temporal taps meet lie side by side as channels."""
+    """Returns the convolution as one 2D convolution: the frames of all temporal taps are stacked as channels."""
     num_taps, height, width, _, features = kernel.shape
     padded = jnp.pad(x, ((0, 0), pad_sizes(num_taps), (0, 0), (0, 0), (0, 0)))
     frames = _side_by_side(padded, 1, num_taps, num_outputs(x.shape, strides)[0], strides[0])
@@ -32,12 +32,12 @@ def stacked_taps(x: jax.Array, kernel: jax.Array, *, strides: Triple) -> jax.Arr
 
 
 def sum_of_taps(x: jax.Array, kernel: jax.Array, *, strides: Triple) -> jax.Array:
-    """Returns the convolution as one in 2D for each temporal tap."""
+    """Returns the convolution as a sum of 2D convolutions, one for each temporal tap."""
     return _sum_over_time(x, kernel, strides[0], lambda frames, taps: _conv_2d(frames, taps, strides[1:]))
 
 
 def products_of_rows(x: jax.Array, kernel: jax.Array, *, strides: Triple) -> jax.Array:
-    """Returns the convolution as kt * kh matrix products: the taps along a row lie side by side as channels."""
+    """Returns the convolution as kt * kh matrix products: the taps along a row are stacked as channels."""
     _, height, width, _, features = kernel.shape
     _, num_rows, num_columns = num_outputs(x.shape, strides)
     padded = jnp.pad(x, ((0, 0), (0, 0), pad_sizes(height), pad_sizes(width), (0, 0)))
@@ -52,10 +52,10 @@ def products_of_rows(x: jax.Array, kernel: jax.Array, *, strides: Triple) -> jax
 
 
 def products_of_windows(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Returns the convolution of strides 1 as kt matrix products, of several columns' outputs at once.
+    """Returns the convolution with strides of 1 as kt matrix products, each for several neighbouring columns at once.
 
-    A window holds the columns that `fold_size` neighbouring outputs meet, side by side as channels, and the kernel is
-    written out for each of them. So few channels, as in a first layer, still make a product of some size.
+    A window stacks the input columns of `fold_size` neighbouring outputs as channels, and the kernel is repeated for
+    each of these outputs. So even few channels, as in a first layer, give a product of sufficient size.
     """
     height, features, fold = kernel.shape[1], kernel.shape[4], fold_size(x.shape)
     patches = _side_by_side(_windows(x, kernel.shape, fold), 2, height, x.shape[2], 1)
@@ -67,16 +67,18 @@ def products_of_windows(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def kernel_gradient_by_windows(x: jax.Array, grad: jax.Array, *, kernel_shape: tuple[int, ...]) -> jax.Array:
-    """Returns the gradient to the kernel where strides are 1, as kt * kh matrix products of windows.
+    """Returns the kernel gradient for strides of 1, as kt * kh matrix products of windows.
 
-    The windows are those of `products_of_windows`. A loop takes the frames one after the other, or the rows of single
-    frames in four parts: all products of a part then read it from the cache. The loop also keeps XLA from computing
-    the gradient of the norm and the pool in the windows' layout, where it takes up to fifteen times as long.
+    The windows are those of `products_of_windows`. A loop takes one frame after the other, or, for clips of one frame,
+    the rows in up to four parts: all products of a part then read it from the cache. The loop also stops XLA from
+    computing the gradient of the norm and the pool in the windows' layout, which takes up to fifteen times as long.
     """
     num_taps, height, width, channels, features = kernel_shape
     num_frames, num_rows = grad.shape[1:3]
     fold = fold_size(x.shape)
     windows = jnp.pad(_windows(x, kernel_shape, fold), [(0, 0), pad_sizes(num_taps), *[(0, 0)] * 3])
+
+    # Each part holds one frame, or a range of rows of a single frame.
     axis, num_parts = (1, num_frames) if num_frames > 1 else (2, math.gcd(num_rows, 4))
     size = grad.shape[axis] // num_parts
 
@@ -90,9 +92,11 @@ def kernel_gradient_by_windows(x: jax.Array, grad: jax.Array, *, kernel_shape: t
             found.append(lax.dot_general(met, flat, (((0,), (0,)), ((), ()))))
         return total + jnp.stack(found)
 
+    # Sum the products of all parts.
     shape = (num_taps * height, (fold + width - 1) * channels, fold * features)
     total = lax.fori_loop(0, num_parts, add_part, jnp.zeros(shape, grad.dtype))
-    # Output p of a window meets tap k in its column p + k.
+
+    # Collect the taps along a row: output p of a window multiplies tap k with column p + k of the window.
     total = total.reshape(num_taps, height, fold + width - 1, channels, fold, features)
     taps = [sum(total[:, :, tap + place, :, place] for place in range(fold)) for tap in range(width)]
     return jnp.stack(taps, axis=2)
@@ -101,7 +105,7 @@ def kernel_gradient_by_windows(x: jax.Array, grad: jax.Array, *, kernel_shape: t
 def kernel_gradient_by_patches(
     x: jax.Array, grad: jax.Array, *, kernel_shape: tuple[int, ...], strides: Triple
 ) -> jax.Array:
-    """Returns the gradient to the kernel as kt matrix products: all taps within a frame lie side by side."""
+    """Returns the kernel gradient as kt matrix products: all taps within a frame are stacked as channels."""
     num_taps, height, width, _, features = kernel_shape
     outs = num_outputs(x.shape, strides)
     padded = jnp.pad(x, ((0, 0), *[pad_sizes(size) for size in kernel_shape[:3]], (0, 0)))
@@ -113,24 +117,26 @@ def kernel_gradient_by_patches(
 
 
 def input_gradient_by_turned_taps(grad: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Returns the gradient to the input where strides are 1 and sizes odd: a convolution with the kernel turned."""
+    """Returns the input gradient for strides of 1 and odd kernel sizes: a convolution with the flipped kernel."""
     return sum_of_taps(grad, kernel[::-1, ::-1, ::-1].swapaxes(3, 4), strides=(1, 1, 1))
 
 
 def input_gradient_by_phases(
     grad: jax.Array, kernel: jax.Array, *, x_shape: tuple[int, ...], strides: Triple
 ) -> jax.Array:
-    """Returns the gradient to the input as matrix products, one for each tap.
+    """Returns the input gradient as matrix products, one for each tap.
 
-    With strides, inputs fall into phases (their positions modulo the strides), each met by some of the taps alone. So
-    no product meets the zeros that XLA's own gradient puts between the outputs.
+    With strides, inputs fall into phases (their positions modulo the strides), and only some of the taps contribute to
+    a phase. So no product includes the zeros that XLA's own gradient inserts between the outputs.
     """
     channels = kernel.shape[3]
     sizes = [-(-size // stride) for size, stride in zip(x_shape[1:4], strides, strict=True)]
     taps = [range(size) for size in kernel.shape[:3]]
+
+    # Compute the gradient of each phase from the taps that contribute to it.
     phases = []
     for phase in itertools.product(*[range(stride) for stride in strides]):
-        # Input m * stride + phase meets tap a in output m + (phase + before - a) / stride, where that is whole.
+        # Tap a connects input m * stride + phase to output m + (phase + before - a) / stride, if that is an integer.
         steps = [
             {
                 tap: step // stride
@@ -147,6 +153,8 @@ def input_gradient_by_phases(
                 shifted = _shifted(shifted, axis + 1, steps[axis][tap[axis]], sizes[axis])
             total = total + lax.dot_general(shifted, kernel[tap], (((4,), (1,)), ((), ())))
         phases.append(total)
+
+    # Interleave the phases in the order of the input, and cut off the rest of the last stride.
     whole = jnp.stack(phases).reshape(*strides, len(grad), *sizes, channels)
     whole = whole.transpose(3, 4, 0, 5, 1, 6, 2, 7)
     whole = whole.reshape(len(grad), *[size * stride for size, stride in zip(sizes, strides, strict=True)], channels)
@@ -154,26 +162,26 @@ def input_gradient_by_phases(
 
 
 def pad_sizes(kernel_size: int) -> tuple[int, int]:
-    """Returns the zeros before and after an axis, so that a stride of 1 keeps its size."""
+    """Returns the number of zeros before and after an axis, with which a stride of 1 keeps its size."""
     return (kernel_size - 1) // 2, kernel_size // 2
 
 
 def num_outputs(x_shape: tuple[int, ...], strides: Triple) -> list[int]:
-    """Returns the sizes `[t' h' w']` of the output."""
+    """Returns the output sizes `[t', h', w']`."""
     return [(size - 1) // stride + 1 for size, stride in zip(x_shape[1:4], strides, strict=True)]
 
 
 def fold_size(x_shape: tuple[int, ...]) -> int:
-    """Returns how many neighbouring columns share a window: fewer where channels are few, and none is left over."""
+    """Returns how many neighbouring columns share a window: gcd(w, 4); gcd(w, 2) for several frames of few channels."""
     return math.gcd(x_shape[3], 2 if x_shape[1] > 1 and x_shape[4] < 16 else 4)
 
 
 def _windows(x: jax.Array, kernel_shape: tuple[int, ...], fold: int) -> jax.Array:
-    """`(b t h+kh-1 w/fold (fold+kw-1)*c)`: the columns that `fold` neighbouring outputs meet, side by side."""
+    """Returns `(b t h+kh-1 w/fold (fold+kw-1)*c)`: the input columns of `fold` neighbouring outputs as channels."""
     _, height, width, channels, _ = kernel_shape
     num = x.shape[3] // fold
     before, after = pad_sizes(width)
-    # More zeros than the kernel asks for: the last window's right part is cut out of a whole one.
+    # More zeros than the kernel needs: every block has `fold` columns per window, and the last one drops some of them.
     padded = jnp.pad(x, ((0, 0), (0, 0), pad_sizes(height), (before, after + fold + width - 1), (0, 0)))
     parts, missing = [], fold + width - 1
     for start in range(0, fold + width - 1, fold):
@@ -184,7 +192,7 @@ def _windows(x: jax.Array, kernel_shape: tuple[int, ...], fold: int) -> jax.Arra
 
 
 def _fold_kernel(kernel: jax.Array, fold: int) -> jax.Array:
-    """`(kt kh kw c f)` to `(kt kh (fold+kw-1)*c fold*f)`, the kernel moved on by a column for each output."""
+    """Maps `(kt kh kw c f)` to `(kt kh 1 (fold+kw-1)*c fold*f)`: the kernel, shifted by one column per output."""
     moved = [jnp.pad(kernel, ((0, 0), (0, 0), (place, fold - 1 - place), (0, 0), (0, 0))) for place in range(fold)]
     num_taps, height, width, channels, features = kernel.shape
     folded = jnp.stack(moved, axis=-2)
@@ -192,19 +200,19 @@ def _fold_kernel(kernel: jax.Array, fold: int) -> jax.Array:
 
 
 def _meets(x: jax.Array, axis: int, start: int, num_out: int, stride: int) -> jax.Array:
-    """What one tap meets along an axis."""
+    """Returns the inputs that are aligned with one tap along an axis."""
     return lax.slice_in_dim(x, start, start + (num_out - 1) * stride + 1, stride=stride, axis=axis)
 
 
 def _sum_over_time(
     x: jax.Array, kernel: jax.Array, stride: int, convolve: Callable[[jax.Array, jax.Array], jax.Array]
 ) -> jax.Array:
-    """The sum over temporal taps of what `convolve` makes of the frames that a tap meets, and of its `(kh kw c f)`."""
+    """Sums over the temporal taps: `convolve` of the frames aligned with a tap and the tap's kernel `(kh kw c f)`."""
     num_taps, num_frames = len(kernel), x.shape[1]
     before, num_out = pad_sizes(num_taps)[0], (num_frames - 1) // stride + 1
     parts = []
     for tap in range(num_taps):
-        # Padding is never computed: output o meets input o * stride + tap - before, where there is one.
+        # Padding is never computed: output o uses input o * stride + tap - before, if it exists.
         first = max(0, -((tap - before) // stride))
         last = min(num_out - 1, (num_frames - 1 - tap + before) // stride)
         if first <= last:
@@ -215,7 +223,7 @@ def _sum_over_time(
 
 
 def _conv_2d(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> jax.Array:
-    """Every frame of `(b t h w c)` by itself, with a kernel `(kh kw c f)`."""
+    """Convolves every frame of `(b t h w c)` on its own with a kernel `(kh kw c f)`."""
     padding = [pad_sizes(size) for size in kernel.shape[:2]]
     frames = x.reshape(-1, *x.shape[2:])
     out = lax.conv_general_dilated(frames, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
@@ -223,14 +231,14 @@ def _conv_2d(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> jax.A
 
 
 def _side_by_side(x: jax.Array, axis: int, num_taps: int, num_out: int, stride: int) -> jax.Array:
-    """What the taps along an axis meet, side by side as channels."""
-    # A stack and a reshape: on CPU far faster than concatenating along the last axis.
+    """Stacks the inputs that are aligned with each tap along an axis as channels."""
+    # Stack and reshape are far faster on CPU than concatenation along the last axis.
     stacked = jnp.stack([_meets(x, axis, tap, num_out, stride) for tap in range(num_taps)], axis=-2)
     return stacked.reshape(*stacked.shape[:-2], -1)
 
 
 def _shifted(x: jax.Array, axis: int, step: int, size: int) -> jax.Array:
-    """`x[m + step]` for m in range(size) along an axis; zeros where there is none."""
+    """Returns `x[m + step]` for m in range(size) along an axis, with zeros outside x."""
     before, after = max(0, -step), max(0, step + size - x.shape[axis])
     padded = jnp.pad(x, [(before, after) if i == axis else (0, 0) for i in range(x.ndim)])
     return lax.slice_in_dim(padded, step + before, step + before + size, axis=axis)

@@ -1,4 +1,4 @@
-"""Norms: batch norm with a gradient of its own, and group norm."""
+"""Norm layers: batch norm with a custom gradient, and group norm."""
 
 import functools
 import math
@@ -19,7 +19,7 @@ EPSILON = 1e-5
 
 
 def norm_layer(kind: str, *, train: bool, dtype: Any) -> Callable[..., nn.Module]:
-    """Returns what makes a norm layer: `"batch"` over everything but channels, `"group"` within each clip."""
+    """Returns a constructor of norm layers; "batch" normalizes over all axes but channels, "group" within a clip."""
     if kind == "batch":
         return functools.partial(BatchNorm, train=train, dtype=dtype)
     if kind == "group":
@@ -30,17 +30,17 @@ def norm_layer(kind: str, *, train: bool, dtype: Any) -> Callable[..., nn.Module
 class BatchNorm(nn.Module):
     """Batch norm over all axes but the last.
 
-    The statistics are those of the global batch: under a sharded jit the sums are over all devices.
+    The statistics are those of the global batch: under a sharded jit the sums run over all devices.
 
-    Source: Ioffe and Szegedy 2015, "Batch normalization". The running variance is that of the batch as it is, not
-    multiplied by n / (n - 1).
+    Source: Ioffe and Szegedy 2015, "Batch normalization". Deviation: the running variance averages the biased variance
+    of the batches, not multiplied by n / (n - 1).
 
     Attributes:
-      train: whether to take the batch's statistics and update the running ones, or to take those.
+      train: whether to use the batch's statistics and update the running ones; otherwise the running ones are used.
       momentum: share of the running statistics that a step keeps.
-      dtype: of the output; statistics are float32.
-      scale_init: of the scale.
-      pool: window of a max pool of the result.
+      dtype: dtype of the output; statistics are float32.
+      scale_init: initializer of the scale.
+      pool: window of a max pool after the norm; (1, 1, 1) for none.
     """
 
     train: bool
@@ -68,14 +68,14 @@ class BatchNorm(nn.Module):
 
 
 class GroupNorm(nn.Module):
-    """Group norm over 8 groups of channels, or as many of them as divide the channels.
+    """Group norm over 8 groups of channels, or over gcd(8, c) groups if 8 does not divide the channels c.
 
     Source: Wu and He 2018, "Group normalization". Deviation: 8 groups, not 32, for backbones as narrow as 16 channels.
 
     Attributes:
-      dtype: of the output; statistics are float32.
-      scale_init: of the scale.
-      pool: window of a max pool of the result.
+      dtype: dtype of the output; statistics are float32.
+      scale_init: initializer of the scale.
+      pool: window of a max pool after the norm; (1, 1, 1) for none.
     """
 
     dtype: Any = jnp.float32
@@ -86,7 +86,7 @@ class GroupNorm(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `(... c)` to the same shape; with a pool `(b t h w c)` to `(b t//wt h//wh w//ww c)`."""
         num_groups = math.gcd(8, x.shape[-1])
-        # The fast variance, E[x^2] - E[x]^2, is wrong where the mean is much larger than the deviation.
+        # The fast variance, E[x^2] - E[x]^2, is wrong if the mean is much larger than the standard deviation.
         norm = nn.GroupNorm(num_groups, dtype=self.dtype, scale_init=self.scale_init, use_fast_variance=False)
         out = norm(x)
         return out if self.pool == NO_POOL else max_pool(out, self.pool)
@@ -95,20 +95,20 @@ class GroupNorm(nn.Module):
 def normalize_batch(
     x: jax.Array, scale: jax.Array, bias: jax.Array, window: Triple
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns x with mean 0 and variance 1 in each channel, times scale, plus bias; the mean; the variance.
+    """Normalizes each channel, then scales, shifts and pools it; returns the result, the mean and the variance.
 
-    No gradient passes through the mean and the variance that it returns.
+    No gradient flows through the returned mean and variance.
 
     Args:
-      x: `(... c)`; `(b t h w c)` where there is a window.
-      scale: of the channels, `(c)`.
-      bias: of the channels, `(c)`.
-      window: of a max pool that follows; (1, 1, 1) for none.
+      x: array `(... c)`; with a max pool `(b t h w c)`.
+      scale: factor of each channel, `(c)`.
+      bias: offset of each channel, `(c)`.
+      window: window of a max pool after the norm; (1, 1, 1) for none.
     """
     return _normalize_batch(x, scale, bias, window)
 
 
-# The gradient that XLA derives passes over x nine times; this one twice. It keeps x, and a pool's maxima and places.
+# JAX's derived gradient passes over x nine times, this one twice. It keeps x, and the pool's maxima and their places.
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _normalize_batch(x, scale, bias, window):
     return _normalize_forward(x, scale, bias, window)[0]
@@ -117,12 +117,12 @@ def _normalize_batch(x, scale, bias, window):
 def _normalize_forward(x, scale, bias, window):
     axes = tuple(range(x.ndim - 1))
     wide = x.astype(jnp.float32)
-    # The mean first: E[x^2] - E[x]^2 loses the variance where the mean is much larger than the deviation.
+    # The mean comes first: E[x^2] - E[x]^2 loses the variance if the mean is much larger than the standard deviation.
     mean = wide.mean(axes)
     variance = jnp.square(wide - mean).mean(axes)
     maxima, places = x, None
     if window != NO_POOL:
-        # A norm keeps the order of a channel's values, or turns it round: so the maxima are found first, and only
+        # A norm keeps or (scale < 0) reverses the order of a channel's values. So the maxima are found first, and only
         # they are normalized.
         sign = jnp.where(scale < 0, -1, 1).astype(x.dtype)
         maxima, places = find_maxima(x * sign, window)
@@ -136,14 +136,14 @@ def _normalize_backward(window, residuals, gradients):
     axes, num = tuple(range(x.ndim - 1)), x.size // x.shape[-1]
     inverse = lax.rsqrt(variance + EPSILON)
     grad = gradients[0].astype(jnp.float32)
-    # All of the gradient lies at the maxima.
+    # Only the maxima receive a gradient, so these sums need no other values.
     to_bias = grad.sum(axes)
     to_scale = (grad * (maxima.astype(jnp.float32) - mean)).sum(axes) * inverse
     if places is not None:
         grad = spread(grad, places, window, sizes=x.shape[1:4])
     centered = x.astype(jnp.float32) - mean
     to_x = (scale * inverse) * (grad - to_bias / num - centered * (inverse * to_scale / num))
-    # Made once: else XLA makes it anew wherever the convolution's gradients read it.
+    # The barrier makes XLA compute this once, and not again for each gradient of the convolution that reads it.
     return lax.optimization_barrier(to_x.astype(x.dtype)), to_scale, to_bias
 
 

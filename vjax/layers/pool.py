@@ -1,4 +1,4 @@
-"""Pooling over space and time."""
+"""Max pooling over space and time, with a custom gradient."""
 
 import functools
 import itertools
@@ -14,7 +14,7 @@ from vjax.layers.conv_forms import Triple
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def max_pool(x: jax.Array, window: Triple) -> jax.Array:
-    """Returns the maxima over windows that do not overlap: `(b t h w c)` to `(b t//wt h//wh w//ww c)`.
+    """Returns the maxima over non-overlapping windows: `(b t h w c)` to `(b t//wt h//wh w//ww c)`.
 
     Frames, rows and columns that do not fill a window are dropped. The gradient goes to the first maximum of a window.
     """
@@ -35,10 +35,10 @@ max_pool.defvjp(_forward, _backward)
 
 
 def find_maxima(x: jax.Array, window: Triple) -> tuple[jax.Array, jax.Array]:
-    """Returns the maxima over windows `(b t' h' w' c)`, and the place of the first in its window, uint8.
+    """Returns the maximum of each window, `(b t' h' w' c)`, and the place of its first maximum, uint8.
 
-    Both come out of one pass. A gradient must not look for the place later, by comparing x with the maximum: XLA
-    computes x in several fusions, whose results differ in the last digit, so the maximum of one may not be in another.
+    Both come from one pass. The backward pass must not search for the place by comparing x with the maximum: XLA may
+    compute x in several fusions, whose results differ in the last digit, so one may not contain the maximum of another.
     """
     chex.assert_rank(x, 5)
     kept = [size // width * width for size, width in zip(x.shape[1:4], window, strict=True)]
@@ -52,7 +52,7 @@ def find_maxima(x: jax.Array, window: Triple) -> tuple[jax.Array, jax.Array]:
 
 
 def spread(values: jax.Array, places: jax.Array, window: Triple, *, sizes: tuple[int, ...]) -> jax.Array:
-    """Returns `(b *sizes c)` with each value at its place in its window, and zeros elsewhere."""
+    """Returns `(b *sizes c)` with each value at its place in its window and zeros elsewhere."""
     b, t, h, w, c = values.shape
     over_window = functools.partial(jnp.expand_dims, axis=(2, 4, 6))
     numbers = jnp.arange(math.prod(window), dtype=jnp.uint8).reshape(1, 1, window[0], 1, window[1], 1, window[2], 1)

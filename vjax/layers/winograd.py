@@ -1,12 +1,12 @@
-"""Winograd's minimal filtering, F(2, 3): two outputs of three taps with four products in place of six.
+"""Winograd's minimal filtering, F(2, 3): two outputs of three taps with four products instead of six.
 
 Along one axis, inputs d0 to d3 and taps g0 to g2 give y0 = m0 + m1 + m2 and y1 = m1 - m2 - m3, where
 
     m0 = (d0 - d2) g0      m1 = (d1 + d2) (g0 + g1 + g2) / 2
     m3 = (d1 - d3) g2      m2 = (d2 - d1) (g0 - g1 + g2) / 2
 
-Along time, height and width at once, 3 x 3 x 3 taps take 64 products for 8 outputs in place of 216; with the channels
-of all tiles, each is one matrix product. Every coefficient is 1 or 1/2, so the error stays that of a plain sum.
+Along time, height and width at once, 3 x 3 x 3 taps need 64 products for 8 outputs instead of 216. Each of the 64 is
+one matrix product over all tiles and channels. Every coefficient is 1 or 1/2, so the error stays that of a plain sum.
 
 Source: Lavin and Gray 2016, "Fast algorithms for convolutional neural networks". Deviations: three axes, not two; no
 tiles larger than 2; matrix products over whole clips, not block by block.
@@ -26,19 +26,19 @@ from vjax.layers.conv_forms import Triple
 
 
 def convolve(x: jax.Array, kernel: jax.Array, *, axes: Sequence[int]) -> jax.Array:
-    """Returns the convolution `(b t h w f)` with a kernel that has one tap along all axes but `axes`."""
+    """Returns the convolution `(b t h w f)`; outside `axes` the kernel has one tap."""
     return _convolve(x, kernel, axes, turned=False)
 
 
 def input_gradient(grad: jax.Array, kernel: jax.Array, *, axes: Sequence[int]) -> jax.Array:
-    """Returns the gradient to the input `(b t h w c)`: the output's, convolved with the kernel turned round."""
+    """Returns the input gradient `(b t h w c)`: the output's gradient, convolved with the flipped kernel."""
     return _convolve(grad, kernel, axes, turned=True)
 
 
 def kernel_gradient(
     x: jax.Array, grad: jax.Array, *, kernel_shape: tuple[int, ...], strides: Triple, axes: Sequence[int]
 ) -> jax.Array:
-    """Returns the gradient to the kernel; its taps along other axes than `axes` lie side by side as channels."""
+    """Returns the kernel gradient; taps along other axes than `axes` are stacked as channels."""
     inner_shape = tuple(1 if i + 1 in axes else size for i, size in enumerate(kernel_shape))
     tiles = _split([_pad(x, axes)], axes, _input_tiles)
     grads = _split([_pad_to_even(grad, axes)], axes, _gradient_tiles)
@@ -50,8 +50,8 @@ def kernel_gradient(
 
 
 def _convolve(x: jax.Array, kernel: jax.Array, axes: Sequence[int], *, turned: bool) -> jax.Array:
-    # Along the last axis the four products are one batched product: less to compile, and as fast. Along the other axes
-    # that would cost more copies than it saves.
+    # Along the last axis the four products are one batched product: it compiles faster and runs equally fast. Along the
+    # other axes the copies would cost more than that saves.
     *listed, last = axes
     tiles = [jnp.stack(_input_tiles(tile, last)) for tile in _split([_pad(x, axes)], listed, _input_tiles)]
     taps = kernel[::-1, ::-1, ::-1] if turned else kernel
@@ -68,21 +68,21 @@ def _convolve(x: jax.Array, kernel: jax.Array, axes: Sequence[int], *, turned: b
 def _split(
     arrays: list[jax.Array], axes: Sequence[int], split: Callable[[jax.Array, int], list[jax.Array]]
 ) -> list[jax.Array]:
-    """Splits every array in four along each axis in turn."""
+    """Splits every array into four along each axis in turn."""
     for axis in axes:
         arrays = [part for array in arrays for part in split(array, axis)]
     return arrays
 
 
 def _join(arrays: list[jax.Array], axes: Sequence[int], join: Callable[[list[jax.Array], int], jax.Array]) -> jax.Array:
-    """Joins four arrays to one along each axis, in the reverse of `_split`'s order."""
+    """Joins groups of four arrays along each axis, in the reverse order of `_split`."""
     for axis in reversed(axes):
         arrays = [join(arrays[i : i + 4], axis) for i in range(0, len(arrays), 4)]
     return arrays[0]
 
 
 def _pad(x: jax.Array, axes: Sequence[int]) -> jax.Array:
-    """One zero on both sides along `axes`, and one more at the end where the size is odd: tiles make two outputs."""
+    """Pads `axes` with a zero on both sides, and one more at the end of an odd size: a tile gives two outputs."""
     return jnp.pad(x, [(1, 1 + size % 2) if axis in axes else (0, 0) for axis, size in enumerate(x.shape)])
 
 
@@ -103,7 +103,7 @@ def _kernel_tiles(taps: jax.Array, axis: int) -> list[jax.Array]:
 
 
 def _kernel_from_tiles(tiles: list[jax.Array], axis: int) -> jax.Array:
-    """The transpose of `_kernel_tiles`."""
+    """Applies the transpose of `_kernel_tiles`."""
     ends, middle = (tiles[1] + tiles[2]) / 2, (tiles[1] - tiles[2]) / 2
     return jnp.concatenate([tiles[0] + ends, middle, ends + tiles[3]], axis)
 
@@ -114,6 +114,6 @@ def _outputs_from_products(m: list[jax.Array], axis: int) -> jax.Array:
 
 
 def _gradient_tiles(grad: jax.Array, axis: int) -> list[jax.Array]:
-    """The transpose of `_outputs_from_products`."""
+    """Applies the transpose of `_outputs_from_products`."""
     g0, g1 = (lax.slice_in_dim(grad, q, None, stride=2, axis=axis) for q in range(2))
     return [g0, g0 + g1, g0 - g1, -g1]

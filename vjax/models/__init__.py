@@ -13,13 +13,13 @@ from vjax.spec import Choice, OneOf, Table
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
-# The options that all five fusion networks have, with the text that `vjax config FILE --explain` shows.
+# Options of the fusion networks, with the texts that `vjax config FILE --explain` shows.
 Backbone = Annotated[
-    Choice, BACKBONES, "network from clips or frames to features: a name of `BACKBONES` and its options."
+    Choice, BACKBONES, "network that maps clips or frames to features: a name of `BACKBONES` and its options."
 ]
-Dropout = Annotated[float, "rate, in [0, 1), at which training drops the features before the classifier."]
-DType = Annotated[str, OneOf(DTYPES), "type of the computation; parameters, logits and loss stay float32."]
-Hidden = Annotated[int, "width of the hidden layer of the MLP."]
+Dropout = Annotated[float, "rate, in [0, 1), of the dropout before the classifier; active in training only."]
+DType = Annotated[str, OneOf(DTYPES), "dtype of the computation; parameters, logits and loss stay float32."]
+Hidden = Annotated[int, "width of the MLP's hidden layer."]
 
 SMALL = Choice("small")
 
@@ -27,14 +27,14 @@ SMALL = Choice("small")
 def single_frame(
     num_classes: int, *, backbone: Backbone = SMALL, dropout: Dropout = 0.0, dtype: DType = "float32"
 ) -> Network:
-    """Returns a 2D CNN that sees one frame at a time; its logits have one opinion a frame (v = t)."""
+    """Returns a 2D CNN that sees one frame at a time; it gives one opinion per frame (v = t)."""
     return SingleFrame(num_classes, _backbone(backbone, dtype, temporal=False), dropout)
 
 
 def late_pool(
     num_classes: int, *, backbone: Backbone = SMALL, dropout: Dropout = 0.0, dtype: DType = "float32"
 ) -> Network:
-    """Returns a 2D CNN on every frame, whose features are averaged over time."""
+    """Returns a 2D CNN on every frame; its features are averaged over time."""
     return LateFusion(num_classes, _backbone(backbone, dtype, temporal=False), dropout, fuse="pool")
 
 
@@ -46,7 +46,7 @@ def late_concat(
     hidden: Hidden = 256,
     dtype: DType = "float32",
 ) -> Network:
-    """Returns a 2D CNN on every frame; an MLP sees the features of all frames in their order."""
+    """Returns a 2D CNN on every frame; an MLP takes the features of all frames in their order."""
     return LateFusion(num_classes, _backbone(backbone, dtype, temporal=False), dropout, fuse="concat", hidden=hidden)
 
 
@@ -60,11 +60,11 @@ def early_fusion(
 def slow_fusion(
     num_classes: int, *, backbone: Backbone = SMALL, dropout: Dropout = 0.0, dtype: DType = "float32"
 ) -> Network:
-    """Returns a 3D CNN: every layer convolves and pools over time."""
+    """Returns a 3D CNN, which convolves over time in every stage and shrinks time slowly."""
     return SlowFusion(num_classes, _backbone(backbone, dtype, temporal=True), dropout)
 
 
-# From no time to time in every layer; `vjax compare` trains these five.
+# In order: from no use of time to time in every stage. `vjax compare` trains these five.
 FUSION_NETWORKS = ("single_frame", "late_pool", "late_concat", "early_fusion", "slow_fusion")
 
 NETWORKS: Table[nn.Module] = Table(
@@ -85,12 +85,12 @@ def create(name: str, num_classes: int, **options: Any) -> nn.Module:
     Args:
       name: a key of `NETWORKS`.
       num_classes: k, the number of classes.
-      **options: keyword arguments of the function that `NETWORKS` has under that name. The five fusion networks take
+      **options: keyword arguments of the function under that name in `NETWORKS`. The five fusion networks take
         `backbone`, a choice from `BACKBONES` or a mapping `dict(name=..., ...)`; `dropout`; and `dtype`, "float32" or
         "bfloat16". `late_concat` also takes `hidden`.
 
     Raises:
-      InputError: a name or an option is unknown; the message lists the known ones.
+      InputError: a name or an option is unknown, or a value is not allowed; the message says what is allowed.
 
     >>> import jax
     >>> network = create("slow_fusion", 8, backbone=Choice("small", widths=(8, 16)))

@@ -1,8 +1,8 @@
 """Backbones: clips `(b t h w c)` to features `(b t' h' w' d)`, in 2D (frame by frame) or 3D, from one description.
 
-A backbone is 3D where `temporal` is true: kernels and strides then reach over time as they do over space. Else every
-kernel is one frame deep and time is left alone. Nothing else differs, so networks that share a backbone's
-description can be compared.
+A backbone is 3D if `temporal` is true: its kernels and strides then cover time as well as space. Otherwise every kernel
+is one frame deep and the number of frames is kept. Nothing else differs, so networks with the same description of their
+backbone can be compared.
 """
 
 import functools
@@ -21,15 +21,15 @@ from vjax.spec import Table
 
 
 class SmallBackbone(nn.Module):
-    """Stages of convolution (3 wide), norm, ReLU, each followed by a max pool of 2.
+    """Stages of convolutions (3 wide), each with a norm and a ReLU; a max pool of 2 ends every stage.
 
     Attributes:
-      temporal: whether kernels (3) and pools (2) reach over time.
+      temporal: whether kernels (of size 3) and pools (of size 2) also cover time.
       widths: channels of each stage.
-      depth: convolutions in a stage, one number for all or one for each.
-      norm: "batch" or "group".
-      remat: whether the backward pass computes what is inside a stage again, in place of keeping it.
-      dtype: of the computation; parameters and norm statistics stay float32.
+      depth: number of convolutions per stage; one number for all stages, or one for each.
+      norm: kind of the norm layers, "batch" or "group".
+      remat: whether the backward pass recomputes the inside of a stage instead of keeping it in memory.
+      dtype: dtype of the computation; parameters and norm statistics stay float32.
     """
 
     temporal: bool
@@ -51,12 +51,12 @@ class SmallBackbone(nn.Module):
 
     @property
     def depths(self) -> Sequence[int]:
-        """Convolutions of each stage."""
+        """The number of convolutions in each stage."""
         return [self.depth] * len(self.widths) if isinstance(self.depth, int) else self.depth
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Maps `(b t h w c)` to `(b t' h' w' d)`, each size halved once a stage (time only where temporal)."""
+        """Maps `(b t h w c)` to `(b t' h' w' d)`; every stage halves h and w, and t if temporal."""
         smallest = 2 ** len(self.widths)
         check_size(x, min_frames=smallest if self.temporal else 1, min_size=smallest, what="the small backbone")
         norm = norm_layer(self.norm, train=train, dtype=self.dtype)
@@ -67,32 +67,32 @@ class SmallBackbone(nn.Module):
 
     def _stage(self, x: jax.Array, width: int, depth: int, norm: Callable[..., nn.Module]) -> jax.Array:
         for index in range(depth):
-            # The pool comes before the ReLU, where it is the same and the ReLU has an eighth to do.
+            # The pool comes before the ReLU: the result is the same, and the ReLU has an eighth (2D: a quarter) to do.
             pool = _reach(2, temporal=self.temporal) if index == depth - 1 else NO_POOL
             x = nn.relu(norm(pool=pool)(Conv(width, _reach(3, temporal=self.temporal), dtype=self.dtype)(x)))
         return x
 
 
 class ResNet18(nn.Module):
-    """ResNet-18: R3D-18 or R(2+1)D-18 where temporal, the same network on single frames where not.
+    """ResNet-18: R3D-18 or R(2+1)D-18 if temporal, otherwise the same network on single frames.
 
     Source: Tran et al. 2018, "A closer look at spatiotemporal convolutions for action recognition" (R3D, R(2+1)D; R2D
-    and f-R2D on frames): a stem of stride 1 x 2 x 2 without max pool, stages two to four halve time and space.
+    and f-R2D on frames): a stem of stride 1 x 2 x 2 without max pool; stages two to four halve time and space.
 
     Source of `drop_path`: Huang et al. 2016, "Deep networks with stochastic depth", with their linear rule. Deviations:
-    drawn for each row, not for the whole batch; what is kept is scaled up in training, in place of down at test time.
+    each row has its own draw, not one for the batch; kept branches are scaled up in training, not down at test time.
 
     Attributes:
-      temporal: whether kernels and the strides of stages two to four reach over time.
-      factored: whether a kernel over space and time is one over space and, after a norm and a ReLU, one over time:
-        R(2+1)D. Where not temporal there is nothing to factor.
-      widths: channels of the four stages.
-      norm: "batch" or "group".
-      drop_path: probability, in [0, 1), that training leaves out the residual branch of the last block; for block l of
-        L it is l / L of that. Each row of the input draws for itself, with the key "dropout": a clip, or a frame where
-        a 2D network hands over every frame as a clip of its own.
-      remat: whether the backward pass computes what is inside a stage, two blocks, again, in place of keeping it.
-      dtype: of the computation; parameters and norm statistics stay float32.
+      temporal: whether kernels, and the strides of stages two to four, also cover time.
+      factored: whether each space-time kernel is split into one over space and, after a norm and a ReLU, one over time,
+        as in R(2+1)D; has no effect if temporal is false.
+      widths: channels of each stage; ResNet-18 has four stages.
+      norm: kind of the norm layers, "batch" or "group".
+      drop_path: probability, in [0, 1), that training skips the residual branch of the last block; for block l of L it
+        is multiplied by l / L. Every row of the input has its own draw, from the key "dropout"; a row is a clip, or a
+        frame if a 2D network passes every frame as its own clip.
+      remat: whether the backward pass recomputes the inside of a stage (two blocks) instead of keeping it in memory.
+      dtype: dtype of the computation; parameters and norm statistics stay float32.
     """
 
     temporal: bool
@@ -110,7 +110,7 @@ class ResNet18(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Maps `(b t h w c)` to `(b t' h' w' d)`: space over 16, time over 8 where temporal, rounded up."""
+        """Maps `(b t h w c)` to `(b t' h' w' d)`: h and w divided by 16, and t by 8 if temporal, rounded up."""
         check_size(x, min_frames=1, min_size=1, what="the resnet18 backbone")
         norm = norm_layer(self.norm, train=train, dtype=self.dtype)
         conv: Callable[..., nn.Module] = functools.partial(Conv, dtype=self.dtype)
@@ -144,12 +144,12 @@ class ResNet18(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """Two convolutions and a shortcut, which is projected where the shape changes.
+    """Two convolutions and a shortcut, which is projected if the shape changes.
 
     Source: He et al. 2016, "Deep residual learning for image recognition".
 
     Attributes:
-      drop_path: probability that a row's convolutions are left out, in this call; 0 outside training.
+      drop_path: probability that a row skips the convolutions in this call; 0 outside training.
     """
 
     features: int
@@ -166,9 +166,9 @@ class BasicBlock(nn.Module):
         kernel = _reach(3, temporal=self.temporal)
         strides = _reach(self.stride, temporal=self.temporal)
         y = nn.relu(self.norm()(self.conv(self.features, kernel, strides)(x)))
-        # The last norm starts at zero, so that every block starts as the identity (Goyal et al. 2017).
+        # The last norm's scale starts at zero, so every block starts as the identity (Goyal et al. 2017).
         y = self.norm(scale_init=nn.initializers.zeros)(self.conv(self.features, kernel, (1, 1, 1))(y))
-        # One draw for all that a row has.
+        # One draw per row: all its values are dropped or kept together.
         y = nn.Dropout(self.drop_path, broadcast_dims=(1, 2, 3, 4), deterministic=False)(y)
         if self.stride != 1 or x.shape[-1] != self.features:
             x = self.norm()(Conv(self.features, (1, 1, 1), strides, dtype=self.dtype)(x))
@@ -176,9 +176,11 @@ class BasicBlock(nn.Module):
 
 
 class FactoredConv(nn.Module):
-    """A convolution over space, a norm, a ReLU and a convolution over time, with the parameters of one over both.
+    """A convolution over space, a norm, a ReLU and a convolution over time, instead of one convolution over both.
 
-    Source: Tran et al. 2018, R(2+1)D, section 3.5. Its stem follows the same rule.
+    The width between them gives about the parameters of that one convolution.
+
+    Source: Tran et al. 2018, R(2+1)D, section 3.5. The stem follows the same rule.
     """
 
     features: int
@@ -203,7 +205,7 @@ BACKBONES: Table[nn.Module] = Table(
 
 
 def check_widths(widths: Sequence[int], *, what: str) -> None:
-    """Raises an InputError where a backbone would have no stages, or a stage no channels."""
+    """Raises an InputError if a backbone has no stages or a stage has no channels."""
     if not widths or min(widths) < 1:
         raise InputError(
             f"{what} needs a width of 1 or more for each of its stages, and one stage or more; got {widths}"
@@ -211,13 +213,13 @@ def check_widths(widths: Sequence[int], *, what: str) -> None:
 
 
 def check_rate(rate: float, *, what: str) -> None:
-    """Raises an InputError where a rate of dropping is not in [0, 1)."""
+    """Raises an InputError if a dropout or drop-path rate is not in [0, 1)."""
     if not 0 <= rate < 1:
         raise InputError(f"{what} is a probability from 0 to below 1, got {rate}")
 
 
 def check_size(x: jax.Array, *, min_frames: int, min_size: int, what: str) -> None:
-    """Raises an InputError where clips `(b t h w c)` are shorter or smaller than a network can take."""
+    """Raises an InputError if clips `(b t h w c)` have too few frames or too small frames for a network."""
     num_frames, height, width = x.shape[1:4]
     if num_frames < min_frames:
         raise InputError(f"{what} needs clips of at least {min_frames} frames, got {num_frames}")

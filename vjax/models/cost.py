@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiply-adds, and what its gradient keeps in memory."""
+"""The cost of a network: parameters, multiply-adds, and the memory that its backward pass needs."""
 
 import math
 from typing import Any, NamedTuple
@@ -11,12 +11,12 @@ import jax.numpy as jnp
 from vjax.errors import InputError
 from vjax.layers.conv import Conv
 
-# A kernel (... d k) that every output position multiplies once.
+# Layers with a kernel (... d k) that every output position multiplies once.
 COUNTED = (Conv, nn.Conv, nn.Dense)
 
 
 def count_parameters(params: Any) -> int:
-    """Returns the number of trained numbers in a tree of arrays or shapes."""
+    """Returns the number of parameters in a tree of arrays or shapes."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
@@ -27,8 +27,9 @@ def multiply_adds(network: nn.Module, clip_shape: tuple[int, ...]) -> int:
     computed: only shapes are traced.
 
     Raises:
-      InputError: a layer has a parameter of two axes or more and is none of `COUNTED`.
+      InputError: a layer has a parameter of two axes or more and is not in `COUNTED`.
     """
+    # Count each call of a known layer, and remember its kernel.
     total, counted = 0, set()
 
     def count(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
@@ -41,25 +42,28 @@ def multiply_adds(network: nn.Module, clip_shape: tuple[int, ...]) -> int:
             counted.add("/".join((*context.module.path, "kernel")))
         return out
 
+    # Trace the network on one clip.
     clips = jax.ShapeDtypeStruct((1, *clip_shape), jnp.float32)
     with nn.intercept_methods(count):
         variables = jax.eval_shape(lambda key, x: network.init(key, x, train=False), jax.random.key(0), clips)
+
+    # Refuse a network with a kernel that was not counted.
     leaves: Any = flax.traverse_util.flatten_dict(variables["params"], sep="/")
     for name, leaf in leaves.items():
         if leaf.ndim > 1 and name not in counted:
             raise InputError(
-                f"the multiply-adds of the parameter {name}, of shape {leaf.shape}, are not known: its layer is no "
-                "convolution and no linear layer of flax or vjax"
+                f"the multiply-adds of the parameter {name}, of shape {leaf.shape}, are not known: its layer is "
+                "neither a convolution nor a linear layer of flax or vjax"
             )
     return total
 
 
 class ResidualBytes(NamedTuple):
-    """What the gradient needs of the forward pass, bytes a clip.
+    """The residuals that the forward pass keeps for the backward pass, in bytes per clip.
 
     Attributes:
-      total: of all arrays.
-      largest: of the largest array.
+      total: bytes of all arrays together.
+      largest: bytes of the largest array.
     """
 
     total: int
@@ -67,10 +71,10 @@ class ResidualBytes(NamedTuple):
 
 
 def residual_bytes(network: nn.Module, clip_shape: tuple[int, ...]) -> ResidualBytes:
-    """Returns what each further clip `(t h w c)` of a batch keeps in memory until its gradient is there.
+    """Returns the residuals that each further clip `(t h w c)` of a batch adds to memory.
 
-    By the shapes alone: what JAX hands from the forward to the backward pass. XLA may keep less, where it computes
-    a cheap array again.
+    The shapes of the arrays that JAX passes from the forward to the backward pass give the numbers. XLA may keep less,
+    because it may recompute a cheap array.
     """
 
     def keep(key: jax.Array, clips: jax.Array) -> Any:
@@ -87,6 +91,6 @@ def residual_bytes(network: nn.Module, clip_shape: tuple[int, ...]) -> ResidualB
         leaves = jax.tree.leaves(jax.eval_shape(keep, jax.random.key(0), clips))
         return [math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves]
 
-    # What does not grow with the batch are parameters.
+    # The parameters do not grow with the batch, so the difference leaves them out.
     each = [two - one for one, two in zip(sizes(1), sizes(2), strict=True)]
     return ResidualBytes(sum(each), max(each))

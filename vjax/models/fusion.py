@@ -1,16 +1,16 @@
-"""The classic ladder: four modules, five ways of fusing time, side by side.
+"""The five fusion networks: four modules that fuse time in five ways.
 
 Every network maps clips `(b t h w c)`, float, to logits `(b v k)`: v independent opinions on one clip. A
-single-frame network gives one opinion a frame (v = t), all others give one (v = 1). Each takes a backbone
-(models/backbones.py), 2D or 3D as its `temporal_backbone` says.
+single-frame network gives one opinion per frame (v = t), all others give one (v = 1). Each takes a backbone
+(models/backbones.py), 2D for all but slow fusion, which takes a 3D one.
 
 Source: Karpathy et al. 2014, "Large-scale video classification with convolutional neural networks" (single frame,
-early, late and slow fusion). Deviations: the backbone is a parameter and shared by all; late fusion looks at all
-frames, not at two; slow fusion convolves and pools over time in every layer, as 3D CNNs do (Tran et al. 2015).
+early, late and slow fusion). Deviations: the backbone is a parameter, the same for all; late fusion looks at all
+frames, not at two; slow fusion convolves over time in every stage and shrinks it step by step, as 3D CNNs do (Tran et
+al. 2015).
 """
 
-from typing import ClassVar
-
+import chex
 import flax.errors
 import flax.linen as nn
 import jax
@@ -21,12 +21,12 @@ from vjax.models.backbones import check_rate
 
 
 class Network(nn.Module):
-    """What all networks have.
+    """The base class of the fusion networks.
 
     Attributes:
-      num_classes: k, the number of classes.
-      backbone: clips to features.
-      dropout: rate, in [0, 1), at which the features before the classifier are dropped in training.
+      num_classes: number of classes, k.
+      backbone: module that maps clips to features.
+      dropout: rate, in [0, 1), of the dropout before the classifier; active in training only.
     """
 
     num_classes: int
@@ -39,9 +39,7 @@ class Network(nn.Module):
 
 
 class SingleFrame(Network):
-    """A 2D CNN on every frame by itself; t opinions, averaged as probabilities at test time."""
-
-    temporal_backbone: ClassVar[bool] = False
+    """A 2D CNN on every frame on its own: t opinions, whose probabilities are averaged at test time."""
 
     @nn.compact
     def __call__(self, clips: jax.Array, *, train: bool) -> jax.Array:
@@ -54,12 +52,11 @@ class LateFusion(Network):
     """The same 2D backbone on every frame; time is fused at the end.
 
     Attributes:
-      fuse: "concat" flattens and concatenates the features of all frames for an MLP, which then knows the order
-        of frames and is bound to the clip's length and size; "pool" averages over time and space.
-      hidden: width of the MLP's hidden layer, for "concat".
+      fuse: way to fuse the features of all frames. "concat" flattens and concatenates them for an MLP, which then knows
+        the order of frames and is bound to the clip's length and size; "pool" averages over time and space.
+      hidden: width of the MLP's hidden layer; used by "concat" only.
     """
 
-    temporal_backbone: ClassVar[bool] = False
     fuse: str = "concat"
     hidden: int = 256
 
@@ -67,23 +64,21 @@ class LateFusion(Network):
     def __call__(self, clips: jax.Array, *, train: bool) -> jax.Array:
         """Maps `(b t h w c)` to logits `(b 1 k)`."""
         if self.fuse not in ("concat", "pool"):
-            raise InputError(f"late_fusion's fuse is 'concat' or 'pool', got {self.fuse!r}")
+            raise InputError(f"LateFusion's fuse is 'concat' or 'pool', got {self.fuse!r}")
         features = per_frame(self.backbone, clips, train=train)
         if self.fuse == "pool":
             fused = features.mean((1, 2, 3))
         else:
             flat = features.reshape(len(clips), -1)
-            check_bound(self, "hidden", flat.shape[-1], "late_fusion with fuse='concat'")
+            check_bound(self, "hidden", flat.shape[-1], "late_concat")
             hidden = nn.Dense(self.hidden, dtype=features.dtype, name="hidden")(flat)
-            # So many inputs at once: without a norm the first steps can push every ReLU below zero for good.
+            # The layer has so many inputs that without a norm the first steps can push every ReLU below zero for good.
             fused = nn.relu(nn.LayerNorm(dtype=features.dtype)(hidden))
         return Head(self.num_classes, self.dropout, name="head")(fused[:, None], train=train)
 
 
 class EarlyFusion(Network):
-    """Time folded into channels: the first 2D convolution sees all frames at once and collapses time."""
-
-    temporal_backbone: ClassVar[bool] = False
+    """A 2D CNN with time folded into channels: its first convolution sees all frames at once and collapses time."""
 
     @nn.compact
     def __call__(self, clips: jax.Array, *, train: bool) -> jax.Array:
@@ -102,9 +97,7 @@ class EarlyFusion(Network):
 
 
 class SlowFusion(Network):
-    """The 3D CNN: convolution and pooling over space and time in every layer, so that time shrinks slowly."""
-
-    temporal_backbone: ClassVar[bool] = True
+    """A 3D CNN: it convolves over space and time in every stage, and time shrinks slowly."""
 
     @nn.compact
     def __call__(self, clips: jax.Array, *, train: bool) -> jax.Array:
@@ -116,7 +109,7 @@ class SlowFusion(Network):
 
 
 class Head(nn.Module):
-    """Dropout and a linear layer to logits, in float32 whatever the backbone computes in."""
+    """Dropout and a linear layer to logits, in float32 for any dtype of the backbone."""
 
     num_classes: int
     dropout: float
@@ -124,27 +117,29 @@ class Head(nn.Module):
     @nn.compact
     def __call__(self, features: jax.Array, *, train: bool) -> jax.Array:
         """Maps `(b v d)` to `(b v k)`."""
+        chex.assert_rank(features, 3)
         features = nn.Dropout(self.dropout, deterministic=not train)(features.astype(jnp.float32))
         return nn.Dense(self.num_classes, name="logits")(features)
 
 
 def per_frame(backbone: nn.Module, clips: jax.Array, *, train: bool) -> jax.Array:
-    """Applies a 2D backbone to every frame of `(b t h w c)` as a clip of its own: `(b t h' w' d)`."""
+    """Applies a 2D backbone to every frame of `(b t h w c)`, each as its own clip: `(b t h' w' d)`."""
     check_rank(clips)
     batch, num_frames = clips.shape[:2]
     frames = clips.reshape(batch * num_frames, 1, *clips.shape[2:])
     features = backbone(frames, train=train)
+    chex.assert_shape(features, (batch * num_frames, 1, None, None, None))
     return features.reshape(batch, num_frames, *features.shape[2:])
 
 
 def check_rank(clips: jax.Array) -> None:
-    """Raises an InputError unless the clips have the axes `(b t h w c)`."""
+    """Raises an InputError if clips do not have the five axes `(b t h w c)`."""
     if clips.ndim != 5:
         raise InputError(f"a network takes clips (b t h w c), rank 5; got shape {clips.shape}")
 
 
 def check_bound(module: nn.Module, layer: str, num_features: int, what: str) -> None:
-    """Raises an InputError where a layer was initialised for clips of another length or size."""
+    """Raises an InputError if a layer was initialised for clips of another length or size."""
     if module.has_variable("params", layer):
         expected = module.get_variable("params", layer)["kernel"].shape[0]
         if expected != num_features:

@@ -1,1 +1,1 @@
-"""Arrays in, arrays out: sampling of frames, geometry of frames, temporal filters."""
+"""Functions on arrays: frame sampling, crop and resize, augmentation, mixing and temporal filters."""

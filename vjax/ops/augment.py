@@ -1,7 +1,8 @@
-"""Augmentation on the host: the same draw for all frames of a clip.
+"""Augmentation on the host: all frames of a clip share one random draw.
 
-It runs where clips are bytes, one thread a clip, with OpenCV. On a CPU the same colour jitter inside the jitted step
-took fifteen times as long; on an accelerator the host's share is small beside decoding (docs/benchmarks.md).
+It runs on uint8 clips with OpenCV, one thread per clip. On CPU the same colour jitter inside the jitted step takes
+6.63 ms per clip instead of 0.32. With an accelerator the host's time is small compared with decoding
+(docs/benchmarks.md).
 """
 
 from collections.abc import Callable
@@ -9,14 +10,15 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-_UNCOVERED = 128  # gray level of what has no pixels
+_UNCOVERED = 128  # gray level of erased boxes and of borders without pixels
 
 
 def jitter_colors(rng: np.random.Generator, clip: np.ndarray, *, strength: float) -> np.ndarray:
-    """Returns a clip `(t h w 3)`, uint8, with another brightness, contrast and saturation.
+    """Returns a clip `(t h w 3)`, uint8, with random brightness, contrast and saturation.
 
-    Each is a factor in [1 - strength, 1 + strength]; contrast pulls towards the clip's mean gray, saturation towards
-    each pixel's gray. Values are clipped once, at the end. Three numbers are drawn.
+    Each is a random factor in [1 - strength, 1 + strength]. Contrast scales the distance to the clip's mean gray
+    value, saturation the distance to each pixel's gray value. Values are clipped once, at the end. Three random
+    numbers are drawn.
     """
     brightness, contrast, saturation = rng.uniform(1 - strength, 1 + strength, 3)
     tall = np.ascontiguousarray(clip).reshape(-1, clip.shape[2], 3)
@@ -28,13 +30,13 @@ def jitter_colors(rng: np.random.Generator, clip: np.ndarray, *, strength: float
 
 
 def erase_box(rng: np.random.Generator, clip: np.ndarray, *, probability: float) -> np.ndarray:
-    """Returns a clip `(t h w c)`, uint8, in which one box may be gray, the same in all frames.
+    """Returns a clip `(t h w c)`, uint8, in which a box is gray with the given probability, the same in all frames.
 
-    The box covers 2 to 33 % of the frame, with an aspect from 0.3 to 3.3, and is cut off at the frame's border. Five
-    numbers are drawn, whatever comes of them.
+    The box covers 2 to 33 % of the frame, has an aspect of 0.3 to 3.3 times the frame's, and is cut off at the frame's
+    border. Five random numbers are drawn in every case.
 
-    Source: Zhong et al. 2020, "Random erasing data augmentation". Deviations: gray in place of random values; the
-    box's centre is uniform, so that it may be cut off, where the paper draws again.
+    Source: Zhong et al. 2020, "Random erasing data augmentation". Deviations: the box is gray instead of random; its
+    centre is uniform, so the box may be cut off, where the paper draws again.
     """
     chance, share, shape, y, x = rng.random(5)
     if chance >= probability:
@@ -50,16 +52,16 @@ def erase_box(rng: np.random.Generator, clip: np.ndarray, *, probability: float)
 
 
 def rand_augment(rng: np.random.Generator, clip: np.ndarray, *, num_ops: int, magnitude: float) -> np.ndarray:
-    """Returns a clip `(t h w 3)`, uint8, after some operations drawn at random, each with a random sign.
+    """Returns a clip `(t h w 3)`, uint8, after randomly chosen operations, each with a random sign.
 
     Args:
-      rng: draws two numbers for each operation, whatever it is.
-      clip: uint8.
-      num_ops: how many, one after the other.
-      magnitude: from 0, next to nothing, to 10.
+      rng: generator; two random numbers are drawn for every operation.
+      clip: clip `(t h w 3)`, uint8.
+      num_ops: number of operations, applied one after the other.
+      magnitude: strength of the operations, from 0 (almost no change) to 10.
 
-    Source: Cubuk et al. 2020, "RandAugment". Deviations: no identity, and no invert, equalize or autocontrast, whose
-    effect does not grow with the magnitude; what a shift uncovers is gray.
+    Source: Cubuk et al. 2020, "RandAugment". Deviations: there is no identity; invert, equalize and autocontrast are
+    left out, because their effect does not grow with the magnitude; areas that a shift uncovers are gray.
     """
     for _ in range(num_ops):
         operation = _OPERATIONS[int(rng.random() * len(_OPERATIONS))]
@@ -73,7 +75,7 @@ def _warp(matrix: Callable[[float, int, int], list[list[float]]]) -> Callable[[n
         height, width = clip.shape[1:3]
         turn = np.array(matrix(level, height, width))
         centre = np.array([width / 2 - 0.5, height / 2 - 0.5])
-        turn[:, 2] += centre - turn[:, :2] @ centre  # about the middle of the frame
+        turn[:, 2] += centre - turn[:, :2] @ centre  # rotates and shears about the middle of the frame
         out = np.empty_like(clip)
         for frame, result in zip(clip, out, strict=True):
             cv2.warpAffine(frame, turn, (width, height), dst=result, borderValue=(_UNCOVERED,) * 3)
@@ -96,11 +98,11 @@ def _rotation(level: float, *_: int) -> list[list[float]]:
 
 
 _OPERATIONS = (
-    _warp(_rotation),  # up to 30 degrees
-    _warp(lambda level, h, w: [[1.0, 0.3 * level, 0.0], [0.0, 1.0, 0.0]]),
-    _warp(lambda level, h, w: [[1.0, 0.0, 0.0], [0.3 * level, 1.0, 0.0]]),
-    _warp(lambda level, h, w: [[1.0, 0.0, 0.3 * level * w], [0.0, 1.0, 0.0]]),
-    _warp(lambda level, h, w: [[1.0, 0.0, 0.0], [0.0, 1.0, 0.3 * level * h]]),
+    _warp(_rotation),  # rotation by up to 30 degrees
+    _warp(lambda level, h, w: [[1.0, 0.3 * level, 0.0], [0.0, 1.0, 0.0]]),  # horizontal shear
+    _warp(lambda level, h, w: [[1.0, 0.0, 0.0], [0.3 * level, 1.0, 0.0]]),  # vertical shear
+    _warp(lambda level, h, w: [[1.0, 0.0, 0.3 * level * w], [0.0, 1.0, 0.0]]),  # horizontal shift
+    _warp(lambda level, h, w: [[1.0, 0.0, 0.0], [0.0, 1.0, 0.3 * level * h]]),  # vertical shift
     _table(lambda v, level: v * (1 + 0.9 * level)),  # brightness
     _table(lambda v, level: 128 + (v - 128) * (1 + 0.9 * level)),  # contrast
     _table(lambda v, level: np.where(v < 256 - 128 * abs(level), v, 255 - v)),  # solarize

@@ -1,6 +1,6 @@
-"""Temporal filters: what moves in a video, what stands still, and when.
+"""Temporal filters: they separate the moving parts of a video from the still parts, and show motion over time.
 
-Pure numpy functions on `(*b t h w c)`, uint8 or float; the result has the dtype of what was given.
+Pure numpy functions on `(*b t h w c)`, uint8 or float. The result has the input's dtype; a mask is bool.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from vjax.errors import InputError
 
 
 def xt_slice(frames: np.ndarray, *, row: int) -> np.ndarray:
-    """Returns one row of every frame, `(*b t w c)`: time runs down, a sideways motion is a slanted line."""
+    """Returns one row of every frame, `(*b t w c)`: time runs down, and sideways motion is a slanted line."""
     _check_index(row, frames.shape[-3], "row")
     return frames[..., row, :, :]
 
@@ -22,20 +22,23 @@ def yt_slice(frames: np.ndarray, *, column: int) -> np.ndarray:
 
 
 def median_background(frames: np.ndarray) -> np.ndarray:
-    """Returns the median over all frames, `(*b h w c)`: what is there most of the time, without what moves.
+    """Returns the median over all frames, `(*b h w c)`: the background without moving objects.
 
-    Between the two middle values of an even number of frames it is their mean, rounded for integers.
+    For an even number of frames it is the mean of the two middle values, rounded for integer dtypes.
     """
     return _median(frames, axis=-4)
 
 
 def median_filter(frames: np.ndarray, *, window: int) -> np.ndarray:
-    """Returns the running median over time, `(*b t h w c)`; what stays at a place for under half a window is gone.
+    """Returns the running median over time, `(*b t h w c)`; it removes what is at a place for under half a window.
 
     Args:
-      frames: `(*b t h w c)`.
-      window: frames that the median is over, an odd number. The first and the last frame are repeated beyond the
-        ends, as `scipy.ndimage.median_filter` does with mode="nearest".
+      frames: video `(*b t h w c)`.
+      window: number of frames in each median, odd. The first and the last frame are repeated beyond the ends, as
+        `scipy.ndimage.median_filter` does with mode="nearest".
+
+    Raises:
+      InputError: the window is not a positive odd number.
     """
     if window < 1 or window % 2 == 0:
         raise InputError(f"the median's window must be an odd number of frames, got {window}")
@@ -51,14 +54,14 @@ def median_filter(frames: np.ndarray, *, window: int) -> np.ndarray:
 def foreground_mask(
     frames: np.ndarray, *, background: np.ndarray | None = None, threshold: float = 30.0, opening: int = 0
 ) -> np.ndarray:
-    """Returns where a video differs from its background, bool `(*b t h w)`.
+    """Returns a mask, bool `(*b t h w)`, that is True where a video differs from its background.
 
     Args:
-      frames: `(*b t h w c)`.
-      background: `(*b h w c)`; the median over all frames if not given.
-      threshold: in units of the frames' values; a pixel is foreground where a channel differs by more.
-      opening: pixels; foreground narrower than this is taken out by a binary opening (`scipy.ndimage`). 0 leaves
-        the mask as it is.
+      frames: video `(*b t h w c)`.
+      background: background `(*b h w c)`; if not given, the median over all frames.
+      threshold: largest difference of a background pixel, in the units of `frames`; a pixel is foreground if any
+        channel differs by more.
+      opening: width in pixels; a binary opening (`scipy.ndimage`) removes narrower foreground. 0 and 1 remove nothing.
     """
     if background is None:
         background = median_background(frames)

@@ -1,12 +1,13 @@
-"""The geometry of frames: boxes to cut, resizing, flipping, uint8 to float.
+"""The geometry of frames: crop boxes, resizing and flipping; and the conversion from uint8 to float.
 
-Everything on the host works on uint8 `(*b h w c)` and treats all frames of a clip alike; `to_float` runs on the
-device, inside the jitted step.
+The host crops and resizes uint8 frames and treats all frames of a clip alike; `to_float` runs on the device, inside
+the jitted step.
 """
 
 import math
 from collections.abc import Sequence
 
+import chex
 import cv2
 import jax
 import jax.numpy as jnp
@@ -30,19 +31,19 @@ def random_box(
     scale: tuple[float, float],
     ratio: tuple[float, float],
 ) -> Box:
-    """Returns a random box inside a frame: the box of a random resized crop.
+    """Returns a random box inside a frame, for a random resized crop.
 
     Args:
-      rng: draws exactly four numbers, whatever comes of them.
-      height: of the frame, in pixels.
-      width: of the frame, in pixels.
+      rng: generator; exactly four random numbers are drawn in every case.
+      height: height of the frame, in pixels.
+      width: width of the frame, in pixels.
       aspect: width / height of the output that the box will be resized to.
-      scale: lowest and highest share of the largest box of that aspect that fits the frame.
+      scale: lowest and highest area of the box, as a share of the largest box of that aspect that fits the frame.
       ratio: lowest and highest factor on the box's aspect, drawn log-uniform; (1, 1) keeps the aspect.
 
-    Source: Szegedy et al. 2015, "Going deeper with convolutions", section 6. Deviations: the share is of the
-    largest box that fits, not of the frame, and a box that does not fit is shrunk, not drawn again, so that
-    every clip uses the same number of draws.
+    Source: Szegedy et al. 2015, "Going deeper with convolutions", section 6. Deviations: the area is a share of the
+    largest box that fits, not of the frame; a box that does not fit is shrunk, not drawn again, so that every clip
+    uses the same number of draws.
     """
     share, log_ratio, x, y = rng.random(4)
     box_aspect = aspect * ratio[0] * (ratio[1] / ratio[0]) ** log_ratio
@@ -55,21 +56,22 @@ def random_box(
 
 
 def largest_box(*, height: int, width: int, aspect: float, position: float = 0.5) -> Box:
-    """Returns the largest box of an aspect inside a frame; `position` in [0, 1] slides it along the longer side."""
+    """Returns the largest box of an aspect inside a frame; `position` in [0, 1] moves it along the axis with room."""
     box_width, box_height = min(width, height * aspect), min(height, width / aspect)
     left, top = position * (width - box_width), position * (height - box_height)
     return left, top, left + box_width, top + box_height
 
 
 def crop_resize(frames: np.ndarray, *, box: Box, size: tuple[int, int], flip: bool = False) -> np.ndarray:
-    """Returns uint8 `(t h w c)` cut out of uint8 `(t h' w' c)` at one box of whole pixels, resized.
+    """Crops uint8 `(t h' w' c)` to one box, rounded to whole pixels, and resizes it to `(t h w c)`.
 
-    Bilinear; shrinking to half or less averages over areas, where bilinear would skip pixels.
+    Resizing is bilinear. If a side shrinks to half or less, areas are averaged, because bilinear would skip pixels.
     """
+    chex.assert_rank(frames, 4)
     height, width = size
     left, top, right, bottom = _whole(box, frames)
     halves = 2 * height <= bottom - top or 2 * width <= right - left
-    # Averaging takes twice the time of bilinear, and looks the same where little is left out.
+    # Averaging takes twice as long as bilinear, and looks the same if the frame shrinks less.
     interpolation = cv2.INTER_AREA if halves else cv2.INTER_LINEAR
     clip = np.empty((len(frames), height, width, frames.shape[-1]), np.uint8)
     for frame, out in zip(frames, clip, strict=True):
@@ -81,7 +83,7 @@ def crop_resize(frames: np.ndarray, *, box: Box, size: tuple[int, int], flip: bo
 
 
 def shrink(frame: np.ndarray, *, short_side: int) -> np.ndarray:
-    """Returns a frame `(h w c)`, uint8, whose shorter side has at most that many pixels; the aspect is kept."""
+    """Returns a frame `(h w c)`, uint8, shrunk until its shorter side fits `short_side` pixels; the aspect is kept."""
     height, width = frame.shape[:2]
     if min(height, width) <= short_side:
         return frame
@@ -91,20 +93,14 @@ def shrink(frame: np.ndarray, *, short_side: int) -> np.ndarray:
 
 
 def to_float(frames: jax.Array, *, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
-    """Returns float32 `(frames / 255 - mean) / std`, channel by channel, for uint8 `(*b h w c)`."""
+    """Returns `(frames / 255 - mean) / std` in float32, for each channel of uint8 frames `(*b h w c)`."""
+    chex.assert_axis_dimension(frames, -1, len(mean))
     scale = 1 / (255 * jnp.asarray(std, jnp.float32))
     return frames.astype(jnp.float32) * scale - jnp.asarray(mean, jnp.float32) / jnp.asarray(std, jnp.float32)
 
 
-def _whole(box: Box, frames: np.ndarray) -> tuple[int, int, int, int]:
-    """Returns the nearest box of whole pixels, at least one wide and high, inside the frame."""
-    height, width = frames.shape[1:3]
-    left, top = min(round(box[0]), width - 1), min(round(box[1]), height - 1)
-    return left, top, min(max(round(box[2]), left + 1), width), min(max(round(box[3]), top + 1), height)
-
-
 def tile_clips(clips: np.ndarray, *, most: int = 16) -> np.ndarray:
-    """Returns the first clips of `(b t h w c)` side by side, `(t rows*h columns*w c)`; empty places are black."""
+    """Returns the first `most` clips of `(b t h w c)` in a grid, `(t rows*h columns*w c)`; unused cells are black."""
     chosen = clips[:most]
     columns = math.ceil(math.sqrt(len(chosen)))
     rows = math.ceil(len(chosen) / columns)
@@ -112,3 +108,10 @@ def tile_clips(clips: np.ndarray, *, most: int = 16) -> np.ndarray:
     filled[: len(chosen)] = chosen
     grid = filled.reshape(rows, columns, *clips.shape[1:]).transpose(2, 0, 3, 1, 4, 5)
     return grid.reshape(clips.shape[1], rows * clips.shape[2], columns * clips.shape[3], clips.shape[4])
+
+
+def _whole(box: Box, frames: np.ndarray) -> tuple[int, int, int, int]:
+    """Returns the nearest box of whole pixels inside the frame, at least one pixel wide and high."""
+    height, width = frames.shape[1:3]
+    left, top = min(round(box[0]), width - 1), min(round(box[1]), height - 1)
+    return left, top, min(max(round(box[2]), left + 1), width), min(max(round(box[3]), top + 1), height)

@@ -1,4 +1,4 @@
-"""How long something lasts: in steps, epochs or examples, by one rule."""
+"""Lengths of training, in steps, epochs or examples, and their conversion to steps."""
 
 import math
 import re
@@ -10,22 +10,17 @@ Length = int | str
 _PATTERN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(step|epoch|example)?s?\s*")
 
 
-def is_length(text: str) -> bool:
-    """Returns whether a text says a length, such as "30 epochs"."""
-    return _PATTERN.fullmatch(text) is not None
-
-
 def to_steps(length: Length, *, batch_size: int, num_examples: int, what: str) -> int:
-    """Returns a length in whole steps, rounded up.
+    """Converts a length to a whole number of steps, rounded up.
 
     Args:
-      length: a number of steps, or "900 steps", "30 epochs", "0.5 epochs", "100000 examples".
+      length: a number of steps, or a text such as "900 steps", "30 epochs", "0.5 epochs" or "100000 examples".
       batch_size: examples in a step, over all devices.
-      num_examples: in an epoch: the videos of the training split.
-      what: the length is of, for error messages.
+      num_examples: examples in an epoch, which are the videos of the training split.
+      what: name of the length, for error messages.
 
     Raises:
-      InputError: it is none of these.
+      InputError: the length has none of these forms.
 
     >>> to_steps("2 epochs", batch_size=16, num_examples=100, what="config.length")
     13
@@ -37,6 +32,6 @@ def to_steps(length: Length, *, batch_size: int, num_examples: int, what: str) -
             f"got {length!r}"
         )
     number, unit = float(found[1]), found[2]
-    # Exact for numbers that a float holds: 0.1 epochs of 1000 videos in batches of 10 are 10 steps and not 11.
+    # Rounding removes float errors before ceil: 0.07 epochs of 100 videos in batches of 1 are 7 steps, not 8.
     examples = number * {"epoch": num_examples, "example": 1}.get(unit, batch_size)
     return math.ceil(round(examples / batch_size, 6))

@@ -1,8 +1,8 @@
-"""Which frames make a clip: one random clip for training, several spaced clips for testing.
+"""Frame sampling: one random clip of a video for training, several spaced clips for testing.
 
-A clip of `t` frames with a step of `s` source frames spans `(t - 1) * s + 1` frames of the video. A video shorter
-than that is looped: the clip starts at its first frame and, past the last one, goes on at the first again. So
-every clip has `t` real frames, and a one-frame video gives `t` copies of it.
+A clip of `t` frames with a step of `s` source frames spans `(t - 1) * s + 1` frames of the video. A shorter video is
+looped: the clip starts at the first frame and, after the last one, continues from the first again. So every clip has
+`t` real frames, and a one-frame video gives `t` copies of its frame.
 """
 
 import dataclasses
@@ -14,11 +14,11 @@ from vjax.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class ClipTiming:
-    """How much time a clip covers: `num_frames` frames and exactly one of stride, fps and duration.
+    """The timing of a clip: `num_frames` and exactly one of `stride`, `fps` and `duration_s`.
 
     Attributes:
-      num_frames: t, the frames of a clip.
-      stride: source frames from one frame of the clip to the next, whatever the video's frame rate.
+      num_frames: number of frames of a clip, t.
+      stride: source frames from one frame of the clip to the next, at any frame rate of the video.
       fps: frames per second of the clip; a 25 fps video at 12.5 fps is read with a step of 2.
       duration_s: seconds that the clip covers; the step is `duration_s * video_fps / num_frames`.
 
@@ -42,7 +42,7 @@ class ClipTiming:
             raise InputError(f"the clip's rate must be above 0, got {given}")
 
     def step(self, *, video_fps: float) -> float:
-        """Returns the source frames, possibly fractional, between two frames of the clip."""
+        """Returns the step between two frames of the clip, in source frames; it may be fractional."""
         if self.stride is not None:
             return float(self.stride)
         if self.fps is not None:
@@ -51,7 +51,7 @@ class ClipTiming:
         return self.duration_s * video_fps / self.num_frames
 
     def describe(self) -> str:
-        """Returns the timing in words, for protocols: `16 frames at 5 fps`."""
+        """Returns the timing in words, for reports: `16 frames at 5 fps`."""
         if self.stride is not None:
             return f"{self.num_frames} frames at stride {self.stride}"
         if self.fps is not None:
@@ -60,9 +60,9 @@ class ClipTiming:
 
 
 def random_clip(rng: np.random.Generator, *, num_video_frames: int, num_frames: int, step: float) -> np.ndarray:
-    """Returns the frame indices `(t)` of one clip whose start is uniform over the video.
+    """Returns the frame indices `(t)`, in [0, num_video_frames), of one clip with a uniformly random start.
 
-    Exactly one random number is drawn, whatever the video's length. Indices lie in [0, num_video_frames).
+    Exactly one random number is drawn for a video of any length.
     """
     latest = _latest_start(num_video_frames, num_frames, step)
     start = int(rng.random() * (latest + 1))
@@ -70,10 +70,10 @@ def random_clip(rng: np.random.Generator, *, num_video_frames: int, num_frames: 
 
 
 def spaced_clips(*, num_video_frames: int, num_clips: int, num_frames: int, step: float) -> np.ndarray:
-    """Returns the frame indices `(n t)` of clips spread evenly over the video, first and last frame included.
+    """Returns the frame indices `(n t)` of clips spread evenly from the first to the last frame of the video.
 
-    A single clip is the middle one. Clips overlap where the video is shorter than all of them in a row, and
-    coincide where it is no longer than one.
+    A single clip is taken from the middle. Clips overlap if the video is shorter than all of them in a row; they are
+    identical if the video is not longer than one clip.
     """
     if num_clips < 1:
         raise InputError(f"a video needs at least 1 clip, got num_clips={num_clips}")
@@ -84,7 +84,7 @@ def spaced_clips(*, num_video_frames: int, num_clips: int, num_frames: int, step
 
 
 def _latest_start(num_video_frames: int, num_frames: int, step: float) -> int:
-    """Returns the last frame a clip can start at without looping, or 0 where it must loop."""
+    """Returns the last frame at which a clip can start without looping, or 0 if it must loop."""
     if num_video_frames < 1:
         raise InputError(f"a video needs at least 1 frame, got {num_video_frames}")
     return max(0, num_video_frames - 1 - int(_offsets(num_frames, step)[-1]))
@@ -95,5 +95,5 @@ def _indices(start: int, num_video_frames: int, num_frames: int, step: float) ->
 
 
 def _offsets(num_frames: int, step: float) -> np.ndarray:
-    # A step that rounding put a hair below a whole number must not lose a frame.
+    # Float rounding may put a step slightly below a whole number; floor must not then lose a frame.
     return np.floor(np.arange(num_frames) * step + 1e-6).astype(int)

@@ -1,1 +1,1 @@
-"""The process: its allocator, its compiled programs, and the other processes of a run."""
+"""Setup of a process: the memory allocator, the compilation cache, and the other processes of a run."""

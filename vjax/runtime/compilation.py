@@ -1,4 +1,4 @@
-"""Compiled programs, kept from one process to the next."""
+"""The compilation cache, which processes share."""
 
 import os
 from pathlib import Path
@@ -7,10 +7,10 @@ import jax
 
 
 def keep_compiled_programs() -> Path:
-    """Lets JAX keep what takes a second or more to compile; returns the folder.
+    """Turns on JAX's compilation cache for programs that take a second or more to compile; returns its folder.
 
-    It is `JAX_COMPILATION_CACHE_DIR`, or else `vjax/programs` where the system keeps a user's caches. A program is
-    found again by its code, the versions and the devices, so that a run that is started again begins at once.
+    The folder is `JAX_COMPILATION_CACHE_DIR` if that is set, else `vjax/programs` in the user's cache folder. The cache
+    key contains the program, the versions and the devices, so a restarted run does not compile again.
     """
     if given := os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return Path(given)

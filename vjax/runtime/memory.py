@@ -1,8 +1,8 @@
-"""The process's memory allocator.
+"""Settings of the memory allocator.
 
-glibc gives blocks of some megabytes, such as a video's record or a network's activations, back to the system when they
-are freed, and the next step faults them in again, page by page. Its settings are read when a process starts
-(`GLIBC_TUNABLES`), so a command sets them and starts itself again, before JAX is imported.
+glibc returns freed blocks of some megabytes, such as a video's record or a network's activations, to the system. The
+next step allocates them again, with one page fault per page. glibc reads its settings (`GLIBC_TUNABLES`) when a process
+starts, so a command sets them and restarts itself before JAX is imported.
 """
 
 import ctypes
@@ -15,36 +15,36 @@ from collections.abc import Mapping
 from pathlib import Path
 
 TUNABLES = "GLIBC_TUNABLES"
-ONCE = "VJAX_RESTART"  # "0": no restart
+ONCE = "VJAX_RESTART"  # "0": no restart and no warning
 _THP_MODE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-_LARGE = 2**33  # bytes: a block of a step is smaller
+_LARGE = 2**33  # bytes; every block of a step is smaller
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # malloc.h
 
 
 def wanted_tunables() -> dict[str, str]:
-    """Returns the settings that training measures best with (docs/benchmarks.md, "The allocator")."""
+    """Returns the settings with the fastest measured training step (docs/benchmarks.md, "The allocator")."""
     wanted = {"glibc.malloc.mmap_threshold": str(_LARGE), "glibc.malloc.trim_threshold": str(2 * _LARGE)}
     return ({"glibc.malloc.hugetlb": "1"} if _has_huge_pages() else {}) | wanted
 
 
 def complete_tunables(given: str) -> str:
-    """Returns the value of `GLIBC_TUNABLES` with what is wanted added; what is given stays."""
+    """Returns a value of `GLIBC_TUNABLES` with the missing wanted settings added; given settings are kept."""
     names = {setting.partition("=")[0] for setting in given.split(":")}
     added = [f"{name}={value}" for name, value in wanted_tunables().items() if name not in names]
     return ":".join([*filter(None, [given]), *added])
 
 
 def is_set(environment: Mapping[str, str]) -> bool:
-    """Returns whether a process that has this environment needs nothing more; True without glibc."""
+    """Returns whether an environment needs no change: it has a value for every wanted setting, or glibc is missing."""
     given = environment.get(TUNABLES, "")
     return not _has_glibc() or complete_tunables(given) == given
 
 
 def restart_with_tunables() -> None:
-    """Starts this process again with the allocator's settings: same arguments, folder, process id and open files.
+    """Restarts this process with the allocator's settings: same arguments, folder, process id and open files.
 
-    It returns where they are set already, without glibc, where `VJAX_RESTART` is 0 (as it is after a restart), and
-    where the process cannot start again as it was: it runs no file, other threads or JAX are there, a debugger watches.
+    It does nothing if the settings are present already, without glibc, if `VJAX_RESTART` is 0 (as after a restart), or
+    if the process cannot restart unchanged: it runs no file, has other threads, has imported JAX, or is debugged.
     """
     if is_set(os.environ) or os.environ.get(ONCE) == "0" or not _can_restart():
         return
@@ -55,17 +55,17 @@ def restart_with_tunables() -> None:
 
 
 def keep_freed_memory() -> bool:
-    """Tells the allocator of a process that was not restarted to keep what was freed; returns whether it did.
+    """Tells the allocator to keep freed memory, for processes without a restart; returns whether it succeeded.
 
-    It takes as little time as `GLIBC_TUNABLES`, and up to twice the memory. Nothing happens where `GLIBC_TUNABLES` has
-    a say about malloc, or without glibc.
+    It helps less than `GLIBC_TUNABLES`, and takes up to twice the memory (docs/benchmarks.md, "The allocator"). It does
+    nothing if `GLIBC_TUNABLES` has settings of malloc, or without glibc.
     """
     if not _has_glibc() or "glibc.malloc." in os.environ.get(TUNABLES, ""):
         return False
     mallopt = ctypes.CDLL(None).mallopt
     wanted = {
-        _M_TRIM_THRESHOLD: -1,  # never; larger numbers than 2 GB do not fit an int
-        _M_MMAP_MAX: 0,  # blocks with a mapping of their own go back when they are freed
+        _M_TRIM_THRESHOLD: -1,  # never trim; a threshold above 2 GB does not fit an int
+        _M_MMAP_MAX: 0,  # no mmap; glibc unmaps such blocks when they are freed
         _M_ARENA_MAX: 1,
     }
     taken = [mallopt(name, value) for name, value in wanted.items()]
@@ -74,12 +74,12 @@ def keep_freed_memory() -> bool:
 
 @functools.cache
 def advise() -> None:
-    """Warns, once, that this process was started without the allocator's settings."""
+    """Warns once if this process was started without the allocator's settings."""
     if not is_set(os.environ) and os.environ.get(ONCE) != "0":
         warnings.warn(
-            "glibc gives memory back to the system after every step, which can take half of a step's time on CPU: "
+            "glibc returns memory to the system after every step, which can take half of a step's time on CPU: "
             f"start Python with {TUNABLES}={complete_tunables(os.environ.get(TUNABLES, ''))} "
-            f"({ONCE}=0 silences this line)",
+            f"({ONCE}=0 turns this warning off)",
             stacklevel=3,
         )
 

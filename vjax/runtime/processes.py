@@ -1,4 +1,4 @@
-"""The processes of one run: how they find each other, and how they are asked to stop."""
+"""The processes of one run: how they connect, and how they are asked to stop."""
 
 import itertools
 import multiprocessing
@@ -14,29 +14,30 @@ from jax.experimental import multihost_utils
 
 from vjax.errors import InputError
 
-_HEARTBEAT_S = 30  # a peer that is silent for so long is dead
+_HEARTBEAT_S = 30  # a process without a heartbeat for this long counts as dead
 
-# What tells a process how many there are, and which one it is; JAX reads them from the same places.
+# Environment variables with the number of processes and the index of this one; JAX reads the same variables.
 _RANKS = {"SLURM_NTASKS": "SLURM_PROCID", "OMPI_COMM_WORLD_SIZE": "OMPI_COMM_WORLD_RANK"}
 _TPU_HOSTS = "TPU_WORKER_HOSTNAMES"
 
-_AUTO = "auto"  # in place of a coordinator's address
+_AUTO = "auto"  # instead of a coordinator's address
 
 
 def join_processes(*, coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
-    """Joins this process with the others of its run, given here or known to the scheduler that started it.
+    """Connects this process to the others of its run, named by the arguments or by the scheduler's environment.
 
-    Slurm, Open MPI and multi-host TPUs on Kubernetes are recognised by their environment. A process of its own joins
+    Slurm, Open MPI and multi-host TPUs on Kubernetes are recognised by their environment. A single process connects to
     nothing.
 
     Args:
-      coordinator: `HOST:PORT` of process 0, reachable from all; "auto" where JAX finds the others by other means, as
-        on a Cloud TPU pod, where it asks the machine's metadata.
-      num_processes: of the run.
-      process_id: of this one, from 0.
+      coordinator: `HOST:PORT` of process 0, reachable from all processes; "auto" if JAX can find the others by itself,
+        as on a Cloud TPU pod, where it reads the machine's metadata.
+      num_processes: number of processes of the run.
+      process_id: index of this process, from 0.
 
     Raises:
-      InputError: only some of the three are given, they contradict each other, or the scheduler does not say enough.
+      InputError: only some of the arguments are given, one is out of its range, or the environment does not say where
+        process 0 is.
     """
     given = {"--coordinator": coordinator, "--num_processes": num_processes, "--process_id": process_id}
     missing = [name for name, value in given.items() if value is None]
@@ -62,7 +63,7 @@ def join_processes(*, coordinator: str | None, num_processes: int | None, proces
 def _find_others() -> None:
     try:
         _initialize()
-    except ValueError as error:  # Open MPI 5, for one, does not say where its first process is
+    except ValueError as error:  # Open MPI 5, for example, does not set the address
         raise InputError(
             f"this process is one of several, but its environment does not say where the first one is ({error}); "
             "give --coordinator, --num_processes and --process_id"
@@ -70,7 +71,7 @@ def _find_others() -> None:
 
 
 def in_cluster(environment: Mapping[str, str]) -> bool:
-    """Returns whether a scheduler has started this process as one of several."""
+    """Returns whether a scheduler started this process as one of several."""
     counts = [environment[count] for count, rank in _RANKS.items() if count in environment and rank in environment]
     return any(count.isdecimal() and int(count) > 1 for count in counts) or "," in environment.get(_TPU_HOSTS, "")
 
@@ -80,9 +81,9 @@ def _initialize(**kwargs: Any) -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """Ends this process; where it failed, at once.
+    """Exits this process; after a failure, kills its children and exits without cleanup.
 
-    Then nobody waits for what is left of a run: a reader that is stuck, a write to a full disk, peers that have died.
+    So a failed process does not wait for a stuck reader, a write to a full disk, or peers that have died.
     """
     if code == 0:
         sys.exit()
@@ -95,10 +96,10 @@ def leave(code: int) -> NoReturn:
 
 @contextmanager
 def stop_signal() -> Iterator[Callable[[], bool]]:
-    """Gives what says whether SIGTERM has come: schedulers send it some time before they kill.
+    """Yields a function that tells whether SIGTERM was received; schedulers send it before they kill.
 
-    With several processes it is JAX's own notice, which makes all of them stop at the same question; so all must ask
-    equally often.
+    With several processes it asks JAX's preemption service, which makes all of them stop at the same call; so all
+    processes must call it equally often.
     """
     if jax.process_count() > 1:
         count = itertools.count()

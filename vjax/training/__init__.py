@@ -1,1 +1,1 @@
-"""The train step and all that surrounds it: optimizers, checkpoints, logs and the loop."""
+"""Training: the train step, optimizers, checkpoints, writers and the loop."""

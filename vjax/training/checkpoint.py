@@ -1,4 +1,4 @@
-"""Checkpoints by Orbax: the newest two and the best are kept, and none is ever half written."""
+"""Checkpoints with Orbax: the newest two and the best are kept, and a crash leaves no partial checkpoint."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ class _Manager(ocp.CheckpointManager):
 class _Handler(ocp.StandardCheckpointHandler):
     """StandardCheckpointHandler that also writes checksums.
 
-    It does so in the background, before a checkpoint gets its final name.
+    It writes them in the background, before a checkpoint gets its final name.
     """
 
     def finalize(self, directory: Any) -> None:
@@ -49,14 +49,14 @@ class _Save(ocp.args.StandardSave):
 
 @ocp.args.register_with_handler(_Handler, for_restore=True)
 class _Restore(ocp.args.StandardRestore):
-    """Never used, because `_read_alone` reads; but Orbax accepts only handlers that have both."""
+    """Required by Orbax for every handler, but never used: `_read_alone` restores."""
 
 
 class Checkpoints:
     """The checkpoints of one work directory.
 
     A checkpoint holds a state and, if it was evaluated, its metrics. It needs no iterator state: the data position is
-    the state's step, and the pipeline can start at any step exactly. Orbax writes to a temporary folder and renames it
+    the state's step, and the data pipeline can start at any step. Orbax writes to a temporary folder and renames it
     when it is complete, so a kill at any time leaves all earlier checkpoints intact.
     """
 
@@ -65,10 +65,10 @@ class Checkpoints:
 
         Args:
           directory: folder of the checkpoints.
-          read_only: whether to change nothing in the folder, so that a run that writes to it is not disturbed.
+          read_only: whether to leave the folder unchanged, so that a run that writes to it is not disturbed.
 
         Raises:
-          DamagedCheckpoint: the folder is read only, and a checkpoint's metrics are cut off.
+          DamagedCheckpoint: `read_only` is True, and the metrics of a checkpoint are cut off.
         """
         self._directory = Path(directory).absolute()
         # Orbax reads the metrics of all checkpoints, and fails if one of them is cut off.
@@ -76,8 +76,9 @@ class Checkpoints:
             _in_first_process(self._move_cut_off_metrics, what="cut-off metrics")
         elif cut_off := damage.unreadable_metrics(self._directory):
             raise DamagedCheckpoint(
-                f"the metrics in {cut_off[0]} are cut off; remove that folder, nothing else needs it"
+                f"the metrics in {cut_off[0]} are cut off; remove that folder. Nothing else needs it"
             )
+        # The manager, which deletes all checkpoints but the newest and the best.
         newest = preservation_policy.LatestN(NUM_NEWEST)
         best = preservation_policy.BestN(
             get_metric_fn=lambda found: found[BEST_BY], n=1, keep_checkpoints_without_metrics=False
@@ -91,20 +92,21 @@ class Checkpoints:
             save_interval_steps=0 if read_only else 1,
         )
         self._manager = _Manager(self._directory, options=options, item_handlers=_Handler())
-        self._complete = self.latest_step()  # known to be on disk; if it is gone, the folder was removed
-        self._newest: int | None = None  # saved, perhaps still being written
+        # Progress of the saves.
+        self._complete = self.latest_step()  # newest known on disk; if missing, the folder was removed
+        self._newest: int | None = None  # newest saved, perhaps still being written
 
     def save(self, step: int, state: Any, *, metrics: dict[str, float] | None) -> None:
         """Starts to write a checkpoint, and returns before it is written.
 
         Raises:
-          InputError: this checkpoint or the previous one cannot be written.
+          InputError: this checkpoint or the previous one cannot be written, or the folder was removed.
         """
         if self._complete is not None and self._complete not in self._steps_on_disk():
             raise InputError(f"{self._directory} was removed during the run; its checkpoints are lost")
         with self._write_errors():
             self._manager.save(step, args=_Save(state), metrics=metrics, force=True)
-        # Orbax has waited for the previous save. That checkpoint is kept until two newer ones are complete.
+        # Orbax waited for the previous save. That checkpoint is kept until two newer ones are complete.
         self._complete = self._complete if self._newest is None else self._newest
         self._newest = step
 
@@ -125,10 +127,15 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def check(self, step: int, *, index: int = 0, count: int = 1) -> None:
-        """Looks for damage in a checkpoint's files, or in every `count`-th part of them from `index` on.
+        """Checks the files of a checkpoint for damage; with `count` processes, each checks a part of them.
 
-        Check before you restore. Where Orbax cannot read a file, it leaves threads and coroutines behind that may
-        block the process for ever (0.12.8: 2 of 30 runs of two processes), and other processes wait for the failed one.
+        Call this before `restore`. If Orbax cannot read a file, it leaves threads and coroutines behind that may block
+        the process forever (0.12.8: 2 of 30 runs with two processes), and other processes wait for the failed one.
+
+        Args:
+          step: step of the checkpoint.
+          index: index of this process.
+          count: number of processes that check; each takes every `count`-th part of the files.
 
         Raises:
           DamagedCheckpoint: a file is missing, cut off or changed.
@@ -137,21 +144,22 @@ class Checkpoints:
             damage.check_files(self._item(step), index=index, count=count)
 
     def restore(self, step: int, like: Any) -> Any:
-        """Returns the state of a step; each process reads its own part, and waits for no other process.
+        """Returns the state of a step; each process reads its own part and does not wait for the others.
 
         Args:
-          step: step of a checkpoint that `check` found good.
+          step: step of a checkpoint that passed `check`.
           like: a state of the same structure and shapes, of arrays or `ShapeDtypeStruct`s with shardings. A field that
-            is None is not read. The optimizer's state is often the largest field.
+            is None is not read; the optimizer state is often the largest field.
 
         Raises:
           DamagedCheckpoint: files are missing or cut off.
-          InputError: the checkpoint holds another network, or one with another number of classes.
+          InputError: the checkpoint is from another network, or from one with another number of classes.
         """
         with damage.named(self._where(step)):
+            # Compare the shapes first, so that the error names the parameter and says what to do.
             found = self._manager.item_metadata(step)
             if found is None:
-                raise FileNotFoundError("its metadata are gone")
+                raise FileNotFoundError("its metadata is missing")
             if differing := first_difference(found["params"], like.params):
                 name, there, here = differing
                 raise InputError(
@@ -159,6 +167,7 @@ class Checkpoints:
                     f"checkpoint and {here} in the network (the head's last axis is the number of classes); use the "
                     "config and the class list it was trained with, or another work directory"
                 )
+            # Read the fields that are wanted.
             fields = {field.name: getattr(like, field.name) for field in dataclasses.fields(like)}
             wanted = {name: value for name, value in fields.items() if value is not None}
             return dataclasses.replace(like, **_read_alone(self._item(step), wanted))
@@ -181,7 +190,7 @@ class Checkpoints:
             damage.move_aside(folder, self._directory)
 
     def wait(self) -> None:
-        """Waits until all saves are on disk; raises an InputError if one cannot be written."""
+        """Waits until all saves are on disk; raises an InputError if one of them cannot be written."""
         with self._write_errors():
             self._manager.wait_until_finished()
 
@@ -196,19 +205,19 @@ class Checkpoints:
             if not damage.is_of_files(error):
                 raise
             complete = self._steps_on_disk()
-            left = f"the checkpoint of step {max(complete)} is complete" if complete else "there is no other one"
+            left = f"the checkpoint of step {max(complete)} is complete" if complete else "there is no other checkpoint"
             raise InputError(
-                f"a checkpoint cannot be written to {self._directory} ({damage.reason(error)}); {left}. Once "
-                "that is repaired, the same command continues the run"
+                f"a checkpoint cannot be written to {self._directory} ({damage.reason(error)}); {left}. Repair the "
+                "cause; then the same command continues the run"
             ) from error
 
     def close(self) -> None:
-        """Waits for all saves, then closes the folder."""
+        """Waits for all saves, then closes Orbax's manager."""
         self._manager.close()
 
 
 def _read_alone(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
-    """Reads this process's part of some fields; if it fails, no other process waits for it."""
+    """Reads this process's part of some fields; the other processes do not wait for it, even if it fails."""
     this = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(
         primary_host=this, active_processes={this}, barrier_sync_key_prefix=f"process {this}"
@@ -221,7 +230,7 @@ def _read_alone(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 def _in_first_process(change: Callable[[], object], *, what: str) -> None:
-    """Changes files in the first process; the other processes wait for it."""
+    """Calls `change` in the first process; the other processes wait for it."""
     if jax.process_index() == 0:
         change()
     if jax.process_count() > 1:

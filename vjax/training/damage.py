@@ -1,4 +1,4 @@
-"""Damage in checkpoints: found by checksums, explained in one line, and moved aside."""
+"""Damaged checkpoints: checksums detect the damage, an error explains it in one line, and the folder is renamed."""
 
 import json
 import re
@@ -14,12 +14,12 @@ import tensorstore
 from vjax.errors import InputError
 
 _CHECKSUMS = "checksums.json"
-_BLOCK = 64 * 2**20  # bytes under one checksum
-MOST_BLOCKS = 64  # blocks that are checked; of a state over 4 GB, this is a sample
+_BLOCK = 64 * 2**20  # bytes per checksum
+MOST_BLOCKS = 64  # blocks that are checked; if a state has more (more than 4 GB, or many files), a sample
 
 
 class DamagedCheckpoint(InputError):
-    """A checkpoint that was complete when it was written, and cannot be read any more."""
+    """A checkpoint was complete when it was written, but can no longer be read."""
 
 
 def write_checksums(folder: Path) -> None:
@@ -30,18 +30,25 @@ def write_checksums(folder: Path) -> None:
 
 
 def check_files(folder: Path, *, index: int, count: int) -> None:
-    """Reads the files of a state, or every `count`-th part of them from `index` on, and compares their checksums.
+    """Reads the files of a state and compares their checksums; with `count` processes, each reads a part of them.
 
-    Checkpoints of older versions have no checksums: every array is then read once, and forgotten.
+    Checkpoints of older versions have no checksums. Their arrays are read and discarded instead.
+
+    Args:
+      folder: folder of the state.
+      index: index of this process.
+      count: number of processes that check; each takes every `count`-th part.
 
     Raises:
       OSError: a file is missing.
       ValueError: a file is cut off or changed.
     """
+    # Compare checksums.
     if (folder / _CHECKSUMS).exists():
         if changed := find_changed(folder, index=index, count=count):
             raise ValueError(f"{changed} is not what was written")
         return
+    # Without checksums, read this process's part of the arrays.
     base = {"driver": "file", "path": f"{folder}/"}
     store: Any = tensorstore.KvStore.open({"driver": "ocdbt", "base": base}).result()
     names = sorted(store.list().result())
@@ -52,12 +59,12 @@ def check_files(folder: Path, *, index: int, count: int) -> None:
 
 
 def find_changed(folder: Path, *, index: int, count: int) -> str | None:
-    """Returns the name of a file that has changed since it was written, None if there is none.
+    """Returns the name of a file that has changed since it was written, or None.
 
     Args:
       folder: folder with checksums.
       index: index of this process.
-      count: number of processes; each checks every `count`-th block. Of very large states they check a sample.
+      count: number of processes; each checks every `count`-th block, or fewer if there are more than `MOST_BLOCKS`.
 
     Raises:
       OSError: a file is missing.
@@ -83,7 +90,7 @@ def _checksums(path: Path, *, first: int = 0) -> Iterator[int]:
 
 
 def unreadable_metrics(directory: Path) -> list[Path]:
-    """Returns the folders, in a directory of checkpoints, of metrics that are cut off."""
+    """Returns the metrics folders in a directory of checkpoints whose file is cut off."""
     folders = []
     for path in directory.glob("[0-9]*/metrics/metrics"):
         try:
@@ -94,7 +101,7 @@ def unreadable_metrics(directory: Path) -> list[Path]:
 
 
 def move_aside(folder: Path, directory: Path) -> None:
-    """Renames a damaged checkpoint, or a damaged part of one, so that Orbax does not look at it again."""
+    """Renames a damaged checkpoint, or a damaged part of one, so that Orbax ignores it."""
     name = "_".join(folder.relative_to(directory).parts)
     folder.rename(directory / f"damaged_{name}_{time.time_ns()}")
 
@@ -113,7 +120,7 @@ def named(what: str) -> Iterator[None]:
 
 
 def is_of_files(error: Exception) -> bool:
-    """Returns whether an error of Orbax is about files: these are ValueErrors, OSErrors and bare Exceptions."""
+    """Returns whether an error of Orbax is about files: a ValueError, an OSError or a bare Exception."""
     return type(error) is Exception or isinstance(error, (ValueError, OSError))
 
 

@@ -1,8 +1,8 @@
-"""What the devices do: operations a second, their share of the peak, and memory."""
+"""Device use for the log: operations per second, their share of the peak, and memory."""
 
 import jax
 
-# Operations a second of dense matrix products in bfloat16, from the makers' data sheets, by what JAX calls the device.
+# Peak operations per second of dense bfloat16 matrix products, from vendor data sheets, by prefix of `device_kind`.
 _PEAKS = {
     "NVIDIA A100": 312e12,
     "NVIDIA H100": 989e12,
@@ -15,14 +15,15 @@ _PEAKS = {
 
 
 def device_rates(flops_per_s: float) -> dict[str, float]:
-    """Returns numbers for the log: of one device, given the operations a second that its program makes.
+    """Returns numbers of one device for the log, given the operations per second of its program.
 
-    `train/peak_share` is against the device's peak in bfloat16, and absent for devices not listed here; a share of a
-    CPU's peak is in docs/benchmarks.md. `train/device_memory_mb` is the most used so far, where the device tells.
+    `train/peak_share` is the share of the device's bfloat16 peak; it is missing for devices that are not listed here
+    (docs/benchmarks.md has the share of a CPU's peak). `train/device_memory_mb` is the peak memory use so far, for
+    devices that report it.
     """
     device = jax.local_devices()[0]
     rates = {"train/tflops_per_s": flops_per_s / 1e12}
-    # The longest name that fits: "TPU v5 lite" is also a "TPU v5".
+    # The longest matching name is the right one: "TPU v5 lite" also starts with "TPU v5".
     known = [name for name in _PEAKS if device.device_kind.startswith(name)]
     if known:
         rates["train/peak_share"] = flops_per_s / _PEAKS[max(known, key=len)]

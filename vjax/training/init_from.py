@@ -1,4 +1,4 @@
-"""Starting from another run's network: what is loaded, and what is initialised again."""
+"""Initial parameters from another run: which ones are loaded, and which ones are reinitialised."""
 
 import dataclasses
 from typing import Any, Literal
@@ -9,7 +9,7 @@ from vjax.errors import InputError
 from vjax.training.layer_rates import lies_in
 from vjax.training.shapes import first_difference
 
-# The layer from features to logits, in every network: the only one whose shape depends on the classes.
+# The layer from features to logits in every network: the only layer whose shape depends on the number of classes.
 CLASSIFIER = "head/logits"
 
 
@@ -27,25 +27,25 @@ class InitFrom:
 
 
 def load_pretrained(initial: Any, pretrained: Any, *, same_classes: bool, where: str) -> tuple[Any, tuple[str, ...]]:
-    """Returns the variables of a pretrained network, and the names of those that keep their initial values.
+    """Returns the variables of a pretrained network, and the names of the variables that keep their initial values.
 
     Args:
       initial: `dict(params=..., batch_stats=...)` of the network to train.
-      pretrained: the same of the pretrained network.
-      same_classes: whether both networks have the same class list; the classifier is reinitialised if they do not.
-      where: where the pretrained variables come from, for error messages.
+      pretrained: `dict(params=..., batch_stats=...)` of the pretrained network.
+      same_classes: whether both networks have the same class list; if not, the classifier is reinitialised.
+      where: origin of the pretrained variables, for error messages.
 
     Raises:
-      InputError: the networks differ in more than the classifier.
+      InputError: the networks differ outside the classifier.
     """
     wanted, found = _flat(initial), _flat(pretrained)
     reinitialised = tuple(name for name in wanted if not same_classes and lies_in(name.partition("/")[2], CLASSIFIER))
     if differing := first_difference(pretrained, initial, ignored=reinitialised):
         name, there, here = differing
         raise InputError(
-            f"config.init: the network of {where} does not fit: {name} has shape {there} there and {here} here; only "
-            "the classifier may differ. Use its config.network and, for late concatenation or early fusion, its "
-            "config.clip"
+            f"config.init: the network of {where} does not fit: {name} has shape {there} in that run and {here} in "
+            "this one; only the classifier may differ. Use that run's config.network and, for late concatenation or "
+            "early fusion, its config.clip"
         )
     loaded = {name: leaf if name in reinitialised else found[name] for name, leaf in wanted.items()}
     # A network without batch norms has no batch statistics, and flattening drops empty trees.

@@ -1,4 +1,4 @@
-"""How fast each layer learns: factors on the learning rate, 0 for a frozen layer."""
+"""Factors on the learning rate for each layer; 0 freezes a layer."""
 
 import dataclasses
 import re
@@ -16,14 +16,14 @@ _NUMBER = re.compile(r"\d*\.?\d+(e-?\d+)?", re.IGNORECASE)
 
 @dataclasses.dataclass(frozen=True)
 class LayerRates:
-    """Factors on the learning rate by layer; 0 freezes it.
+    """Factors on the learning rate by layer; 0 freezes a layer.
 
-    Frozen parameters do not change, bit for bit, and XLA computes no gradient for them. Batch norms still update their
-    running statistics, in frozen layers too.
+    Frozen parameters stay bitwise equal, and XLA computes no gradient for them. Batch norms in frozen layers still
+    update their running statistics.
 
     Attributes:
-      factors: factor for each layer name. It applies to all parameters whose path begins with the name; the longest
-        such name counts. All other parameters have factor 1.
+      factors: factor for each layer name. It applies to all parameters whose path begins with the name; if several
+        names match, the longest one counts. All other parameters have factor 1.
 
     >>> rates = LayerRates.parse("backbone=0.1, backbone/Conv_0=0")
     >>> rates.of({"backbone": {"Conv_0": {"kernel": 5}, "Conv_1": {"kernel": 5}}, "head": {"bias": 5}})
@@ -85,5 +85,5 @@ EQUAL_RATES = LayerRates()
 
 
 def lies_in(name: str, layer: str) -> bool:
-    """Returns whether a parameter's path, as "backbone/Conv_0/kernel", begins with the name of a layer."""
+    """Returns whether a parameter's path, such as "backbone/Conv_0/kernel", begins with the name of a layer."""
     return f"{name}/".startswith(f"{layer}/")

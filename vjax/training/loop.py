@@ -1,4 +1,4 @@
-"""The loop: steps, and what happens between them."""
+"""The training loop: steps, and the logging, evaluation and checkpoints between them."""
 
 import collections
 import dataclasses
@@ -21,17 +21,17 @@ from vjax.training.prefetch import Prefetcher
 from vjax.training.step import CompiledStep, TrainState, compile_step
 from vjax.training.writer import Writer, write_all
 
-_STEPS_IN_FLIGHT = 2  # the host reads ahead of the device by this much, and no more
+_STEPS_IN_FLIGHT = 2  # most steps that the host dispatches ahead of the device
 
 
 @dataclasses.dataclass(frozen=True)
 class Intervals:
-    """How often things happen, in steps; each also happens after the last step.
+    """Intervals in steps; each of the three actions also happens after the last step.
 
     Attributes:
-      log: numbers are written.
-      evaluate: the test split is evaluated, and a checkpoint saved with the result.
-      checkpoint: a checkpoint is saved.
+      log: interval between log entries.
+      evaluate: interval between evaluations of the test split; each saves a checkpoint with its result.
+      checkpoint: interval between checkpoints.
     """
 
     log: int
@@ -40,31 +40,31 @@ class Intervals:
 
 
 class Interrupted(Exception):
-    """The run was asked to stop, and has saved its state; the same command goes on."""
+    """The run was asked to stop and has saved its state; the same command continues it."""
 
     def __init__(self, step: int):
-        super().__init__(f"stopped after step {step}, which is saved; the same command goes on from there")
+        super().__init__(f"stopped after step {step}, which is saved; the same command continues from there")
         self.step = step
 
 
 @dataclasses.dataclass(frozen=True)
 class Loop:
-    """The steps of a run and what happens between them; everything it works with is given once.
+    """The training loop of one run.
 
     Attributes:
-      step_function: `(state, batch) -> (state, sums)`, a plain function; compiled here.
-      num_steps: steps of the whole run.
-      intervals: intervals of logging, evaluating and saving.
-      evaluate: maps a state to its evaluation on the test split; may raise `EvaluationStopped`.
-      checkpoints: where states are saved.
-      writers: where numbers go.
-      schedule: the learning rate by step, to be logged.
-      mesh: mesh of the devices.
-      names: maps positions in the training split to the videos' names.
-      should_stop: asked after every step whether to save and stop.
-      skip_nonfinite: whether a loss or a gradient that is not finite is left to the step function, which skips it.
-      accumulate: parts that the step function takes a batch in.
-      data_timeout_s: seconds that a batch may take.
+      step_function: plain function `(state, batch) -> (state, sums)`, which the loop compiles.
+      num_steps: number of steps of the run, including those before it was resumed.
+      intervals: intervals between log entries, evaluations and checkpoints.
+      evaluate: function from a state to its evaluation on the test split; it may raise `EvaluationStopped`.
+      checkpoints: checkpoints of the work directory, where states are saved.
+      writers: writers that receive the numbers.
+      schedule: learning rate by step, for the log.
+      mesh: device mesh.
+      names: function from positions in the training split to the names of the videos.
+      should_stop: function that is called after every step and returns whether to save and stop.
+      skip_nonfinite: whether the loop ignores a nonfinite loss or gradient, because the step function skips such steps.
+      accumulate: number of parts that the step function splits a batch into.
+      data_timeout_s: longest wait for a batch, in seconds.
     """
 
     step_function: Callable[..., Any]
@@ -82,18 +82,19 @@ class Loop:
     data_timeout_s: float
 
     def run(self, state: TrainState, batches: Iterator[Any]) -> Evaluation:
-        """Returns the evaluation of the state after `num_steps` steps in all, counting those behind the given state.
+        """Trains until the state's step is `num_steps`, and returns the evaluation of the final state.
 
-        A state that was saved without its evaluation, since the run was asked to stop, is evaluated first.
+        If a stop request prevented the evaluation of the given state, that evaluation is made first.
 
         Args:
-          state: state to start from; used up.
-          batches: host batches from the state's step on.
+          state: initial state; the first step donates its buffers.
+          batches: host batches, starting at the state's step.
 
         Raises:
-          Interrupted: it was asked to stop.
-          InputError: a loss or a gradient was not finite, or no batch came.
+          Interrupted: the run was asked to stop.
+          InputError: a loss or a gradient is not finite, or no batch came in time.
         """
+        # The evaluation of the given state, if it is due and missing, or if no step is left.
         first = int(state.step)
         at_end = first >= self.num_steps
         is_due = first > 0 and (at_end or first % self.intervals.evaluate == 0)
@@ -107,22 +108,25 @@ class Loop:
                 self._write_evaluation(first, evaluation)
             if at_end:
                 return evaluation
+        # The remaining steps.
         prefetcher = Prefetcher(batches, self.mesh, timeout_s=self.data_timeout_s)
         try:
             return self._take_steps(state, prefetcher, range(first + 1, self.num_steps + 1))
         except InputError:
-            self.checkpoints.wait()  # what is still being written is good
+            self.checkpoints.wait()  # the state that is still being written is good
             raise
         finally:
             prefetcher.close()
 
     def _take_steps(self, state: TrainState, prefetcher: Prefetcher, steps: range) -> Evaluation:
+        # Compilation, which needs the shapes of a batch.
         batch = prefetcher.next()
         compiled = compile_step(self.step_function, state, batch.rows, self.mesh, accumulate=self.accumulate)
         self._write_facts(steps[0] - 1, state, compiled)
         in_flight: collections.deque[_PendingStep] = collections.deque()
         sums, clock = [], _Clock(prefetcher, compiled.flops)
         for step in steps:
+            # The step: dispatched here, and checked when a few more steps are in flight.
             state, step_sums = compiled.run(state, batch.rows)
             clock.count(len(batch.rows["label"]))
             sums.append(step_sums)
@@ -131,7 +135,7 @@ class Loop:
             for writer in self.writers:
                 writer.advance(step)
             last = step == steps[-1]
-            # Numbers: rates and the means since the last line.
+            # The log: rates, and means since the last entry.
             if step % self.intervals.log == 0 or last:
                 self._check(in_flight, most_left=0)
                 rate = float(np.asarray(self.schedule(step - 1)))
@@ -148,7 +152,7 @@ class Loop:
                     stopping = True
                 else:
                     self._write_evaluation(step, evaluation)
-            # A checkpoint: a state is only saved once it is known to be good.
+            # A checkpoint: a state is only saved once all steps up to it have been checked.
             if evaluation is not None or step % self.intervals.checkpoint == 0 or stopping:
                 self._check(in_flight, most_left=0)
                 self._save(step, state, evaluation)
@@ -165,7 +169,7 @@ class Loop:
         raise AssertionError("a run has a last step")
 
     def _check(self, in_flight: "collections.deque[_PendingStep]", *, most_left: int) -> None:
-        """Waits for the oldest steps until so many are left; stops the run where one of them is not finite."""
+        """Waits for the oldest steps until at most `most_left` are in flight; stops the run if one is not finite."""
         while len(in_flight) > most_left:
             pending = in_flight.popleft()
             nonfinite = float(jax.block_until_ready(pending.sums["nonfinite"]).total) > 0
@@ -180,7 +184,7 @@ class Loop:
         raise InputError(
             f"step {pending.step}: the loss ({loss:g}) or its gradient is not finite; {saved}. The batch's videos: "
             f"{', '.join(self.names(pending.position))}. Lower the learning rate, clip gradients "
-            "(optimizer.clip_norm), look at these videos, or leave such steps out with --config.skip_nonfinite=True"
+            "(optimizer.clip_norm), look at these videos, or skip such steps with --config.skip_nonfinite=True"
         )
 
     def _save(self, step: int, state: TrainState, evaluation: Evaluation | None) -> None:
@@ -202,7 +206,7 @@ class Loop:
 
 
 class _PendingStep(NamedTuple):
-    """A step that was sent to the devices."""
+    """A step that was dispatched to the devices and not checked yet."""
 
     step: int
     sums: Mapping[str, metrics.Sum]
@@ -210,24 +214,24 @@ class _PendingStep(NamedTuple):
 
 
 class _Clock:
-    """Clips per second and the share of time spent waiting for data, since the last look."""
+    """Measures clips per second and the share of time spent waiting for data."""
 
     def __init__(self, prefetcher: Prefetcher, flops: float | None):
         self._prefetcher, self._flops = prefetcher, flops
         self.skip()
 
     def skip(self) -> None:
-        """Starts anew, leaving out what went by since the last look."""
+        """Restarts the measurement; steps and time since the last restart do not count."""
         self._at, self._waited_s = time.perf_counter(), self._prefetcher.waited_s
         self._num_clips = self._num_steps = 0
 
     def count(self, num_clips: int) -> None:
-        """Adds a step of so many clips."""
+        """Adds a step with this number of clips."""
         self._num_clips += num_clips
         self._num_steps += 1
 
     def rates(self) -> dict[str, float]:
-        """Returns the numbers since the last look."""
+        """Returns the rates since the last restart, and restarts the measurement."""
         seconds = time.perf_counter() - self._at
         waited_s = self._prefetcher.waited_s - self._waited_s
         rates = {"train/clips_per_s": self._num_clips / seconds, "train/data_wait": waited_s / seconds}

@@ -1,4 +1,4 @@
-"""Optimizers by name: an optax chain with warm-up, cosine decay, clipping and weight decay on kernels alone."""
+"""Optimizers by name: optax chains with warm-up, cosine decay, gradient clipping and weight decay of kernels."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -20,10 +20,10 @@ Decay = Annotated[float, Range(at_least=0, below=1)]
 def create_optimizer(
     choice: Choice | Mapping[str, Any], *, num_steps: int, layer_rates: LayerRates = EQUAL_RATES
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """Returns the optimizer of a choice from `OPTIMIZERS`, and its learning rate by step, before the layers' factors.
+    """Returns the optimizer that a choice names, and its learning rate by step, without the factors of `layer_rates`.
 
     Raises:
-      InputError: the name or an option is unknown, or the warm-up is as long as the run.
+      InputError: the name or an option is unknown or out of its range, or the warm-up is not shorter than the run.
     """
     checked = typed.conform_choice(choice, OPTIMIZERS, what="config.optimizer")
     optimizer, schedule = OPTIMIZERS.create(checked, num_steps=num_steps)
@@ -44,10 +44,10 @@ def sgd(
     Args:
       num_steps: steps of the run.
       learning_rate: highest learning rate, after the warm-up.
-      momentum: share of the last update that is kept.
+      momentum: decay of the accumulated gradients.
       weight_decay: decay of kernels; biases and norm scales have none.
-      warmup: length of the warm-up, over which the rate rises from 0; half a cosine follows.
-      clip_norm: largest norm of a gradient, longer ones are shortened to it; 0 clips none.
+      warmup: length of the warm-up, during which the rate rises from 0; cosine decay to 0 follows.
+      clip_norm: largest global norm of the gradient; a larger gradient is scaled down to it. 0 turns clipping off.
     """
     schedule = warmup_cosine(learning_rate, warmup=warmup, num_steps=num_steps)
     decay = optax.add_decayed_weights(weight_decay, mask=is_kernel)
@@ -75,8 +75,8 @@ def adamw(
       b1: decay of the mean of gradients.
       b2: decay of the mean of squared gradients.
       weight_decay: decay of kernels; biases and norm scales have none.
-      warmup: length of the warm-up, over which the rate rises from 0; half a cosine follows.
-      clip_norm: largest norm of a gradient, longer ones are shortened to it; 0 clips none.
+      warmup: length of the warm-up, during which the rate rises from 0; cosine decay to 0 follows.
+      clip_norm: largest global norm of the gradient; a larger gradient is scaled down to it. 0 turns clipping off.
     """
     schedule = warmup_cosine(learning_rate, warmup=warmup, num_steps=num_steps)
     step = optax.adamw(schedule, b1=b1, b2=b2, weight_decay=weight_decay, mask=is_kernel)
@@ -92,10 +92,10 @@ def warmup_cosine(learning_rate: float, *, warmup: Length, num_steps: int) -> op
     """Returns a schedule: linear from 0 over the warm-up, then half a cosine down to 0 at `num_steps`.
 
     Raises:
-      InputError: the warm-up is no number of steps, or as long as the run.
+      InputError: the warm-up is not a number of steps, or is not shorter than the run.
     """
     if isinstance(warmup, str):
-        raise InputError(f"optimizer.warmup is a number of steps here, got {warmup!r}")
+        raise InputError(f"optimizer.warmup must be a number of steps, got {warmup!r}; only configs take other lengths")
     if not 0 <= warmup < num_steps:
         raise InputError(f"optimizer.warmup must lie in [0, num_steps={num_steps}), got {warmup}")
     return optax.warmup_cosine_decay_schedule(
@@ -107,7 +107,7 @@ def warmup_cosine(learning_rate: float, *, warmup: Length, num_steps: int) -> op
 
 
 def is_kernel(params: Any) -> Any:
-    """Returns, leaf by leaf, whether weight decay applies: to kernels, not to biases and norm scales."""
+    """Returns for each leaf whether weight decay applies: True for kernels, False for biases and norm scales."""
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 

@@ -1,4 +1,4 @@
-"""Batches on their way to the devices: read ahead by a thread, never waited for without end."""
+"""Prefetching of batches: a thread reads ahead, and the wait for a batch has a time limit."""
 
 import queue
 import threading
@@ -14,11 +14,11 @@ from vjax.errors import InputError
 
 
 class DeviceBatch(NamedTuple):
-    """A batch.
+    """A batch on the devices.
 
     Attributes:
-      rows: on the devices, global arrays.
-      position: `(b)`, which videos of the training split this process's rows come from.
+      rows: global arrays on the devices, by name.
+      position: `(b)`, positions in the training split of this process's rows.
     """
 
     rows: Any
@@ -26,28 +26,28 @@ class DeviceBatch(NamedTuple):
 
 
 class Prefetcher:
-    """Puts host batches on the devices, and knows how long the loop waited for them."""
+    """Reads host batches ahead, puts them on the devices, and measures how long the loop waits for them."""
 
     def __init__(self, batches: Iterator[dict[str, np.ndarray]], mesh: Mesh, *, timeout_s: float):
-        """Starts to read.
+        """Starts the reading thread.
 
         Args:
-          batches: host batches with a `position` beside the rows.
-          mesh: of the devices.
-          timeout_s: how long a batch may take.
+          batches: endless host batches, each with a `position` in addition to its rows.
+          mesh: device mesh.
+          timeout_s: longest wait for a batch, in seconds.
         """
         self._mesh, self._timeout_s = mesh, timeout_s
         self._queue: queue.Queue[Any] = queue.Queue(maxsize=1)
         self._closed = threading.Event()
         self.waited_s = 0.0
-        # A daemon: a reader that is stuck must not keep the process alive.
+        # A daemon thread, because a stuck reader must not keep the process alive.
         threading.Thread(target=self._read, args=(batches,), daemon=True, name="prefetcher").start()
 
     def next(self) -> DeviceBatch:
-        """Returns the next batch.
+        """Returns the next batch; an error of the reading thread is raised here.
 
         Raises:
-          InputError: none came in time.
+          InputError: no batch came in time.
         """
         started = time.perf_counter()
         try:
@@ -55,7 +55,7 @@ class Prefetcher:
         except queue.Empty:
             raise InputError(
                 f"no batch came for {self._timeout_s:g} s: reading is stuck, or a worker has died. The same command "
-                "goes on from the newest checkpoint; --config.num_workers=0 reads without workers, and "
+                "continues from the newest checkpoint; --config.num_workers=0 reads without workers, and "
                 "--config.data_timeout_s=SECONDS waits longer"
             ) from None
         self.waited_s += time.perf_counter() - started
@@ -74,7 +74,7 @@ class Prefetcher:
                 self._put(dict(batch))
                 if self._closed.is_set():
                     return
-        except BaseException as error:  # whatever it is, it belongs to the one who asks for the batch
+        except BaseException as error:  # `next` raises it, whatever it is
             self._put(error)
 
     def _put(self, found: Any) -> None:

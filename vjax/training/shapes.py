@@ -1,4 +1,4 @@
-"""The one comparison of two networks by the shapes of their arrays."""
+"""Comparison of two networks by the shapes of their arrays."""
 
 from collections.abc import Collection
 from typing import Any, NamedTuple
@@ -7,12 +7,12 @@ import flax.traverse_util
 
 
 class Difference(NamedTuple):
-    """An array that two trees do not share.
+    """An array whose shape differs between two trees.
 
     Attributes:
-      name: path of the array, as "backbone/Conv_0/kernel".
-      there: its shape in the first tree, None if it is missing.
-      here: its shape in the second tree, None if it is missing.
+      name: path of the array, such as "backbone/Conv_0/kernel".
+      there: shape in the first tree, None if the array is missing there.
+      here: shape in the second tree, None if the array is missing there.
     """
 
     name: str
@@ -24,9 +24,9 @@ def first_difference(there: Any, here: Any, *, ignored: Collection[str] = ()) ->
     """Returns the first array, by name, whose shape differs between two trees; None if all shapes are equal.
 
     Args:
-      there: tree of arrays or shapes.
-      here: another such tree.
-      ignored: names of arrays that may differ.
+      there: first tree of arrays or shapes.
+      here: second tree of arrays or shapes.
+      ignored: names of arrays whose shapes may differ.
 
     >>> import numpy as np
     >>> first_difference({"head": {"bias": np.zeros(3)}}, {"head": {"bias": np.zeros(5)}})

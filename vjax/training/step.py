@@ -1,4 +1,4 @@
-"""One train step: a plain function, and its compilation for a mesh."""
+"""The train step: its state, the plain function, and its compilation for a mesh."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -20,14 +20,14 @@ from vjax.training.layer_rates import EQUAL_RATES, LayerRates
 
 @flax.struct.dataclass
 class TrainState:
-    """All that training changes, and data alone: no functions, no random keys.
+    """Everything that training changes. It holds arrays only: no functions, no random keys.
 
     Attributes:
-      step: steps taken; also the position in the data, and what random keys are folded from.
-      params: of the network.
-      batch_stats: running statistics of its batch norms; empty without them.
-      opt_state: of the optimizer.
-      ema: the moving average of the parameters; empty where none is kept.
+      step: number of steps taken; it is also the data position, and is folded into the random keys.
+      params: parameters of the network.
+      batch_stats: running statistics of the batch norms; empty for a network without batch norms.
+      opt_state: state of the optimizer.
+      ema: moving average of the parameters; empty if none is kept.
     """
 
     step: jax.Array
@@ -38,7 +38,7 @@ class TrainState:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What `network.apply` takes at test time: the averaged parameters where there are any."""
+        """Variables for `network.apply` at test time, with the averaged parameters if there are any."""
         return {"params": self.ema or self.params, "batch_stats": self.batch_stats}
 
 
@@ -50,21 +50,21 @@ def init_state(
     clip_shape: tuple[int, ...],
     keep_ema: bool = False,
 ) -> TrainState:
-    """Returns the state before the first step, for clips of the shape `(t h w c)`."""
-    # Compiled, so that the logits, which nobody asks for, are not computed.
+    """Returns the state before the first step, for clips of shape `(t h w c)`."""
+    # Jitted, so that XLA does not compute the unused logits.
     variables = jax.jit(lambda key: network.init(key, jnp.zeros((1, *clip_shape)), train=False))(key)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],
         batch_stats=variables.get("batch_stats", {}),
         opt_state=optimizer.init(variables["params"]),
-        # A copy: a step gives up the buffers of both.
+        # A copy, because a step donates the buffers of both trees.
         ema=jax.tree.map(jnp.copy, variables["params"]) if keep_ema else {},
     )
 
 
 def abstract_state(make_state: Callable[[], TrainState], layout: Layout) -> TrainState:
-    """Returns the shapes and shardings of the state that `make_state` makes, without computing it."""
+    """Returns the shapes and shardings of the state that `make_state` returns, without computing it."""
     shapes = jax.eval_shape(make_state)
     return jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
@@ -87,15 +87,15 @@ def train_step(
     optimizer: optax.GradientTransformation,
     key: jax.Array,
 ) -> tuple[TrainState, Sums]:
-    """Returns the state after one step, and sums: `loss`, `clip@1`, `grad_norm`, `param_norm`.
+    """Returns the state after one step, and the sums `loss`, `clip@1`, `grad_norm` and `param_norm`.
 
     Args:
-      state: state before the step; its moving average is left as it is (`wrappers.with_ema`).
-      batch: `clips (b t h w c)` uint8 and `label (b)`; where clips are mixed, also `other_label (b)` and `share (b)`,
+      state: state before the step; its moving average does not change here (see `wrappers.with_ema`).
+      batch: `clips (b t h w c)` uint8 and `label (b)`; if clips are mixed, also `other_label (b)` and `share (b)`,
         the share of `label`. `clip@1` then counts the label with the larger share.
-      grad_fn: gives gradients (`make_grad_fn`, and what wraps it in `wrappers`).
-      optimizer: turns gradients into updates.
-      key: key of the run; the step's own key is folded from it.
+      grad_fn: gradient function, from `make_grad_fn` and its wrappers in `wrappers`.
+      optimizer: optimizer that turns gradients into updates.
+      key: random key of the run; the step number is folded into it.
     """
     step_key = jax.random.fold_in(key, state.step)
     grads, sums, batch_stats = grad_fn(state.params, state.batch_stats, batch, step_key)
@@ -114,16 +114,17 @@ def make_grad_fn(
     label_smoothing: float = 0.0,
     layer_rates: LayerRates = EQUAL_RATES,
 ) -> GradFn:
-    """Returns a function from parameters and a batch to the gradients of the mean loss.
+    """Returns a function from parameters and a batch to gradients of the mean loss, sums and batch statistics.
 
     Args:
-      network: maps clips to logits.
+      network: network that maps clips to logits.
       normalization: normalization of the clips' channels.
       label_smoothing: share of the target that is spread over all classes.
-      layer_rates: say which parameters are frozen.
+      layer_rates: learning rate factors by layer; parameters with factor 0 get no gradient.
     """
 
     def grad_fn(params: Any, batch_stats: Any, batch: Mapping[str, jax.Array], key: jax.Array) -> Any:
+        # The loss, with the sums and the batch statistics as auxiliary results.
         def mean_loss(params: Any) -> tuple[jax.Array, tuple[Any, Any]]:
             logits, updates = network.apply(
                 {"params": layer_rates.freeze(params), "batch_stats": batch_stats},
@@ -145,7 +146,7 @@ def make_grad_fn(
 
 
 def soft_target(batch: Mapping[str, jax.Array], *, num_classes: int) -> jax.Array:
-    """Returns the share of each class in each clip of a batch, `(b k)`: one class's, or two where clips are mixed."""
+    """Returns the share of each class in each clip, `(b k)`: one class has all of it, or two if clips are mixed."""
     target = jax.nn.one_hot(batch["label"], num_classes)
     if "share" not in batch:
         return target
@@ -154,12 +155,12 @@ def soft_target(batch: Mapping[str, jax.Array], *, num_classes: int) -> jax.Arra
 
 
 class CompiledStep(NamedTuple):
-    """A train step for one mesh and one shape of batch.
+    """A train step, compiled for one mesh and one batch shape.
 
     Attributes:
-      run: `(state, batch) -> (state, sums)`; the state given is used up.
-      compile_s: seconds that compiling took.
-      flops: floating-point operations of a step on each device, as XLA counts them; None where it does not.
+      run: compiled function `(state, batch) -> (state, sums)`; it donates the buffers of the given state.
+      compile_s: compilation time in seconds.
+      flops: floating-point operations of a step on each device, as XLA counts them; None if it does not count them.
     """
 
     run: Callable[..., tuple[TrainState, dict[str, metrics.Sum]]]
@@ -170,10 +171,10 @@ class CompiledStep(NamedTuple):
 def compile_step(
     step: Callable[..., Any], state: TrainState, batch: Any, mesh: Mesh, *, accumulate: int = 1
 ) -> CompiledStep:
-    """Returns `step(state, batch)` compiled ahead of time: batch split over the mesh, the state where it lies.
+    """Compiles `step(state, batch)` ahead of time; the batch is split over the mesh, the state keeps its shardings.
 
-    The gradient is that of the whole batch: XLA adds it up over the devices, and batch norms see all rows. The step
-    takes a batch in `accumulate` parts, in a loop, of which XLA counts the operations once.
+    The gradient is that of the global batch: XLA sums it over the devices, and batch norms see the rows of all devices.
+    The step processes a batch in `accumulate` parts, in a loop whose operations XLA counts only once.
     """
     started = time.perf_counter()
     kept = jax.tree.map(lambda leaf: leaf.sharding, state)

@@ -1,6 +1,6 @@
-"""What a training step costs each of many devices: bytes of memory and bytes on the wire, by the shapes alone.
+"""The cost of a training step on each device: bytes of memory and bytes sent, computed from shapes alone.
 
-The same network, optimizer and layout as in training, on as many devices as one likes to think of; none is needed.
+The network, the optimizer and the layout are those of training. The number of devices is free; none has to exist.
 """
 
 import functools
@@ -19,15 +19,15 @@ from vjax.training.step import init_state
 
 
 class Memory(NamedTuple):
-    """Bytes on one device at the fullest moment of a step.
+    """Bytes on one device at the memory peak of a step.
 
     Attributes:
-      state: parameters, optimizer state, statistics and averages, as the layout keeps them.
-      gathered: parameters whole again, under "fsdp".
-      gradients: of all parameters.
-      activations: kept for the backward pass.
-      scratch: the gradient of the largest of them.
-      clips: this device's rows of the batch, uint8; one batch in work and one waiting.
+      state: parameters, optimizer state, batch statistics and averaged parameters, as the layout keeps them.
+      gathered: full copies of the parameters that "fsdp" splits.
+      gradients: gradients of all parameters.
+      activations: arrays kept for the backward pass.
+      scratch: gradient of the largest of these arrays.
+      clips: this device's rows of two uint8 batches, the current one and the next.
     """
 
     state: int
@@ -39,7 +39,7 @@ class Memory(NamedTuple):
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """The sum of all fields."""
         return sum(self)
 
 
@@ -47,10 +47,10 @@ class Traffic(NamedTuple):
     """Bytes of the arrays that the devices exchange in one step.
 
     Attributes:
-      all_reduce: gradients (under "fsdp" a reduce-scatter where the platform has it), sums of the batch norms,
-        loss and accuracy.
+      all_reduce: gradients (under "fsdp" a reduce-scatter if the platform has it), sums of the batch norms, loss and
+        accuracy.
       all_gather: parameters under "fsdp".
-      num_devices: that take part.
+      num_devices: number of devices that exchange the arrays.
     """
 
     all_reduce: int
@@ -59,18 +59,18 @@ class Traffic(NamedTuple):
 
     @property
     def sent(self) -> int:
-        """What each device sends in a ring: an all-reduce goes around twice, less one part each time."""
+        """Bytes that each device sends in a ring. An all-reduce goes around twice, and each round skips one part."""
         return round((2 * self.all_reduce + self.all_gather) * (self.num_devices - 1) / self.num_devices)
 
 
 class StepCost(NamedTuple):
-    """What one training step costs.
+    """The cost of one training step.
 
     Attributes:
-      parameters: of the network.
-      multiply_adds: of a clip's forward pass; a step takes about three times as many.
-      memory: of each device.
-      traffic: of each device.
+      parameters: number of parameters of the network.
+      multiply_adds: multiply-adds of one clip's forward pass; a step needs about three times as many for a clip.
+      memory: memory on each device.
+      traffic: traffic of each device.
     """
 
     parameters: int
@@ -93,32 +93,35 @@ def step_cost(
     accumulate: int = 1,
     keep_ema: bool = False,
 ) -> StepCost:
-    """Returns the cost of a step for a global batch of clips `(t h w c)`.
+    """Returns the cost of a step for a global batch of clips.
 
-    Not in it are what single layers work in, and the tiles of the CPU's Winograd forms, whose kernel gradients are
-    added up over the devices before they are brought back to 3 x 3 x 3.
+    Not counted are the scratch memory inside single layers and the tiles of the CPU's Winograd forms, whose kernel
+    gradients are summed over the devices before they are transformed back to 3 x 3 x 3.
 
     Args:
-      network: maps clips to logits.
-      optimizer: has its own state.
-      clip_shape: of one clip.
+      network: network that maps clips to logits.
+      optimizer: optimizer, whose state is counted.
+      clip_shape: shape `(t h w c)` of one clip.
       batch_size: clips in a step, over all devices; a multiple of `num_devices * accumulate`.
-      num_devices: of the mesh.
-      sharding: a name in `mesh.LAYOUTS`.
-      accumulate: parts of the batch that go through the network one after the other.
+      num_devices: number of devices of the mesh.
+      sharding: name of a layout in `mesh.LAYOUTS`.
+      accumulate: number of parts of the batch, which are processed one after the other.
       keep_ema: whether the state has averaged parameters.
     """
+    # What one device keeps of the state, from shapes alone.
     layout = LAYOUTS[sharding](AbstractMesh((num_devices,), ("data",), axis_types=(AxisType.Auto,)))
     fresh = functools.partial(init_state, network, optimizer, clip_shape=clip_shape, keep_ema=keep_ema)
     state = jax.eval_shape(lambda key: fresh(key=key), jax.random.key(0))
     kept = jax.tree.map(lambda leaf, where: _bytes(leaf, where.shard_shape(leaf.shape)), state, layout.shardings(state))
     params, statistics = _total(state.params), _total(state.batch_stats)
+    # The parameters that are split over the devices, and that a step gathers.
     is_split = jax.tree.map(lambda leaf, part: part < _bytes(leaf, leaf.shape), state.params, kept.params)
     gathered = sum(
         _bytes(leaf, leaf.shape)
         for leaf, split in zip(*map(jax.tree.leaves, (state.params, is_split)), strict=True)
         if split
     )
+    # Activations: the bytes of one clip, times the clips that a device processes at once.
     rows, each = batch_size // num_devices, residual_bytes(network, clip_shape)
     alone = num_devices == 1
     return StepCost(
@@ -133,8 +136,8 @@ def step_cost(
             clips=2 * rows * math.prod(clip_shape),
         ),
         Traffic(
-            # Each part's gradient by itself, and the two sums of a channel that a batch norm makes and keeps; its
-            # sums on the way back are gradients.
+            # Each part reduces its own gradients and, for each channel of a batch norm, the two sums that become its
+            # statistics. The sums of a batch norm's backward pass are gradients, and already counted.
             all_reduce=0 if alone else accumulate * (params + statistics + _SUMS_BYTES),
             all_gather=gathered,
             num_devices=num_devices,
@@ -157,9 +160,9 @@ _ARRAY = re.compile(r"\b(?:pred|[a-z]+(\d+))\[([\d,]*)\]")
 
 
 def collective_bytes(hlo: str) -> dict[str, int]:
-    """Returns the bytes of the arrays in each kind of collective of a compiled program's text.
+    """Returns the bytes of the arrays in each kind of collective, from the text of a compiled program.
 
-    A loop's body is counted once, however often it runs.
+    The body of a loop is counted once, no matter how often it runs.
 
     >>> collective_bytes("%r = (f32[2,3]{1,0}, bf16[]) all-reduce(%a, %b), channel_id=1")
     {'all-reduce': 26}

@@ -1,6 +1,6 @@
-"""What can be put around a gradient or a step: parts of a batch, sharding, the moving average, the finite check.
+"""Wrappers of a gradient function or a step: accumulation, sharding, the moving average, the finite check.
 
-As a run puts them together::
+A run combines them like this::
 
     grad_fn = sharded(accumulated(make_grad_fn(network), 4), layout)
     step = functools.partial(train_step, grad_fn=grad_fn, optimizer=optimizer, key=key)
@@ -21,15 +21,15 @@ from vjax.training.step import GradFn, Step, Sums, TrainState
 
 
 def accumulated(grad_fn: GradFn, parts: int) -> GradFn:
-    """Returns the mean gradient over parts of a batch that go through the network one after the other.
+    """Returns a gradient function that splits a batch into parts, processes one after the other, and returns the mean.
 
-    The sums are those of the whole batch; batch norms see a part at a time.
+    The sums are those of the full batch; batch norms see one part at a time.
     """
     if parts == 1:
         return grad_fn
 
     def in_parts(params: Any, batch_stats: Any, batch: Mapping[str, jax.Array], key: jax.Array) -> Any:
-        # Every parts-th row: a device's rows are neighbours, so each part takes as many from every device.
+        # A part takes every `parts`-th row. A device's rows are contiguous, so a part has equally many of each device.
         rows = jax.tree.map(lambda leaf: jnp.swapaxes(leaf.reshape(-1, parts, *leaf.shape[1:]), 0, 1), dict(batch))
         keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(parts))
 
@@ -38,6 +38,7 @@ def accumulated(grad_fn: GradFn, parts: int) -> GradFn:
             *found, batch_stats = grad_fn(params, batch_stats, *part)
             return (jax.tree.map(jnp.add, totals, tuple(found)), batch_stats), None
 
+        # The loop over the parts starts with totals of 0.
         first = jax.tree.map(lambda leaf: leaf[0], (rows, keys))
         *shapes, _ = jax.eval_shape(functools.partial(grad_fn, params), batch_stats, *first)
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), tuple(shapes))
@@ -48,7 +49,7 @@ def accumulated(grad_fn: GradFn, parts: int) -> GradFn:
 
 
 def sharded(grad_fn: GradFn, layout: Layout) -> GradFn:
-    """Returns a gradient of parameters that are laid out over the devices: gathered first, scattered after."""
+    """Returns a gradient function for sharded parameters: it gathers the parameters and scatters the gradients."""
 
     def on_devices(params: Any, batch_stats: Any, batch: Mapping[str, jax.Array], key: jax.Array) -> Any:
         grads, sums, batch_stats = grad_fn(layout.gather(params), batch_stats, batch, key)
@@ -58,11 +59,12 @@ def sharded(grad_fn: GradFn, layout: Layout) -> GradFn:
 
 
 def with_ema(step: Step, decay: float) -> Step:
-    """Returns a step that also moves the average of the parameters, where the state has one.
+    """Returns a step that also updates the moving average of the parameters, if the state has one.
 
     Args:
-      step: step that leaves the average as it is.
-      decay: share of the average that a step keeps; less in the first steps, or it would remember the start.
+      step: step that does not change the average.
+      decay: share of the average that a step keeps; it is smaller in the first steps, so that the initial parameters
+        are forgotten.
     """
 
     def averaging(state: TrainState, batch: Mapping[str, jax.Array]) -> tuple[TrainState, Sums]:
@@ -70,7 +72,7 @@ def with_ema(step: Step, decay: float) -> Step:
         if not state.ema:
             return after, sums
         kept = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
-        # So written, the mean of what does not change, a frozen layer, does not change either.
+        # In this form the average of a frozen layer does not change.
         ema = jax.tree.map(lambda mean, new: mean + (1 - kept) * (new - mean), state.ema, after.params)
         return dataclasses.replace(after, ema=ema), sums
 
@@ -78,11 +80,11 @@ def with_ema(step: Step, decay: float) -> Step:
 
 
 def checked_finite(step: Step, *, skip: bool) -> Step:
-    """Returns a step that counts itself in the sum `nonfinite` where its loss or its gradient is not finite.
+    """Returns a step with a further sum, `nonfinite`, which counts the step if its loss or gradient is not finite.
 
     Args:
       step: step with the sums `loss` and `grad_norm`.
-      skip: whether such a step leaves everything but `step` as it was, and all other sums at 0.
+      skip: whether such a step changes nothing in the state but `step`, and has 0 in all other sums.
     """
 
     def checked(state: TrainState, batch: Mapping[str, jax.Array]) -> tuple[TrainState, Sums]:

@@ -1,4 +1,4 @@
-"""Where a run's numbers go: JSON lines, TensorBoard events, and a terminal."""
+"""Writers of a run's numbers: JSON lines, TensorBoard events, and a terminal."""
 
 import json
 import time
@@ -13,27 +13,27 @@ from tqdm import tqdm
 
 from vjax.text import format_time, open_bar
 
-_PROTO: Any = event_pb2  # its classes are made at run time
+_PROTO: Any = event_pb2  # Any, because its classes are created at run time
 
 
 class Writer(Protocol):
-    """Takes numbers by step."""
+    """Receives the numbers of a run."""
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Takes numbers by name."""
+        """Receives the numbers of a step, by name."""
 
     def advance(self, step: int) -> None:
-        """Hears that a step was taken."""
+        """Receives every step, after it is dispatched and before its numbers."""
 
     def close(self) -> None:
-        """Writes what is left."""
+        """Writes everything that is buffered, and ends the output."""
 
 
 class JsonLines:
-    """One JSON object a line: `{"step": 100, "train/loss": 0.5}`."""
+    """A file with one JSON object per line: `{"step": 100, "train/loss": 0.5}`."""
 
     def __init__(self, path: str | Path, *, start_step: int):
-        """Opens the file; lines past `start_step` are of steps that will be taken again, and are dropped."""
+        """Opens the file; lines after `start_step` are removed, because those steps are taken again."""
         self._path = Path(path)
         if self._path.exists():
             lines = self._path.read_text().splitlines(keepends=True)
@@ -41,12 +41,12 @@ class JsonLines:
         self._stream = self._path.open("a")
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes a line, at once."""
+        """Writes one line and flushes it."""
         self._stream.write(json.dumps({"step": step, **values}) + "\n")
         self._stream.flush()
 
     def advance(self, step: int) -> None:
-        """Writes nothing."""
+        """Does nothing: only numbers are written."""
 
     def close(self) -> None:
         """Closes the file."""
@@ -56,12 +56,12 @@ class JsonLines:
 class TensorBoard:
     """Event files for TensorBoard, written without TensorFlow.
 
-    Written by this thread, not by tensorboardX's own: where the disk is full that one dies, and whoever hands it
-    more waits for ever.
+    The calling thread writes them. tensorboardX has a thread for this, but it dies when the disk is full, and then its
+    callers wait forever.
     """
 
     def __init__(self, directory: str | Path, *, start_step: int):
-        """Opens a new event file; TensorBoard then ignores older events past `start_step`."""
+        """Opens a new event file; TensorBoard then ignores older events after `start_step`."""
         Path(directory).mkdir(parents=True, exist_ok=True)
         self._events = EventsWriter(str(Path(directory) / "events"))
         start = _PROTO.SessionLog(status=_PROTO.SessionLog.START)
@@ -75,10 +75,10 @@ class TensorBoard:
         self._events.flush()
 
     def advance(self, step: int) -> None:
-        """Writes nothing."""
+        """Does nothing: only numbers are written."""
 
     def close(self) -> None:
-        """Writes what is left."""
+        """Writes everything that is buffered, and closes the file."""
         self._events.close()
 
 
@@ -86,7 +86,7 @@ class Console:
     """A progress bar on a terminal, plain lines elsewhere."""
 
     def __init__(self, stream: TextIO, *, start_step: int, num_steps: int):
-        """Starts the clock; nothing is shown before the first numbers."""
+        """Starts the clock and, on a terminal, opens the bar."""
         self._stream, self._num_steps = stream, num_steps
         self._start_step, self._started = start_step, time.perf_counter()
         self._bar = None
@@ -94,7 +94,7 @@ class Console:
             self._bar = open_bar(stream, total=num_steps, done=start_step, unit="step")
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Shows the numbers: those of training in the bar, those of evaluation on a line that stays."""
+        """Shows the numbers on a line; on a terminal, those of training in the bar."""
         words = describe(values)
         if not words:
             return
@@ -111,7 +111,7 @@ class Console:
             self._bar.update(step - self._bar.n)
 
     def close(self) -> None:
-        """Leaves the bar as it is and goes to a new line."""
+        """Closes the bar, which stays visible, and starts a new line."""
         if self._bar is not None:
             self._bar.close()
 
@@ -125,34 +125,34 @@ class Console:
 
 
 def describe(values: Mapping[str, float]) -> str:
-    """Returns numbers in a line: `loss 0.512  clip@1 0.873  121 clips/s`."""
+    """Returns the numbers as one line of text: `loss 0.512  clip@1 0.873  121 clips/s`."""
     short = {name.removeprefix("train/"): value for name, value in values.items()}
     short = {name: value for name, value in short.items() if name not in _FILES_ONLY and (name != "nonfinite" or value)}
     words = "  ".join(_FORMATS.get(name, name + " {:.3f}").format(value) for name, value in short.items())
     if short.get("data_wait", 0.0) > _MUCH_WAITING:
-        words += " (reading is the bottleneck: `vjax prepare` the videos, or raise num_workers)"
+        words += " (reading is the bottleneck: run `vjax prepare`, or raise num_workers)"
     return words
 
 
-_MUCH_WAITING = 0.3  # of a step: what faster reading could save
+_MUCH_WAITING = 0.3  # share of the time that faster reading could save
 
 
 _FILES_ONLY = ("grad_norm", "param_norm", "tflops_per_s", "device_memory_mb", "state_mb", "checkpoint_s")
 
 _FORMATS = {
-    "nonfinite": "{:.0%} of the steps left out",
+    "nonfinite": "{:.0%} of the steps skipped",
     "peak_share": "{:.0%} of the device's peak",
     "state_mb_per_device": "a state of {:.1f} MB on each device",
     "clips_per_s": "{:.0f} clips/s",
     "compile_s": "compiled in {:.1f} s",
     "data_wait": "{:.0%} waiting for data",
     "learning_rate": "lr {:.2g}",
-    "step_flops": "{:.3g} FLOPs a step and device",
+    "step_flops": "{:.3g} FLOPs per step and device",
 }
 
 
 def write_all(writers: Sequence[Writer], step: int, values: Mapping[str, float]) -> None:
-    """Gives the numbers to every writer."""
+    """Passes the numbers to every writer."""
     for writer in writers:
         writer.scalars(step, values)
 

@@ -1,1 +1,1 @@
-"""TFDS builders: data sets that are made, or prepared, once and then read by position."""
+"""Datasets by name: listings of official video files, the generated `moving_shapes`, and any TFDS video dataset."""

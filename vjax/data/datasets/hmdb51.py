@@ -1,7 +1,7 @@
 """HMDB51: 6,766 clips of 51 actions, with three official splits.
 
 Source: Kuehne et al. 2011, "HMDB: a large video database for human motion recognition". In each split a class has
-70 clips to train on and 30 to test on; the rest is not used. Clips cut from one film are one group.
+70 training clips and 30 test clips; the other clips are unused. Clips cut from one film form a group.
 """
 
 import os
@@ -11,7 +11,7 @@ from vjax.data.archives import unpack
 from vjax.data.listing import Listing, VideoFile, check_root
 from vjax.errors import InputError
 
-_PARTS = {"1": "train", "2": "test"}  # "0" is in neither
+_PARTS = {"1": "train", "2": "test"}  # "0": in neither split
 
 
 def list_videos(*, root: str, split: int = 1) -> Listing:
@@ -19,10 +19,11 @@ def list_videos(*, root: str, split: int = 1) -> Listing:
 
     Args:
       root: a folder with `CLASS/NAME.avi` and the official lists, `CLASS_test_split1.txt` and so on, at any depth.
-      split: 1, 2 or 3.
+      split: number of the official split: 1, 2 or 3.
     """
+    # Find the lists and the videos.
     if split not in (1, 2, 3):
-        raise InputError(f"config.source.split of hmdb51 is 1, 2 or 3, got {split!r}")
+        raise InputError(f"config.source.split of hmdb51 must be 1, 2 or 3, got {split!r}")
     place = unpack(check_root(root))
     lists = sorted(place.rglob(f"*_test_split{split}.txt"))
     if not lists:
@@ -30,6 +31,7 @@ def list_videos(*, root: str, split: int = 1) -> Listing:
     paths = {(path.parent.name, path.name): path for path in sorted(place.rglob("*.avi"))}
     if not paths:
         raise InputError(f"{root}: holds no CLASS/NAME.avi; unpack the videos there")
+    # Read the lists; each line has a file name and a part.
     files = []
     for path in lists:
         label = path.name.removesuffix(f"_test_split{split}.txt")
@@ -43,6 +45,6 @@ def list_videos(*, root: str, split: int = 1) -> Listing:
 
 
 def _film(name: str, label: str) -> str:
-    """Returns the film a clip was cut from: what stands before `_ACTION_f_cm_np1_fr_med_0.avi`."""
+    """Returns the film that a clip was cut from: the text before `_ACTION_f_cm_np1_fr_med_0.avi`."""
     match = re.match(rf"(.*)_{re.escape(label)}_[a-z]+_[a-z]+_np\d+_", name, re.IGNORECASE)
     return match.group(1) if match else ""

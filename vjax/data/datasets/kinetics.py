@@ -1,7 +1,7 @@
-"""Kinetics: YouTube clips of ten seconds, 400, 600 or 700 classes; many have vanished since.
+"""Kinetics: ten-second YouTube clips of 400, 600 or 700 classes; many are no longer available.
 
-Source: Kay et al. 2017, "The Kinetics human action video dataset". The official test labels are those of the
-validation set; so `train.csv` trains and `val.csv` (or `validate.csv`) tests.
+Source: Kay et al. 2017, "The Kinetics human action video dataset". The train split is `train.csv`, and the
+test split is the validation set: `val.csv`, `validate.csv` or `validation.csv`.
 """
 
 import csv
@@ -16,12 +16,12 @@ _ENDINGS = {".mp4", ".mkv", ".webm", ".avi", ".mov"}
 
 
 def list_videos(*, root: str, annotations: str = "") -> Listing:
-    """Returns the videos that are there of those that the annotations name.
+    """Returns the annotated videos: those that exist, and the missing ones.
 
     Args:
       root: a folder with `ID_SSSSSS_EEEEEE.mp4` (start and end in seconds) or `ID.mp4`, at any depth.
-      annotations: the folder of `train.csv` and `val.csv` (columns `label,youtube_id,time_start,time_end`); `root`,
-        at any depth, if not given.
+      annotations: a folder with `train.csv` and `val.csv` (columns `label,youtube_id,time_start,time_end`), at any
+        depth; `root` if not given.
     """
     place = unpack(check_root(root))
     lists = check_root(annotations) if annotations else place
@@ -47,5 +47,5 @@ def _rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8-sig") as stream:
         rows = list(csv.DictReader(stream))
     if not rows or not {"label", "youtube_id"} <= rows[0].keys():
-        raise InputError(f"{path}: Kinetics' annotations have the columns label,youtube_id,time_start,time_end")
+        raise InputError(f"{path}: Kinetics' annotations must have the columns label,youtube_id,time_start,time_end")
     return rows

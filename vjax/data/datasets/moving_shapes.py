@@ -1,10 +1,12 @@
-"""`moving_shapes`: made videos in which the motion, the shape, or both are the label; no download.
+"""`moving_shapes`: generated videos whose label is the motion, the shape, or both; no download.
 
-A bright textured shape on a dark textured background moves in one of eight ways. The frame is a torus and every
+A bright textured shape on a dark textured background moves in one of eight ways. The frame is a torus, and every
 motion is a cycle at constant speed with a random phase: position, angle and size have the same distribution in every
-frame of every class. So no single frame, and no bag of frames, tells the motion: only their order does.
+frame of every class. So a single frame says nothing about the motion. A set of frames shows which quantity changes,
+but only the order of the frames shows the direction.
 
-Written once as ArrayRecord through TFDS, frames as JPEG bytes; TensorFlow is not needed to write or to read.
+The dataset is written once as ArrayRecord through TFDS, with frames as JPEG bytes. Neither writing nor reading needs
+TensorFlow.
 """
 
 import dataclasses
@@ -20,7 +22,7 @@ from vjax.data.jpeg import encode_frame
 from vjax.data.records import RecordSplit, read_raw, video_features
 from vjax.errors import InputError
 
-_CYCLES = {  # what each motion changes, and which way
+_CYCLES = {  # the quantity that each motion changes, and the direction
     "left": ("x", -1),
     "right": ("x", 1),
     "up": ("y", -1),
@@ -38,14 +40,14 @@ _QUALITY = 95
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What the data set is made of.
+    """The options of the generated dataset.
 
     Attributes:
-      label: what the class is: "motion", "shape", or "both" (one class for each pair).
-      num_train: training videos.
-      num_test: test videos.
-      size: pixels of a frame's side.
-      seed: of everything drawn.
+      label: property that is the class: "motion", "shape", or "both" (one class for each pair).
+      num_train: number of training videos.
+      num_test: number of test videos.
+      size: side of the square frames in pixels.
+      seed: seed of the generated videos.
     """
 
     label: str = "motion"
@@ -56,13 +58,13 @@ class Options:
 
     def __post_init__(self):
         if self.label not in ("motion", "shape", "both"):
-            raise InputError(f"moving_shapes' label is 'motion', 'shape' or 'both', got {self.label!r}")
+            raise InputError(f"moving_shapes' label must be 'motion', 'shape' or 'both', got {self.label!r}")
         if min(self.num_train, self.num_test) < 1 or self.size < 16:
-            raise InputError(f"moving_shapes needs videos in both splits and frames of 16 pixels or more: {self}")
+            raise InputError(f"moving_shapes needs videos in both splits and frames of 16 pixels or more, got {self}")
 
     @property
     def class_names(self) -> list[str]:
-        """The names, sorted."""
+        """The class names, sorted."""
         names = {
             "motion": MOTIONS,
             "shape": SHAPES,
@@ -71,19 +73,19 @@ class Options:
         return sorted(names[self.label])
 
     def name(self, motion: str, shape: str) -> str:
-        """Returns the class of a video."""
+        """Returns the class name of a video."""
         return {"motion": motion, "shape": shape, "both": f"{shape}_{motion}"}[self.label]
 
 
 @dataclasses.dataclass(kw_only=True)
 class MovingShapesConfig(tfds.core.BuilderConfig):
-    """A builder config that carries the options; its name is made of them, so no two share a folder."""
+    """A builder config with the options; `prepare` names it after them, so different options use different folders."""
 
     options: Options = dataclasses.field(default_factory=Options)
 
 
 class MovingShapes(tfds.core.GeneratorBasedBuilder):
-    """Videos whose label is the motion, the shape, or both."""
+    """A TFDS builder of videos whose label is the motion, the shape, or both."""
 
     VERSION = tfds.core.Version("3.0.0")
 
@@ -92,7 +94,7 @@ class MovingShapes(tfds.core.GeneratorBasedBuilder):
 
     @property
     def options(self) -> Options:
-        """What this data set is made of."""
+        """The options from the builder config."""
         assert isinstance(self.builder_config, MovingShapesConfig)
         return self.builder_config.options
 
@@ -106,7 +108,7 @@ class MovingShapes(tfds.core.GeneratorBasedBuilder):
         stream = {"train": 0, "test": 1}[split]
         for index in range(num_videos):
             rng = np.random.default_rng((self.options.seed, stream, index))
-            # Every motion with every shape equally often, whatever the label is.
+            # Whatever the label is, the videos run through all pairs of motion and shape in turn.
             motion = MOTIONS[index % len(MOTIONS)]
             shape = SHAPES[index // len(MOTIONS) % len(SHAPES)]
             frames = draw_video(rng, motion=motion, shape=shape, size=self.options.size)
@@ -126,7 +128,7 @@ class MovingShapes(tfds.core.GeneratorBasedBuilder):
 
 
 def prepare(options: Options, *, data_dir: str | Path) -> MovingShapes:
-    """Returns the builder of a data set that is written under `data_dir`; a second call finds it there."""
+    """Returns the builder of the dataset; the first call writes the dataset under `data_dir`."""
     fields = dataclasses.asdict(options)
     name = "-".join(f"{key}_{value}" for key, value in fields.items())
     config = MovingShapesConfig(name=name, options=options)
@@ -136,21 +138,22 @@ def prepare(options: Options, *, data_dir: str | Path) -> MovingShapes:
 
 
 def open_split(builder: MovingShapes, split: str) -> RecordSplit:
-    """Returns a split of the data set."""
+    """Returns the videos of a split, "train" or "test"."""
     return RecordSplit(read_raw(builder, split), split)
 
 
 def draw_video(rng: np.random.Generator, *, motion: str, shape: str, size: int) -> np.ndarray:
-    """Returns one video, `(f size size 3)` uint8, of 20 to 28 frames.
+    """Draws one video, `(f size size 3)` uint8, of 20 to 28 frames.
 
     Args:
-      rng: draws length, speed, phase, place, angle, size, textures and noise.
+      rng: generator of the length, speed, phase, position, angle, size, textures and noise.
       motion: one of `MOTIONS`.
       shape: one of `SHAPES`.
-      size: pixels of a side.
+      size: side of the square frames in pixels.
     """
     num_frames = int(rng.integers(20, 29))
-    # Everything that can move is a cycle, from 0 to 1: place across the frame, a turn, smallest to largest.
+    # Every quantity is a cycle from 0 to 1: position across the frame, angle over one turn, size from smallest to
+    # largest. The motion moves one of them; the others stay constant.
     cycles = {quantity: np.full(num_frames, rng.random()) for quantity in ("x", "y", "angle", "size")}
     quantity, sign = _CYCLES[motion]
     cycles[quantity] += sign * rng.uniform(0.04, 0.1) * np.arange(num_frames)
@@ -158,15 +161,16 @@ def draw_video(rng: np.random.Generator, *, motion: str, shape: str, size: int) 
     angle = cycles["angle"] * 2 * math.pi
     radius = size * (0.24 + 0.18 * (cycles["size"] % 1))
 
+    # Textures. The shape is bright and the background dark: a single frame may show the shape, but not the motion.
     background = _texture(rng, size, num_blocks=8)
-    surface = _texture(rng, size, num_blocks=4)  # coarse, so that it shows which way a circle turns
-    # A bright shape on a dark background: one frame is meant to show the shape, and all that it may not show is motion.
+    surface = _texture(rng, size, num_blocks=4)  # coarse blocks show which way a circle turns
     background, surface = 0.22 + 0.15 * background, 0.78 + 0.3 * surface
 
+    # Draw the frames.
     grid = (np.arange(size) + 0.5).astype(np.float64)
     frames = np.empty((num_frames, size, size, 3), np.uint8)
     for index in range(num_frames):
-        # Offsets on the torus from the shape's centre, turned into the shape's own axes, in units of its radius.
+        # Offsets from the shape's centre on the torus, rotated into the shape's axes, in units of its radius.
         dx = (grid[None, :] - x[index] + size / 2) % size - size / 2
         dy = (grid[:, None] - y[index] + size / 2) % size - size / 2
         cos, sin = math.cos(angle[index]), math.sin(angle[index])
@@ -182,7 +186,7 @@ def draw_video(rng: np.random.Generator, *, motion: str, shape: str, size: int) 
 
 
 def _inside(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Returns how far inside a shape of radius 1 each point lies, in radii; negative outside."""
+    """Returns the depth of each point inside a shape of radius 1, in radii; negative outside."""
     match shape:
         case "circle":
             return 0.85 - np.hypot(u, v)
@@ -198,11 +202,11 @@ def _inside(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         case "triangle":
             edges = [u * math.cos(a) + v * math.sin(a) for a in (math.pi / 2, math.pi * 7 / 6, -math.pi / 6)]
             return 0.5 - np.maximum.reduce(edges)
-    raise InputError(f"a shape is one of {', '.join(SHAPES)}, got {shape!r}")
+    raise InputError(f"shape must be one of {', '.join(SHAPES)}, got {shape!r}")
 
 
 def _texture(rng: np.random.Generator, size: int, *, num_blocks: int) -> np.ndarray:
-    """Returns `num_blocks` x `num_blocks` coloured blocks as `(size size 3)` in [-0.5, 0.5]."""
+    """Returns a texture `(size size 3)` in [-0.5, 0.5] of `num_blocks` x `num_blocks` coloured blocks."""
     blocks = rng.uniform(-0.5, 0.5, (num_blocks, num_blocks, 3))
     index = np.arange(size) * num_blocks // size
     return blocks[index][:, index]

@@ -1,7 +1,7 @@
-"""Something-Something V2: 220,847 clips of 174 templates, "Pushing something from left to right".
+"""Something-Something V2: 220,847 clips of 174 templates such as "Pushing something from left to right".
 
 Source: Goyal et al. 2017, "The something something video database for learning and evaluating visual common sense".
-The labels of its test set are not public: `train` trains and `validation` tests.
+The labels of its test set are not public, so the test split is `validation`.
 """
 
 import json
@@ -15,12 +15,12 @@ from vjax.errors import InputError
 
 
 def list_videos(*, root: str, annotations: str = "") -> Listing:
-    """Returns the videos that are there of those that the annotations name.
+    """Returns the annotated videos: those that exist, and the missing ones.
 
     Args:
       root: a folder with `ID.webm`, at any depth.
-      annotations: the folder of `train.json` and `validation.json`, under these names or the older
-        `something-something-v2-train.json`; `root`, at any depth, if not given.
+      annotations: a folder with `train.json` and `validation.json`, or with their older names such as
+        `something-something-v2-train.json`, at any depth; `root` if not given.
     """
     place = unpack(check_root(root))
     lists = check_root(annotations) if annotations else place
@@ -44,5 +44,5 @@ def _entries(path: Path) -> list[dict[str, Any]]:
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: is not JSON: {error}") from error
     if not all(isinstance(entry, dict) and {"id", "template"} <= entry.keys() for entry in entries):
-        raise InputError(f"{path}: Something-Something's annotations are objects with an id and a template")
+        raise InputError(f"{path}: Something-Something's annotations must be objects with an id and a template")
     return entries

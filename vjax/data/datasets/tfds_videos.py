@@ -1,4 +1,4 @@
-"""Any video data set of TFDS, by its TFDS name and through its own builder."""
+"""Any video dataset of TFDS, by its TFDS name and with its own builder."""
 
 import importlib.util
 from typing import Any
@@ -20,23 +20,25 @@ def open_tfds(
     test: str = "test",
     fps: float = 25.0,
 ) -> Source:
-    """Returns a data set of TFDS, downloading and preparing it as ArrayRecord the first time.
+    """Opens a TFDS dataset; the first call downloads it and prepares it as ArrayRecord.
 
     Args:
-      seed: not used: the splits are those of the data set.
-      held_out: must be empty, likewise.
-      dataset: its TFDS name, such as "ucf101/ucf101_1".
-      data_dir: where TFDS keeps its data sets; TFDS' default if empty.
-      train: the split to train on.
-      test: the split to test on.
-      fps: frames per second of its videos, which TFDS does not keep.
+      seed: unused; the splits are those of the dataset.
+      held_out: must be empty; the splits are those of the dataset.
+      dataset: TFDS name of the dataset, such as "ucf101/ucf101_1".
+      data_dir: folder of the TFDS datasets; TFDS' default if empty.
+      train: TFDS split to train on.
+      test: TFDS split to test on.
+      fps: frames per second of the videos; used if the records do not contain it.
 
     Raises:
-      InputError: there is no such data set, it holds no labelled videos, or it needs TensorFlow, which is not there.
+      InputError: the dataset or a split does not exist, it has no labelled videos, or its builder needs packages that
+        are not installed, such as TensorFlow.
     """
+    # Build the dataset.
     del seed
     if held_out:
-        raise InputError(f"a TFDS data set has no groups to hold out, got held_out={held_out!r}")
+        raise InputError(f"a TFDS dataset has no groups to hold out, got held_out={held_out!r}")
     try:
         builder: Any = tfds.builder(dataset, data_dir=data_dir or None)
         builder.download_and_prepare(file_format="array_record")
@@ -45,15 +47,16 @@ def open_tfds(
     except ImportError as error:
         raise InputError(f"{dataset}: its TFDS builder needs more: pip install 'vjax[tfds]' ({error})") from error
     except tfds.core.DatasetNotFoundError as error:
-        # Without TensorFlow, TFDS says the same of data sets whose code it could not import.
+        # Without TensorFlow, TFDS raises the same error for datasets whose code it cannot import.
         advice = (
             "" if importlib.util.find_spec("tensorflow") else "; most of its builders need pip install 'vjax[tfds]'"
         )
         raise InputError(
             f"config.source.dataset: TFDS does not know {dataset!r}, by code or in data_dir{advice}"
         ) from error
+    # Find the features and the splits to read.
     frames = _find(features, dataset, "frames", _is_frames)
-    label = _find(features, dataset, "a label", lambda feature: isinstance(feature, tfds.features.ClassLabel))
+    label = _find(features, dataset, "label", lambda feature: isinstance(feature, tfds.features.ClassLabel))
     for split in (train, test):
         if split not in splits:
             raise InputError(f"{dataset}: has no split {split!r}; it has: {', '.join(splits)}")
@@ -66,7 +69,7 @@ def open_tfds(
 
 
 def _is_frames(feature: Any) -> bool:
-    # A Video is a Sequence of images, and its bytes are those.
+    # tfds.features.Video is a Sequence of images, and records store the bytes of those images.
     return isinstance(feature, tfds.features.Sequence) and isinstance(feature.feature, tfds.features.Image)
 
 

@@ -19,10 +19,13 @@ def list_videos(*, root: str, split: int = 1) -> Listing:
     Args:
       root: a folder with `CLASS/v_CLASS_gNN_cMM.avi` and the official lists, `trainlist01.txt` and so on, at any
         depth, or with the archives of both.
-      split: 1, 2 or 3.
+      split: number of the official split: 1, 2 or 3.
+
+    Raises:
+      InputError: the split is unknown, its lists are missing, or none of its videos exists.
     """
     if split not in (1, 2, 3):
-        raise InputError(f"config.source.split of ucf101 is 1, 2 or 3, got {split!r}")
+        raise InputError(f"config.source.split of ucf101 must be 1, 2 or 3, got {split!r}")
     place = unpack(check_root(root))
     paths = {path.name: path for path in sorted(place.rglob("*.avi"))}
     files, lost = [], []

@@ -1,7 +1,7 @@
-"""The Weizmann actions: 10 actions by 9 subjects.
+"""The Weizmann dataset: 10 actions by 9 subjects.
 
-Source: Blank et al. 2005, "Actions as space-time shapes". The literature leaves one subject out, nine times; the
-subject is the group, so `held_out=daria` does it.
+Source: Blank et al. 2005, "Actions as space-time shapes". The literature leaves out one of the nine subjects at a
+time. The subject is the group, so `held_out=daria` leaves out daria.
 """
 
 import dataclasses
@@ -11,6 +11,10 @@ from vjax.data.listing import Listing, check_root, list_folder
 
 
 def list_videos(*, root: str) -> Listing:
-    """Returns the videos of `action/subject_action.avi`; `root` may hold the official archives, `action.zip`."""
+    """Returns the videos of a folder `action/subject_action.avi`, or of the official archives `action.zip` in it.
+
+    Args:
+      root: folder of the videos or of the archives.
+    """
     files = list_folder(unpack(check_root(root)))
     return Listing(tuple(dataclasses.replace(file, group=file.path.stem.split("_")[0]) for file in files))
