@@ -29,9 +29,62 @@ def trained(tmp_path_factory):
 def test_training_prints_its_progress_a_table_and_the_protocol(trained):
     _, workdir, done = trained
     assert "step 4/4" in done.stderr
-    assert "| video@1    |" in done.stdout
+    assert "| video@1          |" in done.stdout
     assert "2 clips x 1 crop" in done.stdout
     assert str(workdir) in done.stdout
+
+
+def test_a_result_says_how_far_it_can_be_trusted(trained):
+    _, _, done = trained
+    assert re.search(r"video@1 lies between \d.\d+ and \d.\d+ \(95 % interval, 2 test videos\)", done.stdout)
+    assert "2 test videos are too few to tell most networks apart" in done.stdout
+    assert "| chance           | 0.500 |" in done.stdout
+    assert "video@5" not in done.stdout
+
+
+@pytest.mark.parametrize("words", [["doctor"], ["prepare", "--out", "store", "--workers", "0"]])
+def test_a_folder_that_exists_wins_over_a_dataset_of_that_name(tmp_path, monkeypatch, words):
+    for name in ("videos", "ucf101"):
+        write_folder(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    command, *options = words
+    for name in ("videos", "ucf101"):
+        options = ["--out", f"store_of_{name}", *options[2:]] if options else []
+        assert in_this_process("vjax", command, name, *options).returncode == 0
+
+
+def test_every_config_that_comes_with_vjax_is_listed_with_what_it_trains():
+    lines = in_this_process("vjax", "configs").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
+    assert all(len(line.split()) > 5 for line in lines)
+
+
+def test_vjax_train_takes_a_config_by_its_name_in_any_folder(tmp_path, monkeypatch):
+    root = write_folder(tmp_path / "clips")
+    monkeypatch.chdir(tmp_path)
+    done = in_this_process("vjax", "train", "--config", "folder:tiny", f"--config.source.root={root}")
+    assert done.returncode == 0
+    assert (tmp_path / "runs/folder_tiny/result.json").exists(), "a tiny run has a work directory of its own"
+
+
+@pytest.mark.parametrize("words", [["train.py", "--config", f"{CONFIG}:tiny", "--workdir", "/proc/a/run"]])
+def test_a_place_that_cannot_be_written_to_is_one_line(trained, words):
+    root, _, _ = trained
+    done = in_this_process(*words, f"--config.source.root={root}")
+    assert error_line(done).startswith("error: /proc/a: No such file or directory; fix this and run the same command")
+
+
+def test_a_finished_run_is_made_longer(trained, tmp_path):
+    root, workdir, _ = trained
+    shutil.copytree(workdir, tmp_path / "run")
+    words = ["train.py", "--config", f"{CONFIG}:tiny", f"--config.source.root={root}", "--workdir", tmp_path / "run"]
+    done = command(*words, "--config.length=6")
+    assert "the run is made longer: 4 before, 6 now. From step 5 on, the learning rate follows" in done.stderr
+    assert "step 6/6" in done.stderr
+    assert "the run ended at step 4 and was then made longer" in done.stdout
+    assert json.loads((tmp_path / "run/config.json").read_text())["length"] == 6
+    assert (tmp_path / "run/result_of_step_4.json").read_text() == (workdir / "result.json").read_text()
+    assert "holds a run of another config (config.length is 6 there and 4 here)" in error_line(in_this_process(*words))
 
 
 def test_training_again_says_that_the_run_is_finished(trained):
@@ -49,7 +102,7 @@ def test_evaluate_prints_tables_and_writes_every_answer(trained, tmp_path):
     assert "label \\ predicted" in done.stdout
     assert found["protocol"] in done.stdout
     assert found["protocol"].endswith(" unreadable; newest checkpoint")
-    assert {"clip@1", "video@1", "video@5", "loss", "class_accuracy", "confusion"} <= found.keys()
+    assert {"clip@1", "video@1", "video@1_interval", "loss", "class_accuracy", "confusion"} <= found.keys()
     assert len(found["videos"]) == found["num_videos"] == 2
 
 
@@ -105,7 +158,7 @@ def bad_commands(root, workdir, tmp_path):
     """Every way to go wrong, with what the one line must say."""
     train = ["train.py", "--workdir", tmp_path / "new", "--config"]
     typo = tmp_path / "typo.py"
-    typo.write_text(CONFIG.read_text().replace("        batch_size=16", "        bach_size=16"))
+    typo.write_text(CONFIG.read_text().replace("        label_smoothing=0.1", "        label_smothing=0.1"))
     broken = tmp_path / "broken.py"
     broken.write_text(CONFIG.read_text() + "\n\nget_config = get_confg\n")
     empty = tmp_path / "empty"
@@ -130,7 +183,7 @@ def bad_commands(root, workdir, tmp_path):
         ),
         "typo in get_config": (
             [*train, typo, f"--config.source.root={root}"],
-            "does not know 'bach_size'; did you mean",
+            "does not know 'label_smothing'; did you mean",
         ),
         "broken config": ([*train, broken], "NameError: name 'get_confg' is not defined"),
         "unknown version": ([*train, f"{CONFIG}:tinny"], "does not know 'tinny'; did you mean 'tiny'"),

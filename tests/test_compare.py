@@ -15,7 +15,8 @@ def test_compare_trains_the_ladder_and_writes_a_table(tmp_path):
     assert [row["network"] for row in rows] == list(vjax.FUSION_NETWORKS)
     for row in rows:
         assert row.keys() == {
-            "network", "clip@1", "video@1", "video@1_shuffled", "parameters", "multiply_adds", "ms_per_clip",
+            "network", "clip@1", "video@1", "interval", "video@1_shuffled", "parameters", "multiply_adds",
+            "ms_per_clip",
         }  # fmt: skip
         assert 0 <= row["video@1_shuffled"] <= 1
         assert min(row["parameters"], row["multiply_adds"], row["ms_per_clip"]) > 0

@@ -1,6 +1,8 @@
 """Config files, what the command line changes in them, and what `vjax config` shows."""
 
 import json
+import pathlib
+import tomllib
 from typing import get_args
 
 import pytest
@@ -13,6 +15,8 @@ from vjax.experiment import open_config_source
 from vjax.models import NETWORKS
 from vjax.spec import Choice
 from vjax.training.optim import OPTIMIZERS
+
+ROOT = pathlib.Path(__file__).parents[1]
 
 PAGE = """
 from vjax.config import Choice, Clip, Config
@@ -135,8 +139,23 @@ def test_a_file_that_is_no_config_is_explained(page, text, message):
         load_config(str(page))
 
 
+def test_a_config_that_comes_with_vjax_has_a_name(monkeypatch, tmp_path):
+    expected = load_config(str(ROOT / "configs/weizmann.py"))
+    monkeypatch.chdir(tmp_path)
+    assert load_config("weizmann") == expected
+    (tmp_path / "weizmann").write_text(PAGE)
+    assert load_config("weizmann").batch_size == 24, "a file of that name takes precedence"
+
+
+def test_a_wheel_holds_every_package_and_the_configs():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    packages = {".".join(path.relative_to(ROOT).parent.parts) for path in ROOT.glob("vjax/**/__init__.py")}
+    assert set(settings["packages"]) == packages | {"vjax.configs"}
+    assert settings["package-dir"] == {"vjax.configs": "configs"}
+
+
 def test_a_missing_file_and_a_wrong_result_are_explained(page):
-    with pytest.raises(InputError, match=r"there is no file 'nowhere.py'"):
+    with pytest.raises(InputError, match=r"there is no file 'nowhere.py'; these configs come with vjax: folder"):
         load_config("nowhere.py")
     with pytest.raises(InputError, match=r"wrong\(\) must return a vjax.Config, got dict"):
         load_config(f"{page}:wrong")

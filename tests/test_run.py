@@ -52,7 +52,7 @@ def test_a_run_leaves_all_that_is_needed_to_use_it(finished):
 
 def test_a_result_says_what_it_was_measured_on(finished):
     _, _, result = finished
-    assert {"clip@1", "video@1", "video@5", "loss"} <= result.keys()
+    assert {"clip@1", "video@1", "video@1_interval", "chance", "loss", "notes"} <= result.keys()
     assert result["num_videos"] == 2
     assert "2 clips x 1 crop of 8 frames at 5 fps, 16 x 16" in result["protocol"]
     assert "mean of softmax" in result["protocol"]
@@ -116,8 +116,8 @@ def test_the_test_split_can_be_seen_with_more_clips_and_crops(finished):
 def test_a_work_directory_of_another_config_is_refused_and_kept(finished):
     root, workdir, _ = finished
     before = {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
-    with pytest.raises(vjax.InputError, match=r"another config \(config.length is 4 there and 9 here; .*--workdir"):
-        vjax.train(folder_config(root, length=9), workdir)
+    with pytest.raises(vjax.InputError, match=r"another config \(config.length is 4 there and 3 here; .*--workdir"):
+        vjax.train(folder_config(root, length=3), workdir)
     assert {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()} == before
 
 
@@ -168,7 +168,7 @@ def test_what_is_no_run_cannot_be_loaded(tmp_path):
 
 def test_a_run_without_a_checkpoint_cannot_be_loaded(finished, tmp_path):
     _, workdir, _ = finished
-    for name in ("config.json", "classes.json"):
+    for name in ("config.json", "classes.json", "preprocessing.json"):
         shutil.copy(workdir / name, tmp_path / name)
     with pytest.raises(vjax.InputError, match="has no checkpoint yet"):
         vjax.load(tmp_path)

@@ -18,7 +18,7 @@ from vjax.run import train
 from vjax.spec import Choice
 from vjax.trained import Trained, load
 
-COLUMNS = ("network", "clip@1", "video@1", "video@1_shuffled", "parameters", "multiply_adds", "ms_per_clip")
+COLUMNS = ("network", "clip@1", "video@1", "interval", "video@1_shuffled", "parameters", "multiply_adds", "ms_per_clip")
 
 
 def compare(config: Config, workdir: str | Path, *, console: TextIO = sys.stderr) -> list[dict[str, Any]]:
@@ -46,6 +46,7 @@ def compare(config: Config, workdir: str | Path, *, console: TextIO = sys.stderr
                 "network": name,
                 "clip@1": result["clip@1"],
                 "video@1": result["video@1"],
+                "interval": "{:.3f}-{:.3f}".format(*result["video@1_interval"]),
                 "video@1_shuffled": shuffled.metrics["video@1"],
                 "parameters": count_parameters(trained.state.params),
                 "multiply_adds": multiply_adds(trained.network, trained.test_view.shape[1:]),

@@ -1,8 +1,9 @@
 """Config files and overrides from the command line.
 
 A config file is a Python file whose `get_config()` returns a `Config`; it sets only the keys that differ from the
-defaults. `FILE:tiny` is the same config, made small enough for a test; `FILE:NAME` calls another function of the file.
-`--config.a.b=value` sets any key, including keys that the file does not set.
+defaults. A config that comes with vjax also has a name, such as "folder". `FILE:tiny` is the same config, made small
+enough for a test; `FILE:NAME` calls another function of the file. `--config.a.b=value` sets any key, including keys
+that the file does not set.
 """
 
 import copy
@@ -27,15 +28,24 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
     """Loads the config of a file and applies overrides.
 
     Args:
-      name: `FILE`, `FILE:tiny`, or `FILE:FUNCTION`.
+      name: `FILE`, `FILE:tiny`, or `FILE:FUNCTION`; in place of `FILE` also the name of a config in `shipped_configs`.
       overrides: texts of the form `--config.key=value`, as on the command line.
 
     Raises:
       InputError: the file or the function is missing or fails, or a key or a value is wrong.
     """
     path, _, function = name.partition(":")
-    config = check_config(_call_config(Path(path), function or "get_config"))
+    file = Path(path) if Path(path).is_file() else shipped_configs().get(path, Path(path))
+    config = check_config(_call_config(file, function or "get_config"))
     return check_config(_apply(typed.as_plain(config), overrides, Config, prefix=PREFIX))
+
+
+def shipped_configs() -> dict[str, Path]:
+    """Returns the config files that come with vjax, by name."""
+    package = Path(__file__).parent
+    # A wheel has them inside the package, a clone beside it.
+    folder = package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
+    return {path.stem: path for path in sorted(folder.glob("[a-z]*.py"))}
 
 
 def override_choice(choice: Choice, table: Table[Any], overrides: Sequence[str], *, prefix: str) -> Choice:
@@ -125,7 +135,8 @@ def _rows(annotation: Any, where: str, *, value: Any, default: Any, what: str) -
 def _call_config(path: Path, function: str) -> Config:
     """Runs a config file and returns what one of its functions returns."""
     if not path.is_file():
-        raise InputError(f"--config: there is no file {str(path)!r}; the config files of vjax are in configs/")
+        names = ", ".join(shipped_configs())
+        raise InputError(f"--config: there is no file {str(path)!r}; these configs come with vjax: {names}")
     try:
         found = runpy.run_path(str(path))
         functions = {key: value for key, value in found.items() if inspect.isfunction(value) and key.islower()}

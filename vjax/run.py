@@ -32,6 +32,7 @@ from vjax.evaluation.result import describe_result, lost_in_test
 from vjax.experiment import Experiment, build, make_init
 from vjax.json_files import as_json, write_json
 from vjax.mesh import Layout
+from vjax.ops.captions import add_captions
 from vjax.ops.frames import tile_clips
 from vjax.runtime import memory
 from vjax.trained import load
@@ -45,6 +46,7 @@ from vjax.training.wrappers import accumulated, checked_finite, sharded, with_em
 from vjax.training.writer import Console, JsonLines, TensorBoard, Writer
 
 _GIF_FPS = 8.0
+_GIF_CLIPS = 16
 
 
 def train(
@@ -71,7 +73,7 @@ def train(
     workdir = Path(workdir).expanduser()
     # Check this before the videos are listed, which may take minutes.
     workdirs.check_config(workdir, _resolve(config))
-    if finished := workdirs.finished_result(workdir):
+    if finished := workdirs.finished_result(workdir, length=config.length):
         return finished
     return fit(build(config), workdir, console=console, should_stop=should_stop)
 
@@ -102,7 +104,7 @@ def fit(
     """
     workdir = Path(workdir).expanduser()
     workdirs.check_config(workdir, _resolve(experiment.config), experiment.foreign_parts())
-    if finished := workdirs.finished_result(workdir):
+    if finished := workdirs.finished_result(workdir, length=experiment.config.length):
         return finished
     if jax.default_backend() == "cpu":
         memory.advise()
@@ -160,6 +162,8 @@ def _fit(experiment: Experiment, workdir: Path, console: TextIO, should_stop: Ca
 
     # The result, from the last evaluation.
     result = describe_result(evaluation, source, experiment.test_view)
+    if ends := workdirs.earlier_ends(workdir):
+        result["protocol"] += f"; the run ended at step {', '.join(map(str, ends))} and was then made longer"
     if jax.process_index() == 0:
         write_json(workdir / "result.json", result)
     for writer in writers:  # last, because wandb may take a while
@@ -214,6 +218,7 @@ def _take_workdir(experiment: Experiment, workdir: Path, console: TextIO, *, fir
     writers: list[Writer] = []
     if config.wandb_project:
         writers.append(WeightsAndBiases(workdir, project=config.wandb_project, config=resolved))
+    _say_if_longer(experiment, workdir, console, first_step=first_step)
     write_json(workdir / "classes.json", list(source.class_names))
     write_json(workdir / "config.json", resolved)
     write_json(workdir / "preprocessing.json", _preprocessing(experiment))
@@ -229,6 +234,18 @@ def _take_workdir(experiment: Experiment, workdir: Path, console: TextIO, *, fir
         Profiler(workdir / "profile", config.profile, start_step=first_step),
         *experiment.writers,
     ]
+
+
+def _say_if_longer(experiment: Experiment, workdir: Path, console: TextIO, *, first_step: int) -> None:
+    """Prepares a work directory whose run is made longer, and says what that does to the learning rate."""
+    before = workdirs.longer_than(workdir, experiment.config.length)
+    if before is None:
+        return
+    workdirs.put_result_aside(workdir, step=first_step)
+    console.write(
+        f"the run is made longer: {before} before, {experiment.config.length} now. From step {first_step + 1} on, the "
+        "learning rate follows the schedule of the new length, so the result is not that of one run of this length\n"
+    )
 
 
 def _batches(experiment: Experiment, workdir: Path, lost: LostVideos, *, first_step: int) -> Iterator[Any]:
@@ -247,7 +264,9 @@ def _batches(experiment: Experiment, workdir: Path, lost: LostVideos, *, first_s
     if first_step > 0 or jax.process_index() > 0:
         return batches
     first_batch = next(batches)
-    write_frames(workdir / "first_batch.gif", tile_clips(first_batch["clips"]), fps=_GIF_FPS)
+    shown, names = first_batch["clips"][:_GIF_CLIPS], experiment.source.class_names
+    captioned = add_captions(shown, [names[label] for label in first_batch["label"][:_GIF_CLIPS]])
+    write_frames(workdir / "first_batch.gif", tile_clips(captioned), fps=_GIF_FPS)
     return itertools.chain([first_batch], batches)
 
 

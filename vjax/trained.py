@@ -23,12 +23,15 @@ from vjax.evaluation.predict import Prediction, predict
 from vjax.evaluation.probes import Probe
 from vjax.experiment import make_init, open_config_source
 from vjax.json_files import read_json
+from vjax.models.cost import count_parameters
 from vjax.spec import check_names
 from vjax.training.checkpoint import Checkpoints
 from vjax.training.step import TrainState, abstract_state
 
+_SHOWN = 5  # class names in a `repr`
 
-@dataclasses.dataclass(frozen=True)
+
+@dataclasses.dataclass(frozen=True, repr=False)
 class Trained:
     """A trained network, as returned by `load`.
 
@@ -49,6 +52,15 @@ class Trained:
     test_view: TestView
     state: TrainState
     mesh: Mesh
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.class_names[:_SHOWN]) + (", ..." if len(self.class_names) > _SHOWN else "")
+        return (
+            f"Trained({str(self.workdir)!r}): {self.config.network.name}, step {int(self.state.step):,}, "
+            f"{count_parameters(self.state.params):,} parameters\n"
+            f"  {len(self.class_names)} classes: {names}\n"
+            f"  tests on {self.test_view.describe()}"
+        )
 
     @functools.cached_property
     def infer_clips(self) -> Callable[[Any], ClipProbs]:

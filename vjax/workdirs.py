@@ -14,6 +14,7 @@ from vjax.data.lost import keep_videos
 from vjax.data.video import BadVideo, Source
 from vjax.errors import InputError
 from vjax.json_files import read_json, write_json
+from vjax.ops.length import Length, is_longer
 
 VIDEOS_FILE = "videos.csv"
 _FOREIGN_FILE = "outside.json"
@@ -52,10 +53,36 @@ def claimed(workdir: Path) -> Iterator[None]:
                 workdir.rmdir()
 
 
-def finished_result(workdir: str | Path) -> dict[str, Any] | None:
-    """Returns the result of a finished run, or None if there is none."""
+def finished_result(workdir: str | Path, *, length: Length | None = None) -> dict[str, Any] | None:
+    """Returns the result of a finished run, or None if there is none.
+
+    Args:
+      workdir: work directory; it need not exist.
+      length: length of the run that is wanted; a run that ended before it is not finished. Not compared if not given.
+    """
     path = Path(workdir) / "result.json"
-    return read_json(path) if path.exists() else None
+    if not path.exists() or (length is not None and longer_than(Path(workdir), length) is not None):
+        return None
+    return read_json(path)
+
+
+def longer_than(workdir: Path, length: Length) -> Length | None:
+    """Returns the length of a work directory's run if the given one is longer; else None."""
+    path = workdir / "config.json"
+    there = read_json(path)["length"] if path.exists() else length
+    return there if is_longer(length, there) else None
+
+
+def put_result_aside(workdir: Path, *, step: int) -> None:
+    """Renames the result of a run that is going to be longer, so that it no longer counts as finished."""
+    path = workdir / "result.json"
+    if path.exists():
+        path.rename(workdir / f"result_of_step_{step}.json")
+
+
+def earlier_ends(workdir: Path) -> list[int]:
+    """Returns the steps at which a run had ended before it was made longer."""
+    return sorted(int(path.stem.rpartition("_")[2]) for path in workdir.glob("result_of_step_*.json"))
 
 
 def kept_source(workdir: Path, source: Source) -> Source:
@@ -88,11 +115,14 @@ def check_config(workdir: Path, resolved: dict[str, Any], foreign: dict[str, str
 
     Args:
       workdir: work directory; it need not exist.
-      resolved: config of the run as plain data; it may differ in the keys of `CHANGEABLE`.
+      resolved: config of the run as plain data; it may differ in the keys of `CHANGEABLE`, and `length` may be longer.
       foreign: descriptions of the run's parts from outside the package; not compared if not given.
     """
     path = workdir / "config.json"
-    differing = _differences(_lasting(read_json(path)), _lasting(resolved)) if path.exists() else []
+    there = read_json(path) if path.exists() else resolved
+    if longer_than(workdir, resolved["length"]) is not None:
+        there = there | {"length": resolved["length"]}
+    differing = _differences(_lasting(there), _lasting(resolved))
     if path.exists() and foreign is not None:
         differing += _differences(read_foreign(workdir), foreign, "experiment")
     if differing:

@@ -55,7 +55,7 @@ def test_the_answer_fits_what_is_known_of_the_videos():
     found = run(make_videos(9))
     assert found.metrics["video@1"] == pytest.approx(6 / 9)
     assert found.metrics["clip@1"] == pytest.approx(6 / 9)
-    assert found.metrics["video@5"] == 1.0
+    assert "video@5" not in found.metrics, "with three classes it would always be 1"
     np.testing.assert_array_equal(found.label, [video.label for video in make_videos(9)])
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 from vjax.config_file import PREFIX, override_choice
 from vjax.data.sources import LISTINGS
@@ -9,7 +10,7 @@ from vjax.spec import Choice
 
 SOURCE_PREFIX = "--source."
 SET_A_KEY = "Set any key of the config with --config.KEY=VALUE, for example --config.length=1000."
-CONFIG_HELP = "config file; FILE:tiny loads a version that is small enough for a quick test"
+CONFIG_HELP = "config file, or a name from `vjax configs`; FILE:tiny is small enough for a quick test"
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -34,8 +35,12 @@ def add_source(parser: argparse.ArgumentParser) -> None:
 
 
 def choose_source(name: str, overrides: Sequence[str]) -> Choice:
-    """Returns the dataset that SOURCE stands for: a listing by its name, or plain videos by their path."""
-    choice = Choice(name, root="") if name in LISTINGS else Choice("videos", root=name)
+    """Returns the dataset that SOURCE stands for: plain videos by their path, or a dataset by its name.
+
+    An existing path takes precedence, so a folder may be called "videos" or "ucf101".
+    """
+    is_path = Path(name).expanduser().exists() or name not in LISTINGS
+    choice = Choice("videos", root=name) if is_path else Choice(name, root="")
     return override_choice(choice, LISTINGS, overrides, prefix=SOURCE_PREFIX)
 
 

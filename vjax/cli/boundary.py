@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 
 from vjax.errors import InputError
 from vjax.runtime.compilation import keep_compiled_programs
+from vjax.runtime.interrupt import EXIT_INTERRUPTED, LINE
 from vjax.runtime.memory import keep_freed_memory
 from vjax.training.loop import Interrupted
 
@@ -53,9 +54,11 @@ def run_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        if error.errno not in _STORAGE_ERRORS:
+        # An error of a named file comes from the place where it lies: its permissions, its folder, its disk.
+        if error.filename is None and error.errno not in _STORAGE_ERRORS:
             raise
-        print(f"error: {error}; fix this and run the same command again to continue", file=sys.stderr)
+        where = f"{error.filename}: " if error.filename is not None else ""
+        print(f"error: {where}{error.strerror}; fix this and run the same command again to continue", file=sys.stderr)
         return 2
     except Interrupted as stopped:
         print(stopped, file=sys.stderr)
@@ -70,5 +73,5 @@ def run_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> 
         )
         return EXIT_REQUEUE
     except KeyboardInterrupt:
-        print("interrupted; run the same command again to continue from the newest checkpoint", file=sys.stderr)
-        return 130
+        print(LINE, file=sys.stderr)
+        return EXIT_INTERRUPTED

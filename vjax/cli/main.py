@@ -3,11 +3,11 @@
 import argparse
 from collections.abc import Sequence
 
-from vjax.cli import compare, config, cost, doctor, evaluate, filter, predict, prepare, train
+from vjax.cli import compare, config, configs, cost, doctor, evaluate, filter, predict, prepare, train
 from vjax.cli.boundary import run_command
 
 # In the order in which a new user needs them; each module has `add(commands)`.
-COMMANDS = (doctor, prepare, evaluate, predict, compare, cost, config, filter)
+COMMANDS = (doctor, prepare, train, evaluate, predict, compare, cost, configs, config, filter)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,7 +25,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "vjax",
         description="Video classification in JAX/Flax.",
-        epilog="To train a network: python train.py --config FILE. For the options of a command: vjax COMMAND --help.",
+        epilog="For the options of a command: vjax COMMAND --help.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:

@@ -1,9 +1,10 @@
-"""`train.py`: trains and evaluates a video network."""
+"""`train.py` and `vjax train`: trains and evaluates a video network."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -14,16 +15,25 @@ from vjax.config_file import load_config
 from vjax.run import train
 from vjax.runtime.processes import join_processes, stop_signal
 
+_DESCRIPTION = "Trains a video network and evaluates it. If a run is interrupted, the same command continues it."
+
+
+def add(commands: Any) -> None:
+    """Adds the command and its arguments."""
+    _add_arguments(commands.add_parser("train", help="train a network and evaluate it", description=_DESCRIPTION))
+
 
 def make_parser() -> argparse.ArgumentParser:
     """Returns the argument parser of `train.py`."""
-    parser = argparse.ArgumentParser(
-        "train.py",
-        description="Trains a video network and evaluates it. If a run is interrupted, the same command continues it.",
-    )
+    parser = argparse.ArgumentParser("train.py", description=_DESCRIPTION)
+    _add_arguments(parser)
+    return parser
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
     parser.add_argument(
-        "--workdir", metavar="DIR", help="directory of the run (default: runs/NAME, by the name of the config file)"
+        "--workdir", metavar="DIR", help="directory of the run (default: runs/NAME, by the name of the config)"
     )
     group = parser.add_argument_group(
         "several processes", "Each process of such a run needs all three options. Slurm and Open MPI need none of them."
@@ -36,20 +46,33 @@ def make_parser() -> argparse.ArgumentParser:
     group.add_argument("--num_processes", type=int, metavar="N", help="number of processes of the run")
     group.add_argument("--process_id", type=int, metavar="N", help="index of this process, starting at 0")
     parser.set_defaults(command=run)
-    return parser
 
 
 def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     """Trains, or returns the result of a finished run; prints the result."""
     config = load_config(args.config, overrides)
     join_processes(coordinator=args.coordinator, num_processes=args.num_processes, process_id=args.process_id)
-    workdir = Path(args.workdir or Path("runs") / Path(args.config.partition(":")[0]).stem)
-    was_finished = workdirs.finished_result(workdir) is not None
+    workdir = Path(args.workdir) if args.workdir else default_workdir(args.config)
+    was_finished = workdirs.finished_result(workdir, length=config.length) is not None
     with stop_signal() as should_stop:
         result = train(config, workdir, should_stop=should_stop)
     if jax.process_index() > 0:
         return
     if was_finished:
-        print(f"{workdir} holds a finished run; choose another --workdir to train again", file=sys.stderr)
+        print(
+            f"{workdir} holds a finished run. Choose another --workdir to train again, or continue this one with a "
+            "longer --config.length",
+            file=sys.stderr,
+        )
     print_metrics(result)
     print(f"\nwork directory: {workdir}")
+
+
+def default_workdir(config: str) -> Path:
+    """Returns the work directory of a config's run; a tiny version has its own.
+
+    >>> str(default_workdir("configs/folder.py")), str(default_workdir("folder:tiny"))
+    ('runs/folder', 'runs/folder_tiny')
+    """
+    file, _, function = config.partition(":")
+    return Path("runs") / "_".join(filter(None, [Path(file).stem, function]))

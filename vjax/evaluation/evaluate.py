@@ -17,6 +17,8 @@ from vjax.evaluation import metrics
 from vjax.evaluation.infer import ClipProbs, infer_views
 from vjax.evaluation.probes import Probe
 
+_TOP = 5
+
 
 class EvaluationStopped(Exception):
     """An evaluation was asked to stop, so it has no result."""
@@ -27,7 +29,8 @@ class Evaluation:
     """The result of a network on a split.
 
     Attributes:
-      metrics: `clip@1`, `video@1`, `video@5` (shares in [0, 1]) and `loss` (mean cross-entropy over v).
+      metrics: `clip@1`, `video@1` and, with six classes or more, `video@5` (shares in [0, 1]), and `loss` (mean
+        cross-entropy over v).
       label: `(num_videos)`, label of every video, in the order of the split.
       probs: `(num_videos k)`, probabilities of every video, in the same order.
       lost: position and reason for each video that can no longer be read; such videos count as wrong.
@@ -139,12 +142,15 @@ def batch_sums(outputs: ClipProbs, label: np.ndarray, mask: np.ndarray) -> dict[
     clip_label = np.broadcast_to(label[:, None], probs.shape[:2])
     loss = -np.take_along_axis(log_probs, clip_label[..., None], axis=-1)[..., 0]
     video_probs = probs.mean(axis=1)
-    return {
+    sums = {
         "clip@1": metrics.masked_sum(metrics.top_k_correct(probs, clip_label, k=1), mask[:, None]),
         "video@1": metrics.masked_sum(metrics.top_k_correct(video_probs, label, k=1), mask),
-        "video@5": metrics.masked_sum(metrics.top_k_correct(video_probs, label, k=5), mask),
         "loss": metrics.masked_sum(loss, mask[:, None]),
     }
+    # With five classes or fewer, every network is right about the first five.
+    if probs.shape[-1] > _TOP:
+        sums[f"video@{_TOP}"] = metrics.masked_sum(metrics.top_k_correct(video_probs, label, k=_TOP), mask)
+    return sums
 
 
 def _wrong_where(unread: np.ndarray, outputs: ClipProbs, label: np.ndarray) -> ClipProbs:

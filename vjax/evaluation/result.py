@@ -1,21 +1,33 @@
-"""The contents of `result.json`: metrics, and the protocol that they were measured with."""
+"""The contents of `result.json`: metrics, how far they can be trusted, and the protocol of their measurement."""
 
+from collections.abc import Iterator
 from typing import Any
+
+from scipy import stats
 
 from vjax.data.transforms import TestView
 from vjax.data.video import BadVideo, Source
 from vjax.evaluation.evaluate import Evaluation
 
+_WIDE = 0.2  # width of an interval that rarely tells two networks apart
+
 
 def describe_result(
     evaluation: Evaluation, source: Source, view: TestView, *, checkpoint: str = "newest checkpoint"
 ) -> dict[str, Any]:
-    """Returns the contents of `result.json`: metrics, counts of videos, and the protocol in words."""
+    """Returns the contents of `result.json`.
+
+    These are the metrics, `video@1_interval` (95 %), `chance`, counts of videos, the `protocol` in words, and `notes`:
+    a sentence for each reason not to trust the numbers.
+    """
     bad = sum(video.split == "test" for video in source.bad_videos)
-    num_videos = len(source.test)
+    num_videos, num_classes = len(source.test), len(source.class_names)
     lost = lost_in_test(evaluation, source)
     also = f", {len(lost)} lost since training began and counted as wrong" if lost else ""
+    interval = accuracy_interval(evaluation.metrics["video@1"], num_videos)
     return evaluation.metrics | {
+        "video@1_interval": interval,
+        "chance": 1 / num_classes,
         "num_videos": num_videos,
         "bad_videos": bad,
         "bad_train_videos": len(source.bad_videos) - bad,
@@ -24,7 +36,36 @@ def describe_result(
             f"{view.describe()}; mean of softmax over opinions, clips and crops; test split {source.split}; "
             f"{num_videos} of {num_videos + bad} videos, {bad} unreadable{also}; {checkpoint}"
         ),
+        "notes": list(_notes(interval, num_videos, num_classes)),
     }
+
+
+def accuracy_interval(accuracy: float, num_videos: int) -> list[float]:
+    """Returns the lower and upper end of the 95 % interval of an accuracy, measured on independent videos.
+
+    Videos of one group (a subject, a recording) look alike; then the true interval is wider.
+
+    Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
+
+    >>> [round(end, 2) for end in accuracy_interval(0.9, 10)]
+    [0.6, 0.98]
+    """
+    test = stats.binomtest(round(accuracy * num_videos), num_videos)
+    return [float(end) for end in test.proportion_ci(method="wilson")]
+
+
+def _notes(interval: list[float], num_videos: int, num_classes: int) -> Iterator[str]:
+    if num_classes == 1:
+        yield "There is one class, so every network is right about every video."
+        return
+    low, high = interval
+    if high - low > _WIDE:
+        yield (
+            f"{num_videos} test videos are too few to tell most networks apart: with another {num_videos} videos, "
+            f"video@1 could lie anywhere from {low:.2f} to {high:.2f}."
+        )
+    if low <= 1 / num_classes:
+        yield f"The interval holds chance, {1 / num_classes:.3f}: the network may have learned nothing."
 
 
 def lost_in_test(evaluation: Evaluation, source: Source) -> list[BadVideo]:

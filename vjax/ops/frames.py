@@ -99,13 +99,12 @@ def to_float(frames: jax.Array, *, mean: Sequence[float], std: Sequence[float]) 
     return frames.astype(jnp.float32) * scale - jnp.asarray(mean, jnp.float32) / jnp.asarray(std, jnp.float32)
 
 
-def tile_clips(clips: np.ndarray, *, most: int = 16) -> np.ndarray:
-    """Returns the first `most` clips of `(b t h w c)` in a grid, `(t rows*h columns*w c)`; unused cells are black."""
-    chosen = clips[:most]
-    columns = math.ceil(math.sqrt(len(chosen)))
-    rows = math.ceil(len(chosen) / columns)
+def tile_clips(clips: np.ndarray) -> np.ndarray:
+    """Returns the clips of `(b t h w c)` in a grid, `(t rows*h columns*w c)`; unused cells are black."""
+    columns = math.ceil(math.sqrt(len(clips)))
+    rows = math.ceil(len(clips) / columns)
     filled = np.zeros((rows * columns, *clips.shape[1:]), clips.dtype)
-    filled[: len(chosen)] = chosen
+    filled[: len(clips)] = clips
     grid = filled.reshape(rows, columns, *clips.shape[1:]).transpose(2, 0, 3, 1, 4, 5)
     return grid.reshape(clips.shape[1], rows * clips.shape[2], columns * clips.shape[3], clips.shape[4])
 

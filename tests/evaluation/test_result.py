@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vjax.data.transforms import TestView
+from vjax.data.video import Source, Video
+from vjax.evaluation.evaluate import Evaluation
+from vjax.evaluation.result import accuracy_interval, describe_result
+from vjax.ops.sampling import ClipTiming
+
+
+def describe(accuracy, *, num_videos, num_classes):
+    videos = [Video(str(i), i % num_classes, 4, 10.0, lambda indices: indices) for i in range(num_videos)]
+    source = Source(tuple(map(str, range(num_classes))), videos, videos, split="given")
+    metrics = {"clip@1": accuracy, "video@1": accuracy, "loss": 1.0}
+    evaluation = Evaluation(metrics, np.zeros(num_videos, int), np.zeros((num_videos, num_classes)))
+    return describe_result(evaluation, source, TestView(ClipTiming(2, stride=1), (8, 8)))
+
+
+@given(num_videos=st.integers(1, 2000), share=st.floats(0, 1))
+def test_an_interval_holds_the_accuracy_and_shrinks_with_more_videos(num_videos, share):
+    accuracy = round(share * num_videos) / num_videos
+    low, high = accuracy_interval(accuracy, num_videos)
+    assert 0 <= low <= accuracy + 1e-9
+    assert accuracy - 1e-9 <= high <= 1
+    more_low, more_high = accuracy_interval(accuracy, 4 * num_videos)
+    assert more_high - more_low < high - low
+
+
+def test_few_videos_are_said_to_tell_little():
+    few, many = (describe(0.9, num_videos=number, num_classes=10)["notes"] for number in (10, 1000))
+    assert few == [
+        "10 test videos are too few to tell most networks apart: with another 10 videos, video@1 could lie anywhere "
+        "from 0.60 to 0.98."
+    ]
+    assert many == []
+
+
+def test_an_accuracy_that_may_be_chance_is_called_so():
+    found = describe(0.12, num_videos=200, num_classes=8)
+    assert found["chance"] == 0.125
+    assert found["notes"] == ["The interval holds chance, 0.125: the network may have learned nothing."]
+
+
+@pytest.mark.parametrize("num_videos", [1, 500])
+def test_one_class_is_said_to_be_no_test(num_videos):
+    assert describe(1.0, num_videos=num_videos, num_classes=1)["notes"] == [
+        "There is one class, so every network is right about every video."
+    ]
