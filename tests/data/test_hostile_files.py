@@ -120,7 +120,7 @@ def test_a_thousand_files_of_changed_structure_are_videos_or_one_line_each(tmp_p
 def test_five_hundred_hostile_files_go_through_every_command(tmp_path):
     root = write_folder(tmp_path / "videos", labels=("a", "z"), groups=[f"g{i}" for i in range(20)])
     paths = write_hostile(root / "b", count=COUNT)
-    bad = {f"b/{path.name}" for path in paths if not check(path)}
+    bad = {f"b/{path.name}" for path in paths if not check(path)} - {"b/text.txt"}  # a note is not listed
     assert 100 < len(bad) < COUNT
 
     command("vjax", "doctor", root, "--json", tmp_path / "doctor.json")

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 from made_videos import numbered_frames, numbers, write_video
+from PIL import Image
 
-from vjax.data.decode import VideoError, probe, read_frames, read_video
+from vjax.data.decode import VideoError, iterate_video, probe, read_frames, read_video
 
 
 def patch(path, old, new):
@@ -133,6 +134,32 @@ def test_a_song_with_a_cover_picture_is_no_video(tmp_path):
         container.mux(sound.encode())
     with pytest.raises(VideoError, match=r"song.mp3: holds no video stream"):
         probe(path)
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".mp4"])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        *((kind, kind) for kind in ("JPEG", "PNG", "WebP", "BMP", "TIFF", "AVIF", "JPEG2000")),
+        ("MPO", "JPEG"),  # two JPEGs in a file, as cameras write them
+        ("PPM", "PNM"),
+        ("GIF", "GIF of one frame"),
+    ],
+)
+def test_a_picture_is_no_video_whatever_its_name(tmp_path, kind, name, ending):
+    path = tmp_path / f"x{ending}"
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
+    picture.save(path, format=kind, **({"save_all": True, "append_images": [picture]} if kind == "MPO" else {}))
+    message = rf"x{ending}: is a picture \({name}\), not a video; remove it, or turn pictures into a video file with "
+    for read in (probe, read_video, lambda path: list(iterate_video(path))):
+        with pytest.raises(VideoError, match=message):
+            read(path)
+
+
+def test_a_gif_of_several_frames_and_a_video_of_one_frame_are_videos(tmp_path):
+    assert probe(write_video(tmp_path / "x.gif", numbered_frames(4), codec="gif", pix_fmt="rgb8")).num_frames == 4
+    assert probe(write_video(tmp_path / "x.mp4", numbered_frames(1))).num_frames == 1
+    assert probe(write_video(tmp_path / "x.mjpeg", numbered_frames(4), codec="mjpeg", pix_fmt="yuvj420p")).fps == 25
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "notes.nfo", "notes.mp4"])

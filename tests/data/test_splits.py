@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from made_videos import numbered_frames, write_video
 
-from vjax.data.listing import VideoFile, list_folder, list_manifest
+from vjax.data.listing import VideoFile, list_manifest
 from vjax.data.sources import open_source
 from vjax.data.splits import split_files
 from vjax.errors import InputError
@@ -130,12 +130,6 @@ def fill(root, video, names):
 
 def open_videos(root, *, group="", **kwargs):
     return open_source(Choice("videos", root=str(root), group=group), seed=0, **kwargs)
-
-
-def test_folders_inside_a_class_are_looked_through_but_not_hidden_ones(tmp_path, video):
-    names = ["a/1.mkv", "a/day 2/2.mkv", "a/.thumbnails/3.mkv", "a/.4.mkv", ".b/5.mkv", "c/6.mkv"]
-    fill(tmp_path, video, names)
-    assert [file.name for file in list_folder(tmp_path)] == ["a/1.mkv", "a/day 2/2.mkv", "c/6.mkv"]
 
 
 def test_a_class_with_a_single_video_is_trained_on(tmp_path, video):

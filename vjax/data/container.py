@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import errno
 import os
+import re
 import stat
 import time
 from collections.abc import Iterator
@@ -51,6 +52,13 @@ CONTAINERS = (
     *("asf", "avi", "dv", "flv", "gif", "gxf", "h264", "hevc", "ivf", "m4v", "matroska", "mjpeg", "mov", "mpeg"),
     *("mpegts", "mpegvideo", "mxf", "nut", "ogg", "rm", "wtv", "yuv4mpegpipe"),
 )
+# The first bytes of picture files, by format; a GIF may be a video.
+_PICTURES = re.compile(
+    rb"(?P<JPEG>\xff\xd8\xff)|(?P<PNG>\x89PNG\r\n)|(?P<WebP>RIFF.{4}WEBP)|(?P<BMP>BM.{4}\0{4})|(?P<TIFF>II\*\0|MM\0\*)"
+    rb"|(?P<AVIF>.{4}ftypavi[fs])|(?P<HEIF>.{4}ftyp(?:hei|hev|mif|msf))|(?P<PNM>P[1-7]\s+[\d#W])"
+    rb"|(?P<JPEG2000>\0{3}\x0cjP  \r\n)",
+    re.DOTALL,
+)
 # PyAV 19 itself handles metadata that is not UTF-8, and no longer has this option.
 _METADATA: dict[str, Any] = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
 
@@ -60,8 +68,8 @@ def open_container(path: str | Path, limits: Limits) -> Iterator[tuple[av.contai
     """Opens a file and yields it with its best video stream, the one with the most pixels.
 
     Raises:
-      VideoError: the file is missing, is not a regular file, is not one of `CONTAINERS`, has no video stream, or takes
-        too long to open.
+      VideoError: the file is missing, is not a regular file, is a picture, is not one of `CONTAINERS`, has no video
+        stream, or takes too long to open.
     """
     with _open(path, limits) as container:
         # ffmpeg lists cover pictures as video streams.
@@ -81,7 +89,7 @@ def decoded_frames(
     """Yields the frames of a stream in the decoder's output order, from the file's current position.
 
     Raises:
-      VideoError: decoding fails before the end of the file, or the file exceeds the limits.
+      VideoError: decoding fails before the end of the file, the file exceeds the limits, or it is a GIF of one frame.
     """
     num_frames, deadline = 0, time.monotonic() + limits.wall_s
     _check_pixels(path, stream.width, stream.height, limits)  # before a decoder allocates memory for them
@@ -102,6 +110,8 @@ def decoded_frames(
     except av.error.FFmpegError as error:
         if time.monotonic() <= deadline:  # after the deadline, the error may be the timeout itself
             raise VideoError(f"{path}: decoding fails after {num_frames} frames: {reason(error)}") from error
+    if num_frames == 1 and container.format.name == "gif":
+        raise _picture(path, "GIF of one frame")
     if time.monotonic() > deadline:  # ffmpeg may report a read that timed out as the end of the file
         raise VideoError(f"{path}: decoding takes more than {limits.wall_s:g} s; {num_frames} frames were decoded")
 
@@ -119,8 +129,11 @@ def _open(path: str | Path, limits: Limits) -> Iterator[av.container.InputContai
         "protocol_whitelist": "fd",  # opens a descriptor, never a file or a host by name
         "format_whitelist": ",".join(CONTAINERS),
     }
-    container, failed = None, None
+    container, failed, picture = None, None, None
     try:
+        picture = _PICTURES.match(os.pread(descriptor, 32, 0))
+        if picture and picture.lastgroup in ("AVIF", "HEIF"):  # ffmpeg would read a video of one frame
+            raise _picture(path, picture.lastgroup)
         container = av.open("fd:", options=options, timeout=(limits.open_s, limits.wall_s), **_METADATA)
     except (av.error.FFmpegError, OSError) as error:
         failed = error
@@ -128,6 +141,8 @@ def _open(path: str | Path, limits: Limits) -> Iterator[av.container.InputContai
         os.close(descriptor)  # ffmpeg has its own duplicate
     if time.monotonic() - started > limits.open_s:  # ffmpeg may report a read that timed out as the end of the file
         raise VideoError(f"{path}: does not open in {limits.open_s:g} s") from failed
+    if failed is not None and picture:
+        raise _picture(path, picture.lastgroup or "") from failed
     if failed is not None and failed.errno == errno.EINVAL:  # the format is not in the whitelist
         raise VideoError(f"{path}: holds no video stream in one of {', '.join(CONTAINERS)}") from failed
     if container is None:
@@ -151,6 +166,12 @@ def _open_regular(path: str | Path) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _picture(path: str | Path, kind: str) -> VideoError:
+    return VideoError(
+        f"{path}: is a picture ({kind}), not a video; remove it, or turn pictures into a video file with ffmpeg"
+    )
 
 
 def _check_regular(path: str | Path, found: os.stat_result) -> None:

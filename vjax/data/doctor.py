@@ -230,7 +230,7 @@ def _look_at_store(choice: Choice) -> _Look:
 
 def _look_at_files(choice: Choice) -> _Look:
     listing = LISTINGS.create(choice)
-    files, split, problems = list(listing.files), "none can be made", []
+    files, split, problems = list(listing.files), "none can be made", [*listing.problems]
     try:
         files, split = split_files(files, held_out="", test_share=0.2, seed=0)
         name_classes(files)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from vjax.data import decode
-from vjax.data.listing import Listing, VideoFile
+from vjax.data.listing import Listing, VideoFile, check_listing
 from vjax.data.splits import split_files
 from vjax.data.threads import thread_pool
 from vjax.data.video import BadVideo, FileReader, Source, Video
@@ -24,9 +24,10 @@ def open_files(
       max_bad_share: largest allowed share of unreadable videos.
 
     Raises:
-      InputError: a class has no readable training video, no test video is readable, too many videos are unreadable, or
-        the videos cannot be split.
+      InputError: the listing has problems, a class has no readable training video, no test video is readable, too many
+        videos are unreadable, or the videos cannot be split.
     """
+    check_listing(listing)
     files, split = split_files(listing.files, held_out=held_out, test_share=test_share, seed=seed)
     class_names = name_classes(files)
     found, bad_videos = probe_all(files)

@@ -5,11 +5,20 @@ import dataclasses
 import io
 import os
 import re
+import shlex
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 from vjax.data.video import BadVideo
 from vjax.errors import InputError
+
+# Files in class folders that are not listed, in lower case: notes by their ending, and what systems leave by its name.
+_NOTES = {".txt", ".md", ".csv", ".json", ".xml", ".srt"}
+_SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
+# Pictures that may be the frames of a video, by their ending.
+_JPEG = {".jpg", ".jpeg"}
+_FRAMES = _JPEG | {".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,10 +48,12 @@ class Listing:
     Attributes:
       files: listed files; a file that does not exist counts as unreadable.
       missing: videos that the annotations name but that are no longer available; reported, never an error.
+      problems: one line for each thing that is wrong with the folder; only the doctor accepts a listing with problems.
     """
 
     files: tuple[VideoFile, ...]
     missing: tuple[BadVideo, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 def list_videos(*, root: str, group: str = "", outside_root: bool = False) -> Listing:
@@ -56,8 +67,16 @@ def list_videos(*, root: str, group: str = "", outside_root: bool = False) -> Li
       outside_root: whether a manifest's paths may lead out of the manifest's folder.
     """
     place = check_root(root)
-    files = list_manifest(place, outside_root=outside_root) if place.is_file() else list_folder(place)
-    return Listing(tuple(find_groups(files, group)))
+    is_manifest = place.is_file()
+    listing = Listing(tuple(list_manifest(place, outside_root=outside_root))) if is_manifest else list_folder(place)
+    return dataclasses.replace(listing, files=tuple(find_groups(listing.files, group)))
+
+
+def check_listing(listing: Listing) -> None:
+    """Raises an InputError if a listing has problems; its message is the first of them."""
+    if listing.problems:
+        more = len(listing.problems) - 1
+        raise InputError(listing.problems[0] + (f" (`vjax doctor` lists {more} more problem(s))" if more else ""))
 
 
 def check_root(root: str) -> Path:
@@ -71,25 +90,75 @@ def check_root(root: str) -> Path:
     return place
 
 
-def list_folder(root: Path) -> list[VideoFile]:
-    """Returns the files of a folder `class/video.ext`, sorted.
+def list_folder(root: Path) -> Listing:
+    """Returns the videos of a folder `class/video.ext`, sorted.
 
-    Hidden files and folders are left out. Pipes and broken links are included; they are found unreadable later.
+    Hidden files and folders, notes and system files are left out. Pipes and broken links are included; they are found
+    unreadable later. An empty class folder and frames in files of their own are problems of the listing.
     """
     classes = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     if not classes:
         raise InputError(f"{root}: holds no class folders; videos belong in {root}/CLASS/VIDEO.EXT")
-    files = []
+    files, problems, series = [], [], []
     for folder in classes:
-        paths = sorted(
-            p
-            for p in folder.rglob("*")
-            if not p.is_dir() and not any(part.startswith(".") for part in p.relative_to(folder).parts)
-        )
+        inside = sorted(p for p in folder.rglob("*") if not p.is_dir())
+        paths = [p for p in inside if not _is_left_out(p.relative_to(folder))]
         if not paths:
-            raise InputError(f"{folder}: the class folder is empty; put videos into it or remove it")
-        files += [VideoFile(p, p.relative_to(root).as_posix(), folder.name, "", "") for p in paths]
-    return files
+            what = f"holds no videos, only files such as {inside[0].name}" if inside else "is empty"
+            problems.append(f"{folder}: the class folder {what}; put videos into it or remove it")
+        of_class = _find_frames(paths)
+        frames = {path for pictures in of_class for path in pictures}
+        series += [(folder, pictures) for pictures in of_class]
+        files += [VideoFile(p, p.relative_to(root).as_posix(), folder.name, "", "") for p in paths if p not in frames]
+    if series:
+        problems.append(_explain_frames(root, len(series), *series[0]))
+    return Listing(tuple(files), problems=tuple(problems))
+
+
+def _is_left_out(path: Path) -> bool:
+    """Tells whether a file is hidden, a note or a system file, from its path in the class folder."""
+    hidden = any(part.startswith(".") for part in path.parts)
+    return hidden or path.suffix.lower() in _NOTES or path.name.lower() in _SYSTEM_FILES
+
+
+def _find_frames(paths: Sequence[Path]) -> list[list[Path]]:
+    """Returns the pictures that are the frames of videos, one list for each video.
+
+    Pictures of one folder that are alike but for the number that ends their names are a series. They are frames if
+    the folder has more of them than other files; a numbered picture of each video is not a frame.
+    """
+    others = defaultdict[Path, int](int)
+    series = defaultdict[tuple[Path, str, str], list[Path]](list)
+    for path in paths:
+        prefix = path.stem.rstrip("0123456789")
+        if path.suffix.lower() in _FRAMES and prefix != path.stem:
+            series[path.parent, prefix, path.suffix].append(path)
+        else:
+            others[path.parent] += 1
+    return [found for (folder, _, _), found in series.items() if len(found) > max(1, others[folder])]
+
+
+def _explain_frames(root: Path, num_series: int, class_folder: Path, pictures: Sequence[Path]) -> str:
+    """Returns the problem that frames are files of their own, with the command that makes a video of the first ones."""
+    folder, suffix = pictures[0].parent, pictures[0].suffix
+    prefix = pictures[0].stem.rstrip("0123456789")
+    numbers = [path.stem[len(prefix) :] for path in pictures]
+    padded = len({len(number) for number in numbers}) == 1
+    first = min(map(int, numbers))
+    # The video takes the place of the folder, unless that is the class folder.
+    if folder == class_folder:
+        video = folder / f"{prefix.strip(' ._-') or folder.name}.mkv"
+    else:
+        video = folder.with_name(f"{folder.name}.mkv")
+    pattern = f"{folder}/{prefix}".replace("%", "%%") + (f"%0{len(numbers[0])}d" if padded else "%d") + suffix
+    start = f" -start_number {first}" if first > 4 else ""  # ffmpeg looks for the first number from 0 to 4
+    codec = "copy" if suffix.lower() in _JPEG else "ffv1"  # both without loss
+    return (
+        f"{root}: holds the frames of {num_series} video(s) as pictures, such as the {len(pictures)} in {folder}; a "
+        "video is one file. Make a file of each, with its frames per second: "
+        f"ffmpeg -framerate 25{start} -i {shlex.quote(pattern)} -c:v {codec} {shlex.quote(str(video))}; then remove "
+        "the pictures"
+    )
 
 
 def list_manifest(path: Path, *, outside_root: bool = False) -> list[VideoFile]:

@@ -25,7 +25,7 @@ from vjax.data import decode
 from vjax.data.files import name_classes
 from vjax.data.frame_table import TABLE_ENDING, write_table
 from vjax.data.jpeg import encode_frame
-from vjax.data.listing import Listing, VideoFile
+from vjax.data.listing import Listing, VideoFile, check_listing
 from vjax.data.records import encode_record, video_features
 from vjax.data.splits import split_files
 from vjax.data.store import INDEX_FILE, PARTS_FOLDER, STORE_FILE, IndexRow, write_index
@@ -125,8 +125,10 @@ def prepare(
       seed: seed of a random split.
 
     Raises:
-      InputError: the folder contains something else, the videos cannot be split, or none of them can be read.
+      InputError: the listing has problems, the folder contains something else, the videos cannot be split, or none of
+        them can be read.
     """
+    check_listing(listing)
     # Split the videos and claim the folder; only the same plan may continue an unfinished store.
     out = Path(out).expanduser()
     files, split_words = split_files(listing.files, held_out="", test_share=test_share, seed=seed)

@@ -16,5 +16,6 @@ def list_videos(*, root: str) -> Listing:
     Args:
       root: folder of the videos or of the archives.
     """
-    files = list_folder(unpack(check_root(root)))
-    return Listing(tuple(dataclasses.replace(file, group=file.path.stem.split("_")[0]) for file in files))
+    listing = list_folder(unpack(check_root(root)))
+    files = [dataclasses.replace(file, group=file.path.stem.split("_")[0]) for file in listing.files]
+    return dataclasses.replace(listing, files=tuple(files))
