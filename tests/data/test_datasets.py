@@ -73,6 +73,34 @@ def test_weizmann_holds_out_subjects_of_its_archives(layouts):
     assert len(source.train) == 2 * (len(GROUPS) - 1)
 
 
+SPLITS = {
+    "hmdb51": "given by official split 1 of HMDB51",
+    "kinetics": "given by Kinetics' train and validation lists",
+    "something_something": "given by Something-Something's train and validation lists",
+    "ucf101": "given by official split 1 of UCF101",
+    "weizmann": "random, 20% of each class, groups kept together, seed 0",
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_split_is_described_by_who_gives_it_and_a_store_keeps_the_words(layouts, name, tmp_path):
+    assert opened(layouts, name).split == SPLITS[name]
+    words = (name, f"--source.root={layouts[name]}")
+    in_this_process("vjax", "prepare", *words, "--out", tmp_path / "store", "--workers", 0)
+    stored = open_source({"name": name, "root": str(tmp_path / "store")}, seed=0)
+    assert stored.split.startswith(f"{SPLITS[name]}; frames prepared")
+
+
+@pytest.mark.parametrize("name", ["kinetics", "something_something"])
+@pytest.mark.parametrize("kind", ["nothing", "file"])
+def test_annotations_that_are_no_folder_are_named_by_their_option(layouts, tmp_path, name, kind):
+    annotations = tmp_path / "lists"
+    if kind == "file":
+        annotations.touch()
+    with pytest.raises(InputError, match=r"\Aconfig.source.annotations: '.*/lists' is not a folder; give the folder"):
+        opened(layouts, name, annotations=str(annotations))
+
+
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_data_set_by_name_is_prepared_and_examined(layouts, name, tmp_path):
     words = (name, f"--source.root={layouts[name]}")

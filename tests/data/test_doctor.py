@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 from made_videos import numbered_frames, write_video
+from official_layouts import LAYOUTS
 from processes import ROOT, command, error_line
 from video_files import write_folder
 
@@ -57,6 +58,69 @@ def test_files_that_cannot_be_read_are_listed_with_the_reason(tmp_path):
     assert [entry["name"] for entry in found.facts["unreadable"]] == ["fall/bad.mp4"]
 
 
+def test_empty_classes_and_frames_are_listed_with_all_other_problems(tmp_path):
+    root = healthy(tmp_path / "v")
+    (root / "fall" / "bad.mp4").write_bytes(b"no video")
+    (root / "fall" / "notes.txt").write_text("Filmed in the garden.")
+    (root / "spin").mkdir()
+    (root / "walk").mkdir()
+    (root / "rise" / "eve").mkdir()
+    for number in range(5):
+        (root / "rise" / "eve" / f"{number}.jpg").touch()
+    found = examine(root)
+    assert problem(found, "spin").endswith("v/spin: the class folder is empty; put videos into it or remove it")
+    assert problem(found, "walk").endswith("v/walk: the class folder is empty; put videos into it or remove it")
+    assert "holds the frames of 1 video(s) as pictures" in problem(found, "ffmpeg -framerate 25 ")
+    assert "1 video(s) cannot be read: " in problem(found, "cannot be read")
+    assert len(found.problems) == 4
+    assert found.facts["num_videos"] == 20
+
+
+def test_a_folder_without_any_video_is_one_page_too(tmp_path):
+    (tmp_path / "v" / "spin").mkdir(parents=True)
+    found = examine(tmp_path / "v")
+    assert found.problems == [f"{tmp_path}/v/spin: the class folder is empty; put videos into it or remove it"]
+    assert found.facts["split"] == "none can be made"
+    assert "| videos " in found.page()
+
+
+def test_videos_that_annotations_name_but_that_are_missing_are_not_unreadable_in_a_store_either(tmp_path):
+    root = LAYOUTS["kinetics"](tmp_path / "kinetics")
+    gone = sorted((root / "videos").rglob("*.mp4"))[0]
+    gone.write_bytes(b"no video")
+    command("vjax", "prepare", "kinetics", f"--source.root={root}", "--out", tmp_path / "store", "--workers", 0)
+    pages = [
+        doctor.examine({"name": "kinetics", "root": str(place)}, VIEW, batch_size=8)
+        for place in (root, tmp_path / "store")
+    ]
+    for found in pages:
+        assert [len(found.facts[kind]) for kind in ("unreadable", "missing")] == [1, 2]
+        assert "1 video(s) cannot be read: " in problem(found, "cannot be read")
+        assert "2 video(s) that the annotations name are missing: " in problem(found, "are missing")
+    assert list(pages[1].facts["classes"]) == ["falling things", "riseing things"]
+    assert pages[0].facts["classes"] == pages[1].facts["classes"]
+
+
+def test_a_video_that_a_manifest_lists_twice_is_a_problem_and_is_counted_as_it_is_listed(tmp_path):
+    root = write_folder(tmp_path / "v", groups=["a", "b", "c"])
+    rows = [
+        f"{label}/{name}.mp4,{label},{split}"
+        for label in ("fall", "rise")
+        for name, split in (("a", "train"), ("b", "test"), ("c", "train"))
+    ]
+    (root / "m.csv").write_text("\n".join(["path,label,split", *rows, "fall/a.mp4,fall,test"]) + "\n")
+    command("vjax", "prepare", root / "m.csv", "--out", tmp_path / "store", "--workers", 0)
+    for place in (root / "m.csv", tmp_path / "store"):
+        found = examine(place)
+        assert found.facts["classes"] == {"fall": {"train": 2, "test": 2}, "rise": {"train": 2, "test": 1}}
+        assert (found.facts["num_videos"], found.facts["num_train"], found.facts["num_test"]) == (7, 4, 3)
+        assert found.facts["listed_twice"] == {"fall/a.mp4": ["train", "test"]}
+        assert found.problems == [
+            "1 video(s) are listed more than once: fall/a.mp4 (train, test). List each one once; a video in train "
+            "and in test makes the test result too high"
+        ]
+
+
 def test_videos_shorter_than_the_clip_are_listed(tmp_path):
     root = healthy(tmp_path / "v")
     write_video(root / "fall" / "short.mp4", numbered_frames(3), fps=10)
@@ -94,7 +158,30 @@ def test_groups_on_both_sides_of_a_split_are_guessed_from_names(tmp_path, patter
     (root / "m.csv").write_text("\n".join(["path,label,split", *lines]) + "\n")
     found = examine(root / "m.csv")
     assert f"group(s) by {kind}" in problem(found, "by ")
-    assert "keep them together with --config.source.group='" in problem(found, "by ")
+    # The split of the manifest ignores the option, so the advice is another split.
+    assert problem(found, "by ").endswith(
+        "; a manifest path,label,split can give a split that keeps each group on one side"
+    )
+
+
+def test_the_advice_against_groups_on_both_sides_of_a_random_split_works(tmp_path):
+    root = write_folder(tmp_path / "v", pattern="v_{label}_{group}_c01.mp4", groups=[f"g{i:02d}" for i in range(9)])
+    command("vjax", "prepare", root, "--out", tmp_path / "store", "--workers", 0)
+    for place in (root, tmp_path / "store"):
+        line = problem(examine(place), "group(s) by recording gNN")
+        _, option, pattern = line.rpartition("; keep them together with --config.source.group=")
+        assert option
+        assert examine(place, group=pattern.strip("'")).problems == []
+
+
+def test_no_option_is_advised_that_the_source_does_not_have(tmp_path):
+    root = LAYOUTS["ucf101"](tmp_path / "ucf101")
+    (lists,) = root.rglob("trainlist01.txt")
+    tested = lists.with_name("testlist01.txt").read_text().splitlines()
+    lists.write_text(lists.read_text() + f"{tested[0]} 1\n")
+    found = doctor.examine({"name": "ucf101", "root": str(root)}, VIEW, batch_size=8)
+    assert "1 group(s) by the given group" in problem(found, "by the given group")
+    assert not [line for line in found.problems if "--config.source.group" in line]
 
 
 def test_groups_that_are_given_are_looked_at_first(tmp_path):

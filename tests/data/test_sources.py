@@ -96,9 +96,9 @@ def test_a_group_is_never_on_both_sides_of_a_made_split(data, share, seed):
     files = made_files(data)
     if len({file.group for file in files}) == 1:
         with pytest.raises(InputError, match=r"no split can be made: all \d+ videos are of one group"):
-            split_files(files, held_out="", test_share=share, seed=seed)
+            split_files(files, given="", held_out="", test_share=share, seed=seed)
         return
-    found, _ = split_files(files, held_out="", test_share=share, seed=seed)
+    found, _ = split_files(files, given="", held_out="", test_share=share, seed=seed)
     sides = collections.defaultdict(set)
     for file in found:
         sides[file.group].add(file.split)
@@ -110,14 +110,14 @@ def test_a_group_is_never_on_both_sides_of_a_made_split(data, share, seed):
 @given(counts=st.lists(st.integers(2, 30), min_size=1, max_size=5), share=st.floats(0.1, 0.5), seed=st.integers(0, 9))
 def test_without_groups_every_class_gives_its_share(counts, share, seed):
     files = made_files({str(label): [""] * count for label, count in enumerate(counts)})
-    found, _ = split_files(files, held_out="", test_share=share, seed=seed)
+    found, _ = split_files(files, given="", held_out="", test_share=share, seed=seed)
     in_test = collections.Counter(file.label for file in found if file.split == "test")
     assert in_test == {str(label): max(1, round(share * count)) for label, count in enumerate(counts)}
 
 
 def test_subjects_that_act_every_class_are_split_as_whole_subjects():
     files = made_files({str(label): list("abcdefghi") for label in range(10)})
-    found, _ = split_files(files, held_out="", test_share=0.2, seed=0)
+    found, _ = split_files(files, given="", held_out="", test_share=0.2, seed=0)
     assert len({file.group for file in found if file.split == "test"}) == 2
 
 

@@ -32,6 +32,7 @@ _GROUP_PATTERNS = {
     "film": r"(?:^|/)([^/]+)_[a-z]+_[fhlu]_(?:cm|nm)_np\d_",
     "first word (a subject?)": r"(?:^|/)([A-Za-z]+)_[^/]*$",
 }
+_SPLIT: dict[str, Any] = {"held_out": "", "test_share": 0.2, "seed": 0}
 _MEASURE_S = 3.0
 _SHOWN = 10  # entries that are printed of a long list
 
@@ -83,20 +84,24 @@ class _Look:
 
     Attributes:
       files: all listed files, with their split.
-      videos: the readable videos.
+      readable: those of `files` that can be read, with their split.
+      videos: the readable videos, in the order of `readable`.
       sizes: "WIDTH x HEIGHT" of each readable video, in any order.
       unreadable: the files that cannot be read, with the reason.
       missing: the videos that the annotations name but that do not exist.
       split: description of how the videos were split.
-      problems: lines for the problems found while splitting.
+      is_random: whether the split is random, so that it keeps groups together.
+      problems: lines for the problems found while listing and splitting.
     """
 
     files: Sequence[VideoFile]
+    readable: Sequence[VideoFile]
     videos: Sequence[Video]
     sizes: Sequence[str]
     unreadable: Sequence[BadVideo]
     missing: Sequence[BadVideo]
     split: str
+    is_random: bool
     problems: Sequence[str] = ()
 
 
@@ -115,35 +120,34 @@ def examine(source: Choice, view: TrainView, *, batch_size: int) -> Examined:
     # Read the listing and count the readable videos of each class.
     source = typed.conform_choice(source, LISTINGS, what="source")
     look = _look_at_store(source) if is_store(source.options["root"]) else _look_at_files(source)
-    by_name = {file.name: file for file in look.files}
-    readable = [by_name[video.name] for video in look.videos]
+    readable = look.readable
     classes = {name: {"train": 0, "test": 0} for name in sorted({file.label for file in look.files})}
     for file in readable:
         if file.split:
             classes[file.label][file.split] += 1
     # Find duplicates, and duplicates or groups that are on both sides of the split.
     duplicates = _duplicates(readable, _digests(look.videos, readable))
-    splits = {file.name: file.split for file in readable}
-    leaking = [pair for pair in duplicates if splits[pair[0]] != splits[pair[1]]]
     leaks, leak_kind = _leaks(readable)
     facts = {
-        **_count(look, readable, classes),
+        **_count(look, classes),
         **_expect(look.videos, view, batch_size),
-        "same_content": duplicates,
-        "same_content_across_splits": leaking,
+        "listed_twice": _listed_twice(look.files),
+        "same_content": [(first.name, other.name) for first, other in duplicates],
+        "same_content_across_splits": [(a.name, b.name) for a, b in duplicates if a.split != b.split],
         "groups_across_splits": leaks,
     }
-    return Examined(facts, [*look.problems, *_problems(facts, leak_kind)])
+    can_group = look.is_random and "group" in source.options
+    return Examined(facts, [*look.problems, *_problems(facts, leak_kind, can_group=can_group)])
 
 
-def _count(look: _Look, readable: Sequence[VideoFile], classes: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+def _count(look: _Look, classes: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
     """Returns the facts about the videos, their classes and their files."""
     counts = [sum(of_class.values()) for of_class in classes.values()]
     seconds = [video.num_frames / video.fps for video in look.videos]
     return {
         "num_videos": len(look.videos),
-        "num_train": sum(file.split == "train" for file in readable),
-        "num_test": sum(file.split == "test" for file in readable),
+        "num_train": sum(file.split == "train" for file in look.readable),
+        "num_test": sum(file.split == "test" for file in look.readable),
         "hours": sum(seconds) / 3600,
         "classes": classes,
         "balance": f"{min(counts)} to {max(counts)} videos" if counts else "none",
@@ -172,8 +176,8 @@ def _expect(videos: Sequence[Video], view: TrainView, batch_size: int) -> dict[s
     }
 
 
-def _problems(facts: Mapping[str, Any], leak_kind: str) -> Iterator[str]:
-    """Yields one line for each problem, with advice."""
+def _problems(facts: Mapping[str, Any], leak_kind: str, *, can_group: bool) -> Iterator[str]:
+    """Yields one line for each problem, with advice; `can_group`: whether the option `group` changes the split."""
     # Videos that training has to leave out.
     if bad := facts["unreadable"]:
         shown = _some([entry["reason"] for entry in bad])
@@ -198,7 +202,13 @@ def _problems(facts: Mapping[str, Any], leak_kind: str) -> Iterator[str]:
             f"{len(short)} video(s) are shorter than the clip ({facts['clip']}): {_some(short)}. Their clips are "
             "looped; a clip of fewer frames or at a higher frame rate avoids this"
         )
-    # The same content twice, and groups on both sides of the split: test results that are too high.
+    # The same video or content twice, and groups on both sides of the split: test results that are too high.
+    if listed := facts["listed_twice"]:
+        shown = _some([f"{name} ({', '.join(splits)})" for name, splits in listed.items()])
+        yield (
+            f"{len(listed)} video(s) are listed more than once: {shown}. List each one once; a video in train and in "
+            "test makes the test result too high"
+        )
     leaking = facts["same_content_across_splits"]
     if leaking:
         yield (
@@ -211,7 +221,11 @@ def _problems(facts: Mapping[str, Any], leak_kind: str) -> Iterator[str]:
         yield f"{len(same_side)} pair(s) of videos have the same content on one side of the split: {_some(same_side)}"
     if leaks := facts["groups_across_splits"]:
         pattern = _GROUP_PATTERNS.get(leak_kind)
-        fix = f"keep them together with --config.source.group='{pattern}'" if pattern else "give another split"
+        fix = (
+            f"keep them together with --config.source.group='{pattern}'"
+            if pattern and can_group
+            else "a manifest path,label,split can give a split that keeps each group on one side"
+        )
         yield (
             f"{len(leaks)} group(s) by {leak_kind} are on both sides of the split: {_some(leaks)}. The test result "
             f"is too high if the videos of a group look alike; {fix}"
@@ -220,26 +234,52 @@ def _problems(facts: Mapping[str, Any], leak_kind: str) -> Iterator[str]:
 
 def _look_at_store(choice: Choice) -> _Look:
     root, group = choice.options["root"], choice.options.get("group", "")
-    source = open_store(root, typed.as_mapping(choice), seed=0, held_out="", test_share=0.2)
-    splits = {v.name: "train" for v in source.train} | {v.name: "test" for v in source.test}
-    files, rows = read_store_files(root, group)
-    files = [dataclasses.replace(file, split=splits.get(file.name, file.split)) for file in files]
-    sizes = [f"{row.width} x {row.height}" for row in rows if not row.reason]
-    return _Look(files, [*source.train, *source.test], sizes, source.bad_videos, (), source.split)
+    source = open_store(root, typed.as_mapping(choice), **_SPLIT)
+    listed, rows = read_store_files(root, group)
+    files, _ = split_files(listed, given="", **_SPLIT)  # as open_store has split them
+    # A row without a label is of a video that the annotations name but that is missing.
+    readable, unreadable, missing = [], [], []
+    for file, row in zip(files, rows, strict=True):
+        if not row.reason:
+            readable.append(file)
+        else:
+            (unreadable if row.label else missing).append(BadVideo(row.name, file.split, row.reason))
+    readable.sort(key=lambda file: file.split != "train")  # stable: first train, then test, as in `videos`
+    return _Look(
+        files=[file for file, row in zip(files, rows, strict=True) if row.label],
+        readable=readable,
+        videos=[*source.train, *source.test],
+        sizes=[f"{row.width} x {row.height}" for row in rows if not row.reason],
+        unreadable=unreadable,
+        missing=missing,
+        split=source.split,
+        is_random=not all(file.split for file in listed),
+    )
 
 
 def _look_at_files(choice: Choice) -> _Look:
     listing = LISTINGS.create(choice)
-    files, split, problems = list(listing.files), "none can be made", [*listing.problems]
+    files, split, problems = list(listing.files), "none can be made", list(listing.problems)
     try:
-        files, split = split_files(files, held_out="", test_share=0.2, seed=0)
-        name_classes(files)
+        if files:
+            files, split = split_files(files, given=listing.given, **_SPLIT)
+            name_classes(files)
     except InputError as error:
         problems.append(str(error))
     found, bad_videos = probe_all(files)
-    videos = [Video(file.name, 0, info.num_frames, info.fps, FileReader(file.path, info.seeks)) for file, info in found]
-    sizes = [f"{info.width} x {info.height}" for _, info in found]
-    return _Look(files, videos, sizes, bad_videos, listing.missing, split, problems)
+    return _Look(
+        files=files,
+        readable=[file for file, _ in found],
+        videos=[
+            Video(file.name, 0, info.num_frames, info.fps, FileReader(file.path, info.seeks)) for file, info in found
+        ],
+        sizes=[f"{info.width} x {info.height}" for _, info in found],
+        unreadable=bad_videos,
+        missing=listing.missing,
+        split=split,
+        is_random=not all(file.split for file in listing.files),
+        problems=problems,
+    )
 
 
 def _digests(videos: Sequence[Video], files: Sequence[VideoFile]) -> list[bytes]:
@@ -257,14 +297,25 @@ def _digests(videos: Sequence[Video], files: Sequence[VideoFile]) -> list[bytes]
         return list(pool.map(digest, zip(videos, files, strict=True)))
 
 
-def _duplicates(files: Sequence[VideoFile], digests: Sequence[bytes]) -> list[tuple[str, str]]:
-    """Returns pairs of videos with the same content; the first of a pair is the first video with that content."""
-    first: dict[bytes, str] = {}
+def _listed_twice(files: Sequence[VideoFile]) -> dict[str, list[str]]:
+    """Returns the names that are listed more than once, and the split of each time."""
+    splits = collections.defaultdict[str, list[str]](list)
+    for file in files:
+        splits[file.name].append(file.split)
+    return {name: found for name, found in splits.items() if len(found) > 1}
+
+
+def _duplicates(files: Sequence[VideoFile], digests: Sequence[bytes]) -> list[tuple[VideoFile, VideoFile]]:
+    """Returns pairs of videos with the same content; the first of a pair is the first video with that content.
+
+    A video that is listed more than once is no pair with itself.
+    """
+    first: dict[bytes, VideoFile] = {}
     pairs = []
     for file, digest in zip(files, digests, strict=True):
-        other = first.setdefault(digest, file.name)
-        if other != file.name:
-            pairs.append((other, file.name))
+        other = first.setdefault(digest, file)
+        if other.name != file.name:
+            pairs.append((other, file))
     return pairs
 
 

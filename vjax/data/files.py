@@ -28,7 +28,7 @@ def open_files(
         videos are unreadable, or the videos cannot be split.
     """
     check_listing(listing)
-    files, split = split_files(listing.files, held_out=held_out, test_share=test_share, seed=seed)
+    files, split = split_files(listing.files, given=listing.given, held_out=held_out, test_share=test_share, seed=seed)
     class_names = name_classes(files)
     found, bad_videos = probe_all(files)
     splits: dict[str, list[Video]] = {"train": [], "test": []}

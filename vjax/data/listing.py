@@ -48,11 +48,13 @@ class Listing:
     Attributes:
       files: listed files; a file that does not exist counts as unreadable.
       missing: videos that the annotations name but that are no longer available; reported, never an error.
+      given: description of the split that the files give, if they give one.
       problems: one line for each thing that is wrong with the folder; only the doctor accepts a listing with problems.
     """
 
     files: tuple[VideoFile, ...]
     missing: tuple[BadVideo, ...] = ()
+    given: str = "given by the dataset"
     problems: tuple[str, ...] = ()
 
 
@@ -67,8 +69,11 @@ def list_videos(*, root: str, group: str = "", outside_root: bool = False) -> Li
       outside_root: whether a manifest's paths may lead out of the manifest's folder.
     """
     place = check_root(root)
-    is_manifest = place.is_file()
-    listing = Listing(tuple(list_manifest(place, outside_root=outside_root))) if is_manifest else list_folder(place)
+    if place.is_file():
+        files = list_manifest(place, outside_root=outside_root)
+        listing = Listing(tuple(files), given="given by the manifest")
+    else:
+        listing = list_folder(place)
     return dataclasses.replace(listing, files=tuple(find_groups(listing.files, group)))
 
 
@@ -86,6 +91,17 @@ def check_root(root: str) -> Path:
         raise InputError(
             f"config.source.root: {root!r} does not exist; give a folder of class/video.ext, a manifest.csv, or a "
             "store that `vjax prepare` wrote"
+        )
+    return place
+
+
+def check_annotations(annotations: str) -> Path:
+    """Returns the folder of a dataset's official lists; raises an InputError if there is no such folder."""
+    place = Path(annotations).expanduser()
+    if not place.is_dir():
+        raise InputError(
+            f"config.source.annotations: {annotations!r} is not a folder; give the folder of the dataset's official "
+            "lists, or leave this option out if root holds them"
         )
     return place
 

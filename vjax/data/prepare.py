@@ -131,7 +131,7 @@ def prepare(
     check_listing(listing)
     # Split the videos and claim the folder; only the same plan may continue an unfinished store.
     out = Path(out).expanduser()
-    files, split_words = split_files(listing.files, held_out="", test_share=test_share, seed=seed)
+    files, split_words = split_files(listing.files, given=listing.given, held_out="", test_share=test_share, seed=seed)
     class_names = name_classes(files)
     parts = out / PARTS_FOLDER
     prepared_from = typed.as_plain(source)

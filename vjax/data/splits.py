@@ -12,12 +12,22 @@ from vjax.errors import InputError
 
 
 def split_files(
-    files: Sequence[VideoFile], *, held_out: str, test_share: float, seed: int
+    files: Sequence[VideoFile], *, given: str, held_out: str, test_share: float, seed: int
 ) -> tuple[list[VideoFile], str]:
     """Returns the files with their split filled in, and a description of the split in words.
 
     If `held_out` names groups, they are the test split. Otherwise a given split is kept. Otherwise groups are drawn at
     random until about `test_share` of every class is in test.
+
+    Args:
+      files: videos; if each has a split, that split is given.
+      given: description of a given split.
+      held_out: comma-separated groups.
+      test_share: share of each class that a random split puts into test.
+      seed: seed of the random split.
+
+    Raises:
+      InputError: no video is of a group to hold out, or all videos are of one group.
     """
     if held_out:
         wanted = [name.strip() for name in held_out.split(",")]
@@ -25,7 +35,7 @@ def split_files(
         split = [dataclasses.replace(f, split="test" if f.group in wanted else "train") for f in files]
         return split, f"held out: {', '.join(wanted)}"
     if all(file.split for file in files):
-        return list(files), "given by the manifest"
+        return list(files), given
     test_groups = _draw_test_groups(files, test_share=test_share, seed=seed)
     split = [dataclasses.replace(f, split="test" if _group_of(f) in test_groups else "train") for f in files]
     return split, f"random, {test_share:.0%} of each class, groups kept together, seed {seed}"

@@ -97,9 +97,7 @@ def open_store(
     about = read_json(root / STORE_FILE)
     _check_prepared_from(root, about["source"], source)
     files, rows = read_store_files(root, source.get("group", ""))
-    if not about["split_given"]:
-        files = [dataclasses.replace(file, split="") for file in files]
-    files, split = split_files(files, held_out=held_out, test_share=test_share, seed=seed)
+    files, split = split_files(files, given=about["split"], held_out=held_out, test_share=test_share, seed=seed)
     # Pair every row that has a record with the reader of that record.
     class_names = tuple(about["class_names"])
     builder = tfds.builder_from_directory(root)
@@ -139,9 +137,12 @@ def _readers(builder: Any, split: str, rows: Sequence[IndexRow]) -> Iterator[Fra
 
 
 def read_store_files(root: str | Path, group: str) -> tuple[list[VideoFile], list[IndexRow]]:
-    """Returns the videos of a store and their rows of the index, in the same order."""
-    rows = read_index(Path(root).expanduser() / INDEX_FILE)
-    files = [VideoFile(Path(row.name), row.name, row.label, row.split, row.group) for row in rows]
+    """Returns the videos of a store and their rows of the index, in the same order; only a given split is kept."""
+    root = Path(root).expanduser()
+    rows, split_given = read_index(root / INDEX_FILE), read_json(root / STORE_FILE)["split_given"]
+    files = [
+        VideoFile(Path(row.name), row.name, row.label, row.split if split_given else "", row.group) for row in rows
+    ]
     return find_groups(files, group), rows
 
 

@@ -41,7 +41,7 @@ def list_videos(*, root: str, split: int = 1) -> Listing:
                 name = name.strip()
                 video = paths.get((label, name), place / label / name)
                 files.append(VideoFile(video, f"{label}/{name}", label, _PARTS[part], _film(name, label)))
-    return Listing(tuple(files))
+    return Listing(tuple(files), given=f"given by official split {split} of HMDB51")
 
 
 def _film(name: str, label: str) -> str:

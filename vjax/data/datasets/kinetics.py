@@ -8,7 +8,7 @@ import csv
 from pathlib import Path
 
 from vjax.data.archives import find_one, unpack
-from vjax.data.listing import Listing, VideoFile, check_root
+from vjax.data.listing import Listing, VideoFile, check_annotations, check_root
 from vjax.data.video import BadVideo
 from vjax.errors import InputError
 
@@ -24,7 +24,7 @@ def list_videos(*, root: str, annotations: str = "") -> Listing:
         depth; `root` if not given.
     """
     place = unpack(check_root(root))
-    lists = check_root(annotations) if annotations else place
+    lists = check_annotations(annotations) if annotations else place
     paths = {path.stem: path for path in sorted(place.rglob("*")) if path.suffix.lower() in _ENDINGS}
     files, missing = [], []
     for split, names in (("train", ("train.csv",)), ("test", ("val.csv", "validate.csv", "validation.csv"))):
@@ -40,7 +40,7 @@ def list_videos(*, root: str, annotations: str = "") -> Listing:
                 files.append(VideoFile(path, name, row["label"], split, row["youtube_id"]))
     if not files:
         raise InputError(f"{root}: holds none of the {len(missing)} videos that the annotations name")
-    return Listing(tuple(files), tuple(missing))
+    return Listing(tuple(files), tuple(missing), given="given by Kinetics' train and validation lists")
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vjax.data.archives import find_one, unpack
-from vjax.data.listing import Listing, VideoFile, check_root
+from vjax.data.listing import Listing, VideoFile, check_annotations, check_root
 from vjax.data.video import BadVideo
 from vjax.errors import InputError
 
@@ -23,7 +23,7 @@ def list_videos(*, root: str, annotations: str = "") -> Listing:
         `something-something-v2-train.json`, at any depth; `root` if not given.
     """
     place = unpack(check_root(root))
-    lists = check_root(annotations) if annotations else place
+    lists = check_annotations(annotations) if annotations else place
     paths = {path.stem: path for path in sorted(place.rglob("*.webm"))}
     files, missing = [], []
     for split, name in (("train", "train.json"), ("test", "validation.json")):
@@ -35,7 +35,7 @@ def list_videos(*, root: str, annotations: str = "") -> Listing:
                 missing.append(BadVideo(f"{clip}.webm", split, f"{clip}.webm: missing, not under {root}"))
     if not files:
         raise InputError(f"{root}: holds none of the {len(missing)} videos that the annotations name")
-    return Listing(tuple(files), tuple(missing))
+    return Listing(tuple(files), tuple(missing), given="given by Something-Something's train and validation lists")
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:

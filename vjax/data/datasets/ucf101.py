@@ -41,7 +41,7 @@ def list_videos(*, root: str, split: int = 1) -> Listing:
             files.append(VideoFile(path, name, label, part, _group(path)))
     if len(lost) == len(files):
         raise InputError(f"{root}: holds none of the videos that its lists name, such as {lost[0]}; unpack them there")
-    return Listing(tuple(files))
+    return Listing(tuple(files), given=f"given by official split {split} of UCF101")
 
 
 def _group(path: Path) -> str:
