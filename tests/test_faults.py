@@ -58,7 +58,7 @@ def test_metrics_of_a_checkpoint_that_were_cut_off_do_not_stop_the_run(tmp_path)
     with pytest.raises(vjax.InputError, match=r"the metrics in .*/4/metrics are cut off; remove that folder"):
         vjax.load(tmp_path / "run")
     said = train(config, tmp_path / "run")
-    assert "step 4/4  test/clip@1" in said, "it is evaluated again"
+    assert "step 4/4  test: clip@1" in said, "it is evaluated again"
     assert "step 3/4" not in said, "the state is whole: no step is taken again"
     jax.tree.map(np.testing.assert_array_equal, before, saved_state(tmp_path / "run"))
 

@@ -1,6 +1,12 @@
 import io
+import re
+import types
 
-from vjax.text import Progress
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vjax.text import Progress, format_time
 
 
 class Terminal(io.StringIO):
@@ -26,3 +32,29 @@ def test_a_terminal_gets_a_bar_that_begins_where_the_work_begins():
         progress.advance(100, 100)
     assert "100/100" in stream.getvalue()
     assert "40/100" in stream.getvalue()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that the test sets: `clock.now`, in seconds."""
+    clock = types.SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr("vjax.text.time", clock)
+    return clock
+
+
+def test_the_time_left_counts_neither_the_wait_before_the_first_item_nor_items_done_earlier(clock):
+    stream = io.StringIO()
+    with Progress(stream, unit="video") as progress:
+        clock.now += 1000.0
+        for done in (50, 60, 70, 100):
+            progress.advance(done, 100)
+            clock.now += 20.0
+    assert re.findall(r"(?<=, ).* left", stream.getvalue()) == ["1:20 left", "1:00 left"]
+
+
+@given(st.integers(0, 10**6))
+def test_a_time_reads_back_as_its_seconds(seconds):
+    parts = format_time(seconds).split(":")
+    assert sum(int(part) * 60**power for power, part in enumerate(reversed(parts))) == seconds
+    assert all(len(part) == 2 for part in parts[1:])
+    assert len(parts) == (3 if seconds >= 3600 else 2)

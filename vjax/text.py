@@ -34,8 +34,8 @@ class Progress:
     def __init__(self, stream: TextIO, *, unit: str):
         self._stream, self._unit = stream, unit
         self._bar: tqdm | None = None
-        self._started = self._shown = time.monotonic()
-        self._first: int | None = None
+        self._pace: Pace | None = None
+        self._shown = time.monotonic()
 
     def __enter__(self) -> "Progress":
         return self
@@ -46,36 +46,59 @@ class Progress:
 
     def advance(self, done: int, total: int) -> None:
         """Shows that `done` of `total` items are done."""
+        first = self._pace is None
+        self._pace = self._pace or Pace(done)
+        left = self._pace.time_left(done, total)
         if self._stream.isatty():
             if self._bar is None:
                 self._bar = open_bar(self._stream, total=total, done=done, unit=self._unit)
-            self._bar.update(done - self._bar.n)
+            move_bar(self._bar, done, left)
             return
         now = time.monotonic()
-        if self._first is None:
-            self._first = done
-        elif now - self._shown < _SECONDS and done < total:
+        if not first and now - self._shown < _SECONDS and done < total:
             return
         self._shown = now
-        rate = (done - self._first) / max(1e-9, now - self._started)
-        left = f", {format_time((total - done) / rate)} left" if rate and done < total else ""
-        self._stream.write(f"{done} of {total} {self._unit}s{left}\n")
+        self._stream.write(f"{done} of {total} {self._unit}s{left and ', ' + left}\n")
         self._stream.flush()
 
 
+class Pace:
+    """Estimates the time left from the speed since this object was made."""
+
+    def __init__(self, done: int):
+        self._first, self._started = done, time.monotonic()
+
+    def time_left(self, done: int, total: int) -> str:
+        """Returns the time left, such as "1:15 left"; empty before there is a speed, and at the end."""
+        if not self._first < done < total:
+            return ""
+        per_item = (time.monotonic() - self._started) / (done - self._first)
+        return f"{format_time(per_item * (total - done))} left"
+
+
 def open_bar(stream: TextIO, *, total: int, done: int, unit: str) -> tqdm:
-    """Returns a progress bar for a terminal."""
-    return tqdm(total=total, initial=done, file=stream, unit=unit, dynamic_ncols=True)
+    """Returns a progress bar for a terminal: `25%|###        | 500/2000 steps, 1:15 left`."""
+    shape = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {unit}s{postfix}"
+    return tqdm(total=total, initial=done, file=stream, unit=unit, bar_format=shape, dynamic_ncols=True)
+
+
+def move_bar(bar: tqdm, done: int, left: str) -> None:
+    """Moves a progress bar and shows the time left, which may be empty."""
+    bar.set_postfix_str(left, refresh=False)
+    bar.update(done - bar.n)
 
 
 def format_time(seconds: float) -> str:
-    """Returns a time in minutes and seconds.
+    """Returns a time in minutes and seconds, from one hour on also in hours.
 
     >>> format_time(75.2)
     '1:15'
+    >>> format_time(4512)
+    '1:15:12'
     """
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d}"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def _format(value: object) -> str:

@@ -1,6 +1,7 @@
 """Writers of a run's numbers: JSON lines, TensorBoard events, and a terminal."""
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
 from tqdm import tqdm
 
-from vjax.text import format_time, open_bar
+from vjax.text import Pace, move_bar, open_bar
 
 _PROTO: Any = event_pb2  # Any, because its classes are created at run time
 
@@ -83,32 +84,34 @@ class TensorBoard:
 
 
 class Console:
-    """A progress bar on a terminal, plain lines elsewhere."""
+    """One line for each set of numbers; on a terminal they stay above a progress bar.
+
+    The time left is measured from the fifth step on, because the first steps are slow.
+    """
 
     def __init__(self, stream: TextIO, *, start_step: int, num_steps: int):
-        """Starts the clock and, on a terminal, opens the bar."""
-        self._stream, self._num_steps = stream, num_steps
-        self._start_step, self._started = start_step, time.perf_counter()
-        self._bar = None
-        if stream.isatty():
-            self._bar = open_bar(stream, total=num_steps, done=start_step, unit="step")
+        """Opens the bar if the stream is a terminal."""
+        self._stream, self._start_step, self._num_steps = stream, start_step, num_steps
+        self._pace: Pace | None = None
+        self._advised = False
+        self._bar = open_bar(stream, total=num_steps, done=start_step, unit="step") if stream.isatty() else None
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Shows the numbers on a line; on a terminal, those of training in the bar."""
+        """Writes the numbers on a line; those of training with the time left if there is no bar to show it."""
         words = describe(values)
-        if not words:
-            return
-        if self._bar is None:
-            self._line(f"step {step}/{self._num_steps}  {words}  {self._time_left(step)} left")
-        elif any(name.startswith("test/") for name in values):
-            self._line(f"step {step}  {words}")
-        else:
-            self._bar.set_postfix_str(words)
+        left = self._time_left(step) if self._bar is None and "train/loss" in values else ""
+        if words:
+            self._line("  ".join(filter(None, [f"step {step}/{self._num_steps}", words, left])))
+        if values.get("train/data_wait", 0.0) > _MUCH_WAITING and not self._advised:
+            self._line(_ADVICE)
+            self._advised = True
 
     def advance(self, step: int) -> None:
         """Moves the bar."""
+        if step == self._start_step + _SLOW_STEPS:
+            self._pace = Pace(step)
         if self._bar is not None:
-            self._bar.update(step - self._bar.n)
+            move_bar(self._bar, step, self._time_left(step))
 
     def close(self) -> None:
         """Closes the bar, which stays visible, and starts a new line."""
@@ -120,34 +123,39 @@ class Console:
         self._stream.flush()
 
     def _time_left(self, step: int) -> str:
-        per_step = (time.perf_counter() - self._started) / max(1, step - self._start_step)
-        return format_time(per_step * (self._num_steps - step))
+        return self._pace.time_left(step, self._num_steps) if self._pace else ""
 
 
 def describe(values: Mapping[str, float]) -> str:
-    """Returns the numbers as one line of text: `loss 0.512  clip@1 0.873  121 clips/s`."""
-    short = {name.removeprefix("train/"): value for name, value in values.items()}
-    short = {name: value for name, value in short.items() if name not in _FILES_ONLY and (name != "nonfinite" or value)}
-    words = "  ".join(_FORMATS.get(name, name + " {:.3f}").format(value) for name, value in short.items())
-    if short.get("data_wait", 0.0) > _MUCH_WAITING:
-        words += " (reading is the bottleneck: run `vjax prepare`, or raise num_workers)"
-    return words
+    """Returns the numbers as one line of text: `clip@1 0.873  loss 0.512  121 clips/s`."""
+    train, test = [], []
+    for name, value in values.items():
+        words = test if name.startswith("test/") else train
+        name = name.removeprefix("test/").removeprefix("train/")
+        if name not in _FILES_ONLY and not value < _SHOWN_FROM.get(name, -math.inf):  # NaN is shown
+            words.append(_FORMATS.get(name, name + " {:.3f}").format(value))
+    if test:
+        test[0] = f"test: {test[0]}"
+    return "  ".join(train + test)
 
 
+_SLOW_STEPS = 5  # not counted in the time left
 _MUCH_WAITING = 0.3  # share of the time that faster reading could save
+_ADVICE = "reading is the bottleneck: raise num_workers; for video files, run `vjax prepare`"
 
-
-_FILES_ONLY = ("grad_norm", "param_norm", "tflops_per_s", "device_memory_mb", "state_mb", "checkpoint_s")
+_FILES_ONLY = (
+    "checkpoint_s", "device_memory_mb", "grad_norm", "learning_rate", "param_norm", "state_mb", "tflops_per_s",
+)  # fmt: skip
+_SHOWN_FROM = {"data_wait": 0.1, "nonfinite": 1e-9}  # smaller values are not worth their space
 
 _FORMATS = {
     "nonfinite": "{:.0%} of the steps skipped",
-    "peak_share": "{:.0%} of the device's peak",
-    "state_mb_per_device": "a state of {:.1f} MB on each device",
+    "peak_share": "{:.0%} of peak",
+    "state_mb_per_device": "{:.1f} MB state/device",
     "clips_per_s": "{:.0f} clips/s",
     "compile_s": "compiled in {:.1f} s",
-    "data_wait": "{:.0%} waiting for data",
-    "learning_rate": "lr {:.2g}",
-    "step_flops": "{:.3g} FLOPs per step and device",
+    "data_wait": "{:.0%} waiting",
+    "step_flops": "{:.2g} FLOPs/device",
 }
 
 
