@@ -115,6 +115,32 @@ def test_evaluate_says_that_a_run_is_not_finished(trained, tmp_path):
         assert "newest checkpoint of a run that is not finished, at step 4" in text
 
 
+def test_evaluate_finds_the_videos_from_any_folder_and_after_they_moved(tmp_path, monkeypatch):
+    write_folder(tmp_path / "a/videos")
+    monkeypatch.chdir(tmp_path / "a")
+    words = ["--config", f"{CONFIG}:tiny", "--config.source.root=videos", "--workdir", tmp_path / "run"]
+    assert in_this_process("train.py", *words).returncode == 0
+    monkeypatch.chdir(tmp_path)
+    expected = in_this_process("vjax", "evaluate", tmp_path / "run").stdout
+    (tmp_path / "a/videos").rename(tmp_path / "moved")
+    assert "'{}' does not exist".format(tmp_path / "a/videos") in error_line(
+        in_this_process("vjax", "evaluate", tmp_path / "run")
+    )
+    moved = in_this_process("vjax", "evaluate", tmp_path / "run", "--source.root=moved")
+    assert moved.stdout == expected
+
+
+def test_evaluate_takes_other_data_and_says_so(trained, tmp_path):
+    _, workdir, _ = trained
+    other = write_folder(tmp_path / "other", groups=("eve", "flo", "gus"))
+    done = in_this_process("vjax", "evaluate", workdir, f"--source.root={other}")
+    assert "test split of all videos, of other data than the run's:" in done.stdout
+    assert "6 of 6 videos" in done.stdout
+    write_folder(tmp_path / "third", labels=("fall", "jump"))
+    wrong = in_this_process("vjax", "evaluate", workdir, f"--source.root={tmp_path / 'third'}")
+    assert "missing ['rise'], new ['jump']" in error_line(wrong)
+
+
 def test_predict_ranks_classes_as_evaluate_does(trained, tmp_path):
     root, workdir, _ = trained
     command("vjax", "evaluate", workdir, "--json", tmp_path / "e.json")

@@ -104,7 +104,7 @@ def test_the_commands_of_a_page_run_one_after_the_other_as_they_are_typed(name, 
     """The only difference: the configs are the tiny versions, and `pip` installs nothing."""
     folder = make_user_folder(tmp_path / "me")
     blocks = read_blocks(ROOT / name, "bash")
-    assert len(blocks) > 2
+    assert blocks
     for block in blocks:
         if "--runner" in block and not importlib.util.find_spec("apache_beam"):
             continue

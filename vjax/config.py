@@ -3,6 +3,7 @@
 import dataclasses
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import flax.linen as nn
@@ -213,6 +214,21 @@ class Config:
     def create_network(self, num_classes: int) -> nn.Module:
         """Creates the network that the config names."""
         return NETWORKS.create(self.network, num_classes=num_classes)
+
+
+# Options of sources that are paths.
+_PATHS = ("root", "annotations", "data_dir")
+
+
+def with_absolute_paths(config: Config) -> Config:
+    """Returns a config whose paths are absolute, so that they mean the same in every folder."""
+
+    def absolute(path: str) -> str:
+        return str(Path(path).expanduser().absolute()) if path and "://" not in path else path
+
+    options = {key: absolute(value) if key in _PATHS else value for key, value in config.source.options.items()}
+    init = dataclasses.replace(config.init, workdir=absolute(config.init.workdir))
+    return dataclasses.replace(config, source=Choice(config.source.name, **options), init=init)
 
 
 CHANGEABLE = tuple(key for key, annotation in typed.field_types(Config).items() if _KEEPS in typed.marks(annotation))

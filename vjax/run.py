@@ -20,7 +20,7 @@ import optax
 
 from vjax import mesh as meshes
 from vjax import typed, workdirs
-from vjax.config import Config, check_config
+from vjax.config import Config, check_config, with_absolute_paths
 from vjax.data import pipeline
 from vjax.data.encode import write_frames
 from vjax.data.lost import LostVideos, write_videos
@@ -337,7 +337,7 @@ def _start(experiment: Experiment, make_state: Callable[[], TrainState], console
 
 
 def _resolve(config: Config) -> dict[str, Any]:
-    return as_json(typed.as_plain(config))
+    return as_json(typed.as_plain(with_absolute_paths(config)))
 
 
 def _preprocessing(experiment: Experiment) -> dict[str, Any]:

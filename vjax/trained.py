@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from vjax import mesh as meshes
 from vjax import typed, workdirs
 from vjax.config import Config, check_config
+from vjax.data.splits import is_random
 from vjax.data.transforms import TestView
 from vjax.data.video import Source, Video, open_video
 from vjax.errors import InputError
@@ -24,7 +25,7 @@ from vjax.evaluation.probes import Probe
 from vjax.experiment import make_init, open_config_source
 from vjax.json_files import read_json
 from vjax.models.cost import count_parameters
-from vjax.spec import check_names
+from vjax.spec import Choice, check_names
 from vjax.training.checkpoint import Checkpoints
 from vjax.training.step import TrainState, abstract_state
 
@@ -67,9 +68,26 @@ class Trained:
         """Function that maps uint8 clips `(b t h w c)` to their probabilities."""
         return compile_infer(self.network, self.config.normalization, self.mesh)(self.state.variables)
 
-    def open_source(self) -> Source:
-        """Opens the videos that the run began with, split as in training."""
-        return workdirs.kept_source(self.workdir, open_config_source(self.config))
+    def open_source(self, choice: Choice | None = None) -> Source:
+        """Opens the videos that the run began with, split as in training.
+
+        Args:
+          choice: place where these videos are now, or other videos of the same classes. Of other videos without a given
+            split, all are for test.
+
+        Raises:
+          InputError: the videos are missing, or their classes are not those of the run.
+        """
+        config = self.config if choice is None else dataclasses.replace(self.config, source=choice)
+        source = open_config_source(config)
+        if choice is None or workdirs.holds_videos(self.workdir, source):
+            return workdirs.kept_source(self.workdir, source)
+        if is_random(source.split):
+            both = [split[i] for split in (source.train, source.test) for i in range(len(split))]
+            source = dataclasses.replace(source, test=both, split="of all videos")
+        return dataclasses.replace(
+            source, split=f"{source.split}, of other data than the run's: {choice.options['root']}"
+        )
 
     def evaluate(
         self, source: Source | None = None, view: TestView | None = None, *, probe: Probe | None = None

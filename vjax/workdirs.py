@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vjax.config import CHANGEABLE
-from vjax.data.lost import keep_videos
+from vjax.data.lost import keep_videos, read_names
 from vjax.data.video import BadVideo, Source
 from vjax.errors import InputError
 from vjax.json_files import read_json, write_json
@@ -96,6 +96,12 @@ def kept_source(workdir: Path, source: Source) -> Source:
     check_kept_classes(workdir, source.class_names)
     path = workdir / VIDEOS_FILE
     return keep_videos(path, source) if path.exists() else source
+
+
+def holds_videos(workdir: Path, source: Source) -> bool:
+    """Tells whether a source has a video that the run of a work directory began with; True if it kept no list."""
+    path = workdir / VIDEOS_FILE
+    return not path.exists() or bool(read_names(path) & {v.name for v in (*source.train, *source.test)})
 
 
 def write_foreign(workdir: Path, parts: dict[str, str]) -> None:

@@ -121,6 +121,30 @@ def test_subjects_that_act_every_class_are_split_as_whole_subjects():
     assert len({file.group for file in found if file.split == "test"}) == 2
 
 
+@pytest.mark.parametrize("names", [("train", "test"), ("train", "val"), ("Training", "Validation")])
+def test_folders_of_splits_are_the_given_split_and_never_classes(tmp_path, names):
+    for name, groups in zip(names, (("ann", "bob"), ("cem",)), strict=True):
+        write_folder(tmp_path / name, groups=groups)
+    source = open_videos(tmp_path)
+    assert source.class_names == ("fall", "rise")
+    assert sorted(video.name for video in source.test) == [f"{names[1]}/fall/cem.mp4", f"{names[1]}/rise/cem.mp4"]
+    assert len(source.train) == 4
+    assert source.split == f"given by the folders {' and '.join(sorted(names))}"
+
+
+@pytest.mark.parametrize("more", ["val", "cars"])
+def test_a_folder_next_to_those_of_splits_is_asked_about(tmp_path, more):
+    for name in ("train", "test", more):
+        write_folder(tmp_path / name)
+    with pytest.raises(InputError, match=f"holds the folders .*{more}.* Two of such names are splits"):
+        open_videos(tmp_path)
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    write_folder(tmp_path, labels=("car", "train"))
+    assert open_videos(tmp_path).class_names == ("car", "train")
+
+
 def test_a_manifest_gives_labels_and_splits(folder):
     path = write_manifest(
         folder, "path,label,split,note\nfall/ann.mp4,b,train,x\nrise/ann.mp4,a,train,\nrise/bob.mp4,a,test,\n"

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vjax import workdirs
-from vjax.cli.arguments import add_trained
+from vjax.cli.arguments import SOURCE_PREFIX, add_trained
 from vjax.cli.output import print_metrics
+from vjax.config_file import override_choice
+from vjax.data.sources import SOURCES
 from vjax.evaluation.result import describe_result, lost_in_test
 from vjax.json_files import write_json
 from vjax.text import format_table
@@ -23,6 +25,11 @@ def add(commands: Any) -> None:
         description="Evaluates a trained network on its test split; prints the metrics and a confusion matrix.",
     )
     add_trained(parser)
+    parser.set_defaults(overridden=SOURCE_PREFIX)
+    parser.epilog = (
+        f"If the videos have moved, {SOURCE_PREFIX}root=DIR says where they are. DIR may also hold other videos of the "
+        "same classes."
+    )
     parser.add_argument(
         "--clips", type=int, metavar="N", help="number of clips per video (default: as in the config of the run)"
     )
@@ -35,11 +42,14 @@ def add(commands: Any) -> None:
     parser.set_defaults(command=run)
 
 
-def run(args: argparse.Namespace, _: Sequence[str]) -> None:
+def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     """Evaluates the network, prints the results and writes them to a file if asked for."""
     # The evaluation, with other clips and crops if asked for.
     trained = load(args.workdir, checkpoint=args.checkpoint)
-    source = trained.open_source()
+    choice = None
+    if overrides:
+        choice = override_choice(trained.config.source, SOURCES, overrides, prefix=SOURCE_PREFIX)
+    source = trained.open_source(choice)
     changes = {"num_clips": args.clips, "num_crops": args.crops}
     view = dataclasses.replace(trained.test_view, **{key: value for key, value in changes.items() if value is not None})
     evaluation = trained.evaluate(source, view)

@@ -21,6 +21,18 @@ _JPEG = {".jpg", ".jpeg"}
 _FRAMES = _JPEG | {".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 
 
+# Folders of these names hold the classes of a split; no class is called so where there are two of them.
+_SPLIT_FOLDERS = {
+    "train": "train",
+    "training": "train",
+    "test": "test",
+    "testing": "test",
+    "val": "test",
+    "valid": "test",
+    "validation": "test",
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class VideoFile:
     """A listed video file with its label, split and group.
@@ -62,8 +74,8 @@ def list_videos(*, root: str, group: str = "", outside_root: bool = False) -> Li
     """Returns the videos of a folder of `class/video.ext`, or of a manifest.
 
     Args:
-      root: a folder with one folder of videos per class, or a CSV file with the columns `path,label[,split][,group]`,
-        whose paths are relative to the file's folder.
+      root: a folder with one folder of videos per class, or with folders `train` and `test` of such folders; or a CSV
+        file with the columns `path,label[,split][,group]`, whose paths are relative to the file's folder.
       group: regular expression that is searched in a video's path; its first capture group is the video's group. The
         group column of a manifest takes precedence. A video without a group is a group of its own.
       outside_root: whether a manifest's paths may lead out of the manifest's folder.
@@ -107,16 +119,45 @@ def check_annotations(annotations: str) -> Path:
 
 
 def list_folder(root: Path) -> Listing:
-    """Returns the videos of a folder `class/video.ext`, sorted.
+    """Returns the videos of a folder `class/video.ext`, or `train/class/video.ext` and `test/class/video.ext`, sorted.
 
-    Hidden files and folders, notes and system files are left out. Pipes and broken links are included; they are found
-    unreadable later. An empty class folder and frames in files of their own are problems of the listing.
+    In the second form the split is given; the test folder may also be called val. Hidden files and folders, notes and
+    system files are left out. Pipes and broken links are included; they are found unreadable later. An empty class
+    folder and frames in files of their own are problems of the listing.
     """
-    classes = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if not classes:
+    folders = _subfolders(root)
+    if not folders:
         raise InputError(f"{root}: holds no class folders; videos belong in {root}/CLASS/VIDEO.EXT")
+    splits = {folder: _SPLIT_FOLDERS.get(folder.name.lower(), "") for folder in folders}
+    if "train" not in splits.values() or "test" not in splits.values():
+        files, problems = _list_classes(root, folders, split="")
+        return Listing(tuple(files), problems=tuple(problems))
+    # Folders for the splits: exactly one for each, and no class next to them.
+    if len(folders) > 2:
+        names = ", ".join(folder.name for folder in folders)
+        raise InputError(
+            f"{root}: holds the folders {names}. Two of such names are splits, and vjax takes one folder to train on "
+            "and one to test on; move the others away, or give a manifest path,label,split"
+        )
+    files, problems = [], []
+    for folder, split in splits.items():
+        of_split, wrong = _list_classes(root, _subfolders(folder), split=split)
+        files, problems = files + of_split, problems + wrong
+    return Listing(
+        tuple(files),
+        given=f"given by the folders {' and '.join(folder.name for folder in folders)}",
+        problems=tuple(problems),
+    )
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _list_classes(root: Path, folders: Sequence[Path], *, split: str) -> tuple[list[VideoFile], list[str]]:
+    """Returns the files of class folders, and a line for each problem."""
     files, problems, series = [], [], []
-    for folder in classes:
+    for folder in folders:
         inside = sorted(p for p in folder.rglob("*") if not p.is_dir())
         paths = [p for p in inside if not _is_left_out(p.relative_to(folder))]
         if not paths:
@@ -125,10 +166,12 @@ def list_folder(root: Path) -> Listing:
         of_class = _find_frames(paths)
         frames = {path for pictures in of_class for path in pictures}
         series += [(folder, pictures) for pictures in of_class]
-        files += [VideoFile(p, p.relative_to(root).as_posix(), folder.name, "", "") for p in paths if p not in frames]
+        files += [
+            VideoFile(p, p.relative_to(root).as_posix(), folder.name, split, "") for p in paths if p not in frames
+        ]
     if series:
         problems.append(_explain_frames(root, len(series), *series[0]))
-    return Listing(tuple(files), problems=tuple(problems))
+    return files, problems
 
 
 def _is_left_out(path: Path) -> bool:

@@ -173,6 +173,12 @@ def write_videos(path: Path, source: Source) -> None:
         csv.writer(stream).writerows([("name", "label", "split"), *rows])
 
 
+def read_names(path: Path) -> set[str]:
+    """Returns the names of the videos in the table at `path`."""
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
+        return {row["name"] for row in csv.DictReader(stream)}
+
+
 def keep_videos(path: Path, source: Source) -> Source:
     """Returns a source with exactly the videos of the table at `path`, in the table's order.
 

@@ -10,6 +10,8 @@ from vjax import spec
 from vjax.data.listing import VideoFile
 from vjax.errors import InputError
 
+_RANDOM = "random"
+
 
 def split_files(
     files: Sequence[VideoFile], *, given: str, held_out: str, test_share: float, seed: int
@@ -38,7 +40,12 @@ def split_files(
         return list(files), given
     test_groups = _draw_test_groups(files, test_share=test_share, seed=seed)
     split = [dataclasses.replace(f, split="test" if _group_of(f) in test_groups else "train") for f in files]
-    return split, f"random, {test_share:.0%} of each class, groups kept together, seed {seed}"
+    return split, f"{_RANDOM}, {test_share:.0%} of each class, groups kept together, seed {seed}"
+
+
+def is_random(split: str) -> bool:
+    """Tells whether the description of a split is that of a random one."""
+    return split.startswith(_RANDOM)
 
 
 def _draw_test_groups(files: Sequence[VideoFile], *, test_share: float, seed: int) -> set[str]:
