@@ -1,5 +1,6 @@
 """Every command as a person runs it: a process, its output and its exit code."""
 
+import csv
 import json
 import re
 import shutil
@@ -155,10 +156,31 @@ def test_predict_ranks_classes_as_evaluate_does(trained, tmp_path):
 def test_predict_shows_the_good_videos_and_names_the_bad_ones(trained, tmp_path):
     root, workdir, _ = trained
     (tmp_path / "text.mp4").write_text("no video")
-    done = command("vjax", "predict", workdir, root / "rise/ann.mp4", tmp_path / "text.mp4", check=False)
-    assert "rise/ann.mp4" in done.stdout
-    assert "by clip:" in done.stdout
+    videos = (root / "rise/ann.mp4", tmp_path / "text.mp4", root / "fall/bob.mp4")
+    done = command("vjax", "predict", workdir, *videos, check=False)
+    line = r"{}  \w+ \d\.\d\d, \w+ \d\.\d\d\n"
+    assert re.fullmatch("".join(line.format(root / name) for name in ("rise/ann.mp4", "fall/bob.mp4")), done.stdout)
     assert "text.mp4: no video can be opened" in error_line(done)
+
+
+def test_predict_writes_a_table_of_a_folder_next_to_its_json(trained, tmp_path):
+    root, workdir, _ = trained
+    table = tmp_path / "new" / "p.csv"
+    done = in_this_process("vjax", "predict", workdir, root / "fall", root / "r*/*.mp4", "--json", "--csv", table)
+    assert done.returncode == 0
+    found = json.loads(done.stdout)
+    assert [entry["name"] for entry in found] == [str(path) for path in sorted(root.rglob("*.mp4"))]
+    with table.open(newline="") as stream:
+        rows = [(row["video"], row["class"], float(row["probability"])) for row in csv.DictReader(stream)]
+    expected = [(entry["name"], e["class"], e["probability"]) for entry in found for e in entry["ranked"]]
+    assert rows == [(name, label, pytest.approx(p, abs=1e-6)) for name, label, p in expected]
+
+
+def test_predict_says_that_its_table_cannot_be_written(trained, tmp_path):
+    root, workdir, _ = trained
+    done = in_this_process("vjax", "predict", workdir, root / "rise/ann.mp4", "--csv", tmp_path)
+    assert done.stdout
+    assert f"{tmp_path} cannot be written: Is a directory" in error_line(done)
 
 
 @pytest.mark.parametrize(
