@@ -16,7 +16,7 @@ from vjax.training.writer import Console, JsonLines, TensorBoard, describe
 
 TRAIN = {"train/clip@1": 0.75, "train/loss": 0.5, "train/learning_rate": 1e-3, "train/clips_per_s": 1200.0}
 TEST = {"test/clip@1": 0.5, "test/video@1": 0.75, "test/video@5": 1.0, "test/loss": 1.25}
-ADVICE = "reading is the bottleneck: raise num_workers; for video files, run `vjax prepare`"
+ADVICE = "reading is the bottleneck: raise num_workers; `vjax prepare` helps video files"
 
 
 class Terminal(io.StringIO):
@@ -168,3 +168,4 @@ def test_the_advice_on_slow_reading_is_given_once_and_only_where_it_matters():
     lines = stream.getvalue().splitlines()
     assert [line.startswith("step") for line in lines] == [True, True, False, True, True]
     assert lines[2] == ADVICE
+    assert len(ADVICE) <= 80

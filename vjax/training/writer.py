@@ -141,7 +141,7 @@ def describe(values: Mapping[str, float]) -> str:
 
 _SLOW_STEPS = 5  # not counted in the time left
 _MUCH_WAITING = 0.3  # share of the time that faster reading could save
-_ADVICE = "reading is the bottleneck: raise num_workers; for video files, run `vjax prepare`"
+_ADVICE = "reading is the bottleneck: raise num_workers; `vjax prepare` helps video files"
 
 _FILES_ONLY = (
     "checkpoint_s", "device_memory_mb", "grad_norm", "learning_rate", "param_norm", "state_mb", "tflops_per_s",
