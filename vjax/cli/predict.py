@@ -12,6 +12,7 @@ from typing import Any
 
 from vjax.cli.arguments import add_trained
 from vjax.data import decode
+from vjax.data.listing import is_left_out
 from vjax.data.video import open_video
 from vjax.errors import InputError
 from vjax.evaluation.predict import Prediction, rank
@@ -97,9 +98,9 @@ def find_videos(places: Sequence[str]) -> list[str]:
 
 
 def _files_in(folder: Path) -> list[Path]:
-    """Returns the files of a folder and of the folders in it, sorted; hidden files and folders are left out."""
+    """Returns the files of a folder and of the folders in it, sorted; left out are those that a source leaves out."""
     inside = (file.relative_to(folder) for file in folder.rglob("*") if not file.is_dir())
-    return sorted(folder / file for file in inside if not any(part.startswith(".") for part in file.parts))
+    return sorted(folder / file for file in inside if not is_left_out(file))
 
 
 def describe(predictions: Sequence[Prediction], class_names: Sequence[str], *, clips: bool) -> list[str]:

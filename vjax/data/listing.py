@@ -159,7 +159,7 @@ def _list_classes(root: Path, folders: Sequence[Path], *, split: str) -> tuple[l
     files, problems, series = [], [], []
     for folder in folders:
         inside = sorted(p for p in folder.rglob("*") if not p.is_dir())
-        paths = [p for p in inside if not _is_left_out(p.relative_to(folder))]
+        paths = [p for p in inside if not is_left_out(p.relative_to(folder))]
         if not paths:
             what = f"holds no videos, only files such as {inside[0].name}" if inside else "is empty"
             problems.append(f"{folder}: the class folder {what}; put videos into it or remove it")
@@ -174,7 +174,7 @@ def _list_classes(root: Path, folders: Sequence[Path], *, split: str) -> tuple[l
     return files, problems
 
 
-def _is_left_out(path: Path) -> bool:
+def is_left_out(path: Path) -> bool:
     """Tells whether a file is hidden, a note or a system file, from its path in the class folder."""
     hidden = any(part.startswith(".") for part in path.parts)
     return hidden or path.suffix.lower() in _NOTES or path.name.lower() in _SYSTEM_FILES
