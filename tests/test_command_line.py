@@ -116,6 +116,40 @@ def test_evaluate_says_that_a_run_is_not_finished(trained, tmp_path):
         assert "newest checkpoint of a run that is not finished, at step 4" in text
 
 
+def test_a_run_says_first_what_it_is_going_to_do(trained):
+    _, workdir, done = trained
+    lines = dict(line.split(maxsplit=1) for line in done.stderr.splitlines()[:5])
+    assert lines["data"].startswith(
+        "6 videos to train on, 2 to test on, 2 classes; test split random, 20% of each class"
+    )
+    assert lines["clip"] == "8 frames at 5 fps, 16 x 16; batches of 8"
+    assert lines["network"] == "slow_fusion on the backbone small"
+    assert lines["devices"] == "1 x cpu"
+    assert lines["results"] == str(workdir)
+
+
+def test_the_key_that_the_error_about_a_manifest_advises_works(tmp_path):
+    root = write_folder(tmp_path / "videos")
+    manifest = tmp_path / "lists" / "all.csv"
+    manifest.parent.mkdir()
+    rows = [f"{path},{path.parent.name}" for path in sorted(root.rglob("*.mp4"))]
+    manifest.write_text("\n".join(["path,label", *rows]))
+    train = [
+        "train.py",
+        "--config",
+        f"{CONFIG}:tiny",
+        f"--config.source.root={manifest}",
+        "--workdir",
+        tmp_path / "run",
+    ]
+    for words in (train, ["vjax", "doctor", manifest]):
+        line = error_line(in_this_process(*words))
+        (advised,) = [
+            word for word in re.findall(r"--\S+=True", line) if word.startswith("--config.") == (words is train)
+        ]
+        assert in_this_process(*words, advised.rstrip(")")).returncode == 0
+
+
 def test_evaluate_finds_the_videos_from_any_folder_and_after_they_moved(tmp_path, monkeypatch):
     write_folder(tmp_path / "a/videos")
     monkeypatch.chdir(tmp_path / "a")

@@ -35,6 +35,7 @@ from vjax.mesh import Layout
 from vjax.ops.captions import add_captions
 from vjax.ops.frames import tile_clips
 from vjax.runtime import memory
+from vjax.spec import Choice
 from vjax.trained import load
 from vjax.training.checkpoint import Checkpoints, DamagedCheckpoint
 from vjax.training.init_from import load_pretrained
@@ -218,6 +219,7 @@ def _take_workdir(experiment: Experiment, workdir: Path, console: TextIO, *, fir
     writers: list[Writer] = []
     if config.wandb_project:
         writers.append(WeightsAndBiases(workdir, project=config.wandb_project, config=resolved))
+    console.write(describe_run(experiment, workdir))
     _say_if_longer(experiment, workdir, console, first_step=first_step)
     write_json(workdir / "classes.json", list(source.class_names))
     write_json(workdir / "config.json", resolved)
@@ -234,6 +236,23 @@ def _take_workdir(experiment: Experiment, workdir: Path, console: TextIO, *, fir
         Profiler(workdir / "profile", config.profile, start_step=first_step),
         *experiment.writers,
     ]
+
+
+def describe_run(experiment: Experiment, workdir: Path) -> str:
+    """Returns what a run is about to do, one line for each part: data, clip, network, devices, place of the results."""
+    config, source, devices = experiment.config, experiment.source, experiment.mesh.devices.flat
+    backbone = config.network.options.get("backbone")
+    name = type(experiment.network).__name__ if "network" in experiment.foreign_parts() else config.network.name
+    parts = {
+        "data": f"{len(source.train):,} videos to train on, {len(source.test):,} to test on, "
+        f"{len(source.class_names):,} classes; test split {source.split}",
+        "clip": f"{experiment.test_view.timing.describe()}, {config.size[0]} x {config.size[1]}; batches of "
+        f"{config.batch_size}",
+        "network": name + (f" on the backbone {backbone.name}" if isinstance(backbone, Choice) else ""),
+        "devices": f"{len(devices)} x {devices[0].device_kind}",
+        "results": str(workdir),
+    }
+    return "".join(f"{part:8} {text}\n" for part, text in parts.items())
 
 
 def _say_if_longer(experiment: Experiment, workdir: Path, console: TextIO, *, first_step: int) -> None:

@@ -254,7 +254,7 @@ def list_manifest(path: Path, *, outside_root: bool = False) -> list[VideoFile]:
         if not outside_root and not Path(os.path.normpath(folder / row["path"])).is_relative_to(folder):
             raise InputError(
                 f"{path}, line {line}: {row['path']!r} lies outside of {path.parent}; move the manifest, or allow it "
-                "with outside_root=True in the source"
+                "with --config.source.outside_root=True (vjax doctor and prepare: --source.outside_root=True)"
             )
         files.append(VideoFile(path.parent / row["path"], row["path"], row["label"], split, row.get("group") or ""))
     # A split must be given for all rows or for none.

@@ -96,7 +96,7 @@ def open_moving_shapes(
         class_names=tuple(options.class_names),
         train=train,
         test=test,
-        split="held-out made videos",
+        split="generated with other random numbers",
     )
 
 
