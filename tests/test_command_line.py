@@ -16,6 +16,7 @@ from video_files import write_folder
 from vjax.cli import main as commands
 from vjax.cli import train
 from vjax.data.decode import read_video
+from vjax.data.listing import list_manifest
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +149,29 @@ def test_the_key_that_the_error_about_a_manifest_advises_works(tmp_path):
             word for word in re.findall(r"--\S+=True", line) if word.startswith("--config.") == (words is train)
         ]
         assert in_this_process(*words, advised.rstrip(")")).returncode == 0
+
+
+def test_split_writes_a_manifest_whose_split_stays_when_videos_are_added(tmp_path):
+    root = write_folder(tmp_path / "videos")
+    out = tmp_path / "split.csv"
+    done = in_this_process("vjax", "split", root, "--out", out, "--seed", 3, r"--source.group=(\w+)\.mp4")
+    assert done.returncode == 0
+    assert "split.csv: 6 videos to train on, 2 to test on; random, 20% of each class" in done.stdout
+    before = list(list_manifest(out))
+    (root / "rise/new.mp4").write_bytes((root / "rise/ann.mp4").read_bytes())
+    assert list(list_manifest(out)) == before
+    assert {file.split for file in before} == {"train", "test"}
+    assert {file.group for file in before} == {"ann", "bob", "cem", "dan"}
+    assert in_this_process("vjax", "split", out, "--out", tmp_path / "again.csv").returncode == 0
+    assert (tmp_path / "again.csv").read_text() == out.read_text()
+
+
+def test_a_manifest_away_from_its_videos_is_refused(tmp_path):
+    root = write_folder(tmp_path / "a/videos")
+    (tmp_path / "b").mkdir()
+    line = error_line(in_this_process("vjax", "split", root, "--out", tmp_path / "b/split.csv"))
+    assert "lies outside of" in line
+    assert "write the manifest next to the videos" in line
 
 
 def test_evaluate_finds_the_videos_from_any_folder_and_after_they_moved(tmp_path, monkeypatch):

@@ -2,9 +2,12 @@
 
 import argparse
 import dataclasses
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from vjax import workdirs
 from vjax.cli.arguments import SOURCE_PREFIX, add_trained
@@ -65,7 +68,8 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
         print(f"a video can no longer be read and counts as wrong: {bad.reason}", file=sys.stderr)
     print_metrics(result)
     print()
-    print(_confusion_table(trained.class_names, evaluation.confusion, by_class))
+    width = shutil.get_terminal_size().columns
+    print(describe_classes(trained.class_names, evaluation.confusion, by_class, width=width))
     if args.json:
         rows = [
             {
@@ -79,13 +83,30 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
         write_json(args.json, result | {"class_names": list(trained.class_names)} | details)
 
 
-def _confusion_table(class_names: Sequence[str], confusion: Any, by_class: Mapping[str, float | None]) -> str:
-    columns = ["label \\ predicted", *class_names, "accuracy"]
-    rows = [
-        [name, *(int(count) for count in counts), by_class[name]]
-        for name, counts in zip(class_names, confusion, strict=True)
-    ]
-    return format_table(columns, rows)
+def describe_classes(
+    class_names: Sequence[str], confusion: np.ndarray, by_class: Mapping[str, float | None], *, width: int
+) -> str:
+    """Returns the confusion matrix as a table, or one line for each class if the matrix is wider than `width` columns.
+
+    Args:
+      class_names: names of the classes.
+      confusion: counts `(k k)`; a row is the label, a column the prediction.
+      by_class: accuracy of each class, None for a class without videos.
+      width: columns of the terminal.
+    """
+    matrix = format_table(
+        ["label \\ predicted", *class_names, "accuracy"],
+        [[name, *map(int, counts), by_class[name]] for name, counts in zip(class_names, confusion, strict=True)],
+    )
+    if max(map(len, matrix.splitlines())) <= width:
+        return matrix
+    rows = []
+    for label, (name, counts) in enumerate(zip(class_names, confusion, strict=True)):
+        wrong = np.where(np.arange(len(counts)) == label, 0, counts)
+        other = int(wrong.argmax())
+        taken = f"{class_names[other]} ({wrong[other]})" if wrong[other] else None
+        rows.append([name, int(counts.sum()), by_class[name], taken])
+    return format_table(["label", "videos", "accuracy", "most often taken for"], rows)
 
 
 def _by_name(class_names: Sequence[str], probs: Any) -> dict[str, float]:

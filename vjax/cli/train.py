@@ -1,6 +1,7 @@
 """`train.py` and `vjax train`: trains and evaluates a video network."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,7 +66,9 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
             file=sys.stderr,
         )
     print_metrics(result)
+    place = shlex.quote(str(workdir))
     print(f"\nwork directory: {workdir}")
+    print(f"next: vjax evaluate {place} --clips 10\n      vjax predict {place} VIDEO")
 
 
 def default_workdir(config: str) -> Path:

@@ -264,6 +264,27 @@ def list_manifest(path: Path, *, outside_root: bool = False) -> list[VideoFile]:
     return files
 
 
+def write_manifest(path: str | Path, files: Sequence[VideoFile]) -> None:
+    """Writes files, with their splits and groups, as a manifest.
+
+    Raises:
+      InputError: a file lies outside of the manifest's folder, or the manifest cannot be written.
+    """
+    path = Path(path)
+    folder = path.parent.resolve()
+    rows = []
+    for file in files:
+        place = Path(os.path.abspath(file.path))
+        if not place.is_relative_to(folder):
+            raise InputError(f"{path}: {file.name} lies outside of {folder}; write the manifest next to the videos")
+        rows.append((place.relative_to(folder).as_posix(), file.label, file.split, file.group))
+    try:
+        with path.open("w", newline="", encoding="utf-8") as stream:
+            csv.writer(stream).writerows([("path", "label", "split", "group"), *rows])
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}") from error
+
+
 def find_groups(files: Sequence[VideoFile], pattern: str) -> list[VideoFile]:
     """Returns the files; a file without a group gets the first capture group of the pattern, searched in its name."""
     if not pattern:
