@@ -1,4 +1,5 @@
 import dataclasses
+import time
 
 import av
 import numpy as np
@@ -227,3 +228,12 @@ def test_every_few_frames_are_taken_where_that_is_asked(seekable):
     taken = np.stack(list(decode.iterate_video(seekable, step=2.5)))
     np.testing.assert_array_equal(taken, read_video(seekable)[[0, 3, 5, 8, 10, 13, 15, 18, 20, 23]])
     assert decode.frame_rate(seekable) == 10.0
+
+
+def test_the_time_that_a_caller_spends_on_frames_is_no_time_for_decoding(seekable):
+    frames = decode.iterate_video(seekable, limits=decode.Limits(wall_s=5.0))
+    next(frames)
+    clock = time.monotonic
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "monotonic", lambda: clock() + 60)
+        assert len(list(frames)) > 0

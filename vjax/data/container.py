@@ -11,7 +11,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,25 @@ class Limits:
 
 
 LIMITS = Limits()
+
+
+class Clock:
+    """Measures the seconds spent on a file, without those that a caller spends on its frames."""
+
+    def __init__(self):
+        self._paused_s = 0.0
+
+    def now(self) -> float:
+        """Returns the current time in seconds; only differences of two times have a meaning."""
+        return time.monotonic() - self._paused_s
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stops the clock inside a `with` block."""
+        started = time.monotonic()
+        yield
+        self._paused_s += time.monotonic() - started
+
 
 # ffmpeg's names of the allowed containers: those that hold the video itself. Playlists, session descriptions, image
 # sequences and text that ffmpeg renders as video are excluded, because such files refer to other files and hosts.
@@ -84,19 +103,24 @@ def open_container(path: str | Path, limits: Limits) -> Iterator[tuple[av.contai
 
 
 def decoded_frames(
-    path: str | Path, container: av.container.InputContainer, stream: av.VideoStream, limits: Limits
+    path: str | Path,
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    limits: Limits,
+    *,
+    now: Callable[[], float] = time.monotonic,
 ) -> Iterator[av.VideoFrame]:
     """Yields the frames of a stream in the decoder's output order, from the file's current position.
 
     Raises:
       VideoError: decoding fails before the end of the file, the file exceeds the limits, or it is a GIF of one frame.
     """
-    num_frames, deadline = 0, time.monotonic() + limits.wall_s
+    num_frames, deadline = 0, now() + limits.wall_s
     _check_pixels(path, stream.width, stream.height, limits)  # before a decoder allocates memory for them
     # Each packet is checked against the deadline, each frame against the other limits.
     try:
         for packet in _packets(container):
-            if time.monotonic() > deadline:
+            if now() > deadline:
                 break
             for frame in packet.decode() if packet.stream is stream else ():
                 assert isinstance(frame, av.VideoFrame)
@@ -108,11 +132,11 @@ def decoded_frames(
                 yield frame
                 num_frames += 1
     except av.error.FFmpegError as error:
-        if time.monotonic() <= deadline:  # after the deadline, the error may be the timeout itself
+        if now() <= deadline:  # after the deadline, the error may be the timeout itself
             raise VideoError(f"{path}: decoding fails after {num_frames} frames: {reason(error)}") from error
     if num_frames == 1 and container.format.name == "gif":
         raise _picture(path, "GIF of one frame")
-    if time.monotonic() > deadline:  # ffmpeg may report a read that timed out as the end of the file
+    if now() > deadline:  # ffmpeg may report a read that timed out as the end of the file
         raise VideoError(f"{path}: decoding takes more than {limits.wall_s:g} s; {num_frames} frames were decoded")
 
 

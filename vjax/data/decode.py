@@ -16,7 +16,7 @@ import av.container
 import av.error
 import numpy as np
 
-from vjax.data.container import LIMITS, Limits, VideoError, decoded_frames, open_container, reason
+from vjax.data.container import LIMITS, Clock, Limits, VideoError, decoded_frames, open_container, reason
 from vjax.data.threads import interruptible
 
 __all__ = ["LIMITS", "Limits", "VideoError"]  # from container.py, re-exported for callers of this module
@@ -139,19 +139,22 @@ def read_video(path: str | Path, *, limits: Limits = LIMITS) -> np.ndarray:
 def iterate_video(path: str | Path, *, step: float = 1.0, limits: Limits = LIMITS) -> Iterator[np.ndarray]:
     """Yields the frames of a file, `(h w 3)`, RGB uint8, upright.
 
-    With `step` > 1, it yields only the first frame at or after each multiple of `step`.
+    With `step` > 1, it yields only the first frame at or after each multiple of `step`. The time that the caller spends
+    on a frame does not count as time for decoding.
 
     Raises:
       VideoError: the file cannot be read to its end, or exceeds the limits.
     """
     with open_container(path, limits) as (container, stream):
         size: tuple[int, int] | None = None
-        num_yielded = 0
-        for index, frame in enumerate(decoded_frames(path, container, stream, limits)):
+        num_yielded, clock = 0, Clock()
+        for index, frame in enumerate(decoded_frames(path, container, stream, limits, now=clock.now)):
             size = size or (frame.width, frame.height)
             if index >= num_yielded * step - 1e-6:
                 num_yielded += 1
-                yield _pixels(path, frame, size)
+                pixels = _pixels(path, frame, size)
+                with clock.paused():
+                    yield pixels
 
 
 def frame_rate(path: str | Path) -> float:
