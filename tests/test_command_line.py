@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -9,14 +10,16 @@ import sys
 
 import numpy as np
 import pytest
+from made_videos import write_video
 from PIL import Image
-from processes import CONFIG, ROOT, command, error_line, in_this_process
+from processes import CONFIG, ROOT, arguments, command, error_line, in_this_process
 from video_files import write_folder
 
+from vjax.cli import filter, train
 from vjax.cli import main as commands
-from vjax.cli import train
 from vjax.data.decode import read_video
 from vjax.data.listing import list_manifest
+from vjax.ops.filters import median_background
 
 
 @pytest.fixture(scope="module")
@@ -260,6 +263,56 @@ def test_filter_writes_a_picture_or_a_video(trained, tmp_path, words, shape):
     assert frames.shape == shape
 
 
+def test_filter_says_that_a_background_is_of_some_frames_only(trained, tmp_path):
+    root, _, _ = trained
+    video, out = root / "rise/ann.mp4", tmp_path / "x.png"
+    done = in_this_process("vjax", "filter", video, "--op", "background", "--frames", 4, "--out", out)
+    assert done.stdout.startswith("The background is the median of 4 of 12 frames, evenly spaced in time; --frames ")
+    expected = median_background(read_video(video)[[0, 4, 7, 11]])
+    np.testing.assert_array_equal(np.asarray(Image.open(out)), expected)
+    done = in_this_process("vjax", "filter", video, "--op", "background", "--out", out)
+    assert done.stdout == ""
+    np.testing.assert_array_equal(np.asarray(Image.open(out)), median_background(read_video(video)))
+
+
+def test_filter_bounds_the_memory_of_a_background_by_itself(trained, tmp_path, monkeypatch):
+    root, _, _ = trained
+    monkeypatch.setattr(filter, "_BACKGROUND_BYTES", 5 * 24 * 32 * 3)
+    words = ["--op", "foreground", "--out", tmp_path / "x.mp4"]
+    assert "the median of 5 of 12 frames" in in_this_process("vjax", "filter", root / "rise/ann.mp4", *words).stdout
+    assert len(read_video(tmp_path / "x.mp4")) == 12
+
+
+def peak_memory(*words):
+    """Returns the largest resident memory of a command, in bytes."""
+    process = subprocess.Popen(**arguments(*words), stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["xt", "--out=x.png"], ["foreground", "--frames=9", "--out=x.mp4"]])
+def test_the_memory_of_filter_does_not_grow_with_the_length_of_a_video(tmp_path, words):
+    out = words[-1].replace("--out=", f"--out={tmp_path}/")
+    peaks = []
+    for num_frames in (60, 360):
+        video = tmp_path / f"{num_frames}.mkv"
+        write_video(video, np.zeros((num_frames, 480, 640, 3), np.uint8), codec="mpeg4", pix_fmt="yuv420p")
+        peaks.append(peak_memory("vjax", "filter", video, "--op", *words[:-1], out))
+    assert peaks[1] - peaks[0] < 300 * 480 * 640 * 3 / 4  # a quarter of the frames that are more
+
+
+def test_filter_never_overwrites_its_video(trained, tmp_path):
+    root, _, _ = trained
+    video = shutil.copy(root / "rise/ann.mp4", tmp_path / "x.mp4")
+    (tmp_path / "link.mp4").symlink_to(video)
+    done = in_this_process("vjax", "filter", video, "--op", "median", "--out", tmp_path / "link.mp4")
+    assert "link.mp4 is the video itself; --out must be another file" in error_line(done)
+    assert video.read_bytes() == (root / "rise/ann.mp4").read_bytes()
+
+
 def bad_commands(root, workdir, tmp_path):
     """Every way to go wrong, with what the one line must say."""
     train = ["train.py", "--workdir", tmp_path / "new", "--config"]
@@ -308,6 +361,14 @@ def bad_commands(root, workdir, tmp_path):
             ["vjax", "filter", root / "rise/ann.mp4", "--op", "xt", "--at", "99", "--out", tmp_path / "x.png"],
             "row 99 lies outside the frame; it has rows 0 to 23",
         ),
+        "no output folder": (
+            ["vjax", "filter", root / "rise/ann.mp4", "--op", "median", "--out", tmp_path / "none/x.mp4"],
+            "x.mp4 cannot be written: there is no folder",
+        ),
+        "no frames": (
+            ["vjax", "filter", root / "rise/ann.mp4", "--op=background", "--frames=0", "--out", tmp_path / "x.png"],
+            "--frames must be 1 or more, got 0",
+        ),
     }
 
 
@@ -316,7 +377,7 @@ def bad_commands(root, workdir, tmp_path):
     [
         "missing config", "missing folder", "empty class", "unknown label", "typo in a flag", "wrong type",
         "typo in get_config", "broken config", "unknown version", "another config", "no run", "no video",
-        "missing video", "unknown ending", "row outside",
+        "missing video", "unknown ending", "row outside", "no output folder", "no frames",
     ],
 )  # fmt: skip
 def test_bad_input_gives_one_line_and_an_exit_code(trained, tmp_path, case):

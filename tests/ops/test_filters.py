@@ -1,3 +1,7 @@
+import collections
+import functools
+import weakref
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -38,6 +42,40 @@ def test_the_running_median_equals_scipys(frames, half):
     found = filters.median_filter(frames, window=window)
     np.testing.assert_array_equal(found, expected)
     assert found.dtype == np.uint8
+
+
+@settings(deadline=None, max_examples=60)
+@given(frames=VIDEOS, half=st.integers(0, 4), data=st.data())
+def test_a_stream_is_filtered_as_its_array_is(frames, half, data):
+    row, column = (data.draw(st.integers(0, size - 1)) for size in frames.shape[1:3])
+    window = 2 * half + 1
+    medians = list(filters.streamed_median_filter(iter(frames), window=window))
+    np.testing.assert_array_equal(medians, filters.median_filter(frames, window=window))
+    np.testing.assert_array_equal(filters.streamed_xt_slice(iter(frames), row=row), filters.xt_slice(frames, row=row))
+    found = filters.streamed_yt_slice(iter(frames), column=column)
+    np.testing.assert_array_equal(found, filters.yt_slice(frames, column=column))
+
+
+def most_frames_in_memory(consume):
+    """Returns the largest number of frames of a stream of 40 that are in memory at once."""
+    references, counts = [], []
+
+    def stream():
+        for index in range(40):
+            frame = np.full((4, 5, 3), index, np.uint8)
+            references.append(weakref.ref(frame))
+            counts.append(sum(reference() is not None for reference in references))
+            yield frame
+
+    consume(stream())
+    return max(counts)
+
+
+def test_a_stream_is_not_held_in_memory():
+    assert most_frames_in_memory(lambda frames: filters.streamed_xt_slice(frames, row=1)) <= 3
+    assert most_frames_in_memory(lambda frames: filters.streamed_yt_slice(frames, column=1)) <= 3
+    medians = functools.partial(filters.streamed_median_filter, window=5)
+    assert 5 <= most_frames_in_memory(lambda frames: collections.deque(medians(frames), maxlen=0)) <= 8
 
 
 @settings(deadline=None, max_examples=30)
@@ -111,3 +149,5 @@ def test_what_lies_outside_the_frame_is_refused():
 def test_a_window_that_has_no_middle_is_refused(window):
     with pytest.raises(InputError, match="must be an odd number of frames"):
         filters.median_filter(np.zeros((2, 1, 1, 1)), window=window)
+    with pytest.raises(InputError, match="must be an odd number of frames"):  # before the first frame is asked for
+        filters.streamed_median_filter(iter(()), window=window)

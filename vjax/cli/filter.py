@@ -1,11 +1,17 @@
 """`vjax filter`: shows the motion in a video."""
 
 import argparse
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from vjax.data import decode, encode
+from vjax.errors import InputError
 from vjax.ops import filters
+
+_BACKGROUND_BYTES = 512 * 2**20  # memory for the frames of a background's median; reading them takes it twice
 
 
 def add(commands: Any) -> None:
@@ -17,13 +23,20 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--op",
         required=True,
-        choices=sorted(_FILTERS),
-        help="background: median over all frames; foreground: what differs from the background; median: running median "
-        "over time; xt: one row of every frame; yt: one column of every frame",
+        choices=sorted(_PICTURES | _VIDEOS),
+        help="background: median over time; foreground: what differs from the background; median: running median over "
+        "time; xt: one row of every frame; yt: one column of every frame",
     )
     parser.add_argument("--at", type=int, metavar="N", help="row of xt, or column of yt (default: the middle one)")
     parser.add_argument(
         "--window", type=int, default=9, metavar="N", help="window of the median in frames, an odd number (default: 9)"
+    )
+    parser.add_argument(
+        "--frames",
+        type=int,
+        metavar="N",
+        help="number of frames, evenly spaced in time, for the median of background and foreground; they are held in "
+        "memory (default: all frames, but no more than fit in 512 MiB)",
     )
     parser.add_argument("--out", required=True, metavar="FILE", help="PNG, GIF or MP4 file to write")
     parser.set_defaults(command=run)
@@ -31,28 +44,55 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace, _: Sequence[str]) -> None:
     """Filters the frames of the video and writes the result."""
-    frames = decode.read_video(args.video)
-    fps = decode.probe(args.video).fps
-    encode.write_frames(args.out, _FILTERS[args.op](frames, args), fps=fps)
+    encode.check_output(args.out)
+    info = decode.probe(args.video)
+    if os.path.exists(args.out) and os.path.samefile(args.video, args.out):
+        raise InputError(f"{args.out} is the video itself; --out must be another file")
+    if args.op in _PICTURES:
+        encode.write_frames(args.out, _PICTURES[args.op](args, info)[None], fps=info.fps)
+    else:
+        frames = _VIDEOS[args.op](args, info)
+        encode.write_frames(args.out, frames, fps=info.fps, num_frames=info.num_frames)
 
 
-def _foreground(frames: Any, _: argparse.Namespace) -> Any:
+def _xt(args: argparse.Namespace, info: decode.VideoInfo) -> np.ndarray:
+    row = info.height // 2 if args.at is None else args.at
+    return filters.streamed_xt_slice(decode.iterate_video(args.video), row=row)
+
+
+def _yt(args: argparse.Namespace, info: decode.VideoInfo) -> np.ndarray:
+    column = info.width // 2 if args.at is None else args.at
+    return filters.streamed_yt_slice(decode.iterate_video(args.video), column=column)
+
+
+def _background(args: argparse.Namespace, info: decode.VideoInfo) -> np.ndarray:
+    """Returns the median over frames that are evenly spaced in time; says so if they are not all frames."""
+    if args.frames is not None and args.frames < 1:
+        raise InputError(f"--frames must be 1 or more, got {args.frames}")
+    fitting = max(1, _BACKGROUND_BYTES // (3 * info.height * info.width))
+    num_frames = min(args.frames or fitting, info.num_frames)
+    if num_frames < info.num_frames:
+        print(
+            f"The background is the median of {num_frames:,} of {info.num_frames:,} frames, evenly spaced in time; "
+            "--frames sets their number."
+        )
+    indices = np.linspace(0, info.num_frames - 1, num_frames).round().astype(int)
+    return filters.median_background(decode.read_frames(args.video, indices, seeks=info.seeks))
+
+
+def _foreground(args: argparse.Namespace, info: decode.VideoInfo) -> Iterator[np.ndarray]:
     """Returns the foreground in colour on black; foreground narrower than 2 pixels is removed as noise."""
-    return frames * filters.foreground_mask(frames, opening=2)[..., None]
+    background = _background(args, info)
+
+    def cut(frame: np.ndarray) -> np.ndarray:
+        return frame * filters.foreground_mask(frame[None], background=background, opening=2)[0, ..., None]
+
+    return map(cut, decode.iterate_video(args.video))
 
 
-def _slice(cut: Callable[..., Any], what: str, axis: int) -> Callable[[Any, argparse.Namespace], Any]:
-    def apply(frames: Any, args: argparse.Namespace) -> Any:
-        at = frames.shape[axis] // 2 if args.at is None else args.at
-        return cut(frames, **{what: at})[None]
-
-    return apply
+def _median(args: argparse.Namespace, _: decode.VideoInfo) -> Iterator[np.ndarray]:
+    return filters.streamed_median_filter(decode.iterate_video(args.video), window=args.window)
 
 
-_FILTERS: dict[str, Callable[[Any, argparse.Namespace], Any]] = {
-    "median": lambda frames, args: filters.median_filter(frames, window=args.window),
-    "background": lambda frames, _: filters.median_background(frames)[None],
-    "foreground": _foreground,
-    "xt": _slice(filters.xt_slice, "row", -3),
-    "yt": _slice(filters.yt_slice, "column", -2),
-}
+_PICTURES: dict[str, Callable[..., np.ndarray]] = {"background": _background, "xt": _xt, "yt": _yt}
+_VIDEOS: dict[str, Callable[..., Iterator[np.ndarray]]] = {"foreground": _foreground, "median": _median}

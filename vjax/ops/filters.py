@@ -1,7 +1,12 @@
 """Temporal filters: they separate the moving parts of a video from the still parts, and show motion over time.
 
-Pure numpy functions on `(*b t h w c)`, uint8 or float. The result has the input's dtype; a mask is bool.
+Pure numpy functions on `(*b t h w c)`, uint8 or float. The result has the input's dtype; a mask is bool. The
+`streamed_` functions give the same result for a stream of frames `(h w c)`, of which they hold only a part in memory.
 """
+
+import collections
+import itertools
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from scipy import ndimage
@@ -21,12 +26,31 @@ def yt_slice(frames: np.ndarray, *, column: int) -> np.ndarray:
     return np.swapaxes(frames[..., column, :], -3, -2)
 
 
+def streamed_xt_slice(frames: Iterable[np.ndarray], *, row: int) -> np.ndarray:
+    """Returns the `xt_slice` of a stream, `(t w c)`; only one row of every frame is in memory."""
+    return _gather(xt_slice(frame[None], row=row)[0] for frame in frames)
+
+
+def streamed_yt_slice(frames: Iterable[np.ndarray], *, column: int) -> np.ndarray:
+    """Returns the `yt_slice` of a stream, `(h t c)`; only one column of every frame is in memory."""
+    return np.swapaxes(_gather(yt_slice(frame[None], column=column)[:, 0] for frame in frames), 0, 1)
+
+
+def _gather(parts: Iterable[np.ndarray]) -> np.ndarray:
+    """Returns equally large parts of frames, one or more, in one array."""
+    parts = iter(parts)
+    first = next(parts)
+    # A copy of each part on its own would be put between frames, and break up the memory that the next frame needs.
+    return np.fromiter(itertools.chain([first], parts), np.dtype((first.dtype, first.shape)))
+
+
 def median_background(frames: np.ndarray) -> np.ndarray:
     """Returns the median over all frames, `(*b h w c)`: the background without moving objects.
 
     For an even number of frames it is the mean of the two middle values, rounded for integer dtypes.
     """
-    return _median(frames, axis=-4)
+    # Row by row: `np.median` copies what it gets.
+    return np.stack([_median(frames[..., row, :, :], axis=-3) for row in range(frames.shape[-3])], axis=-3)
 
 
 def median_filter(frames: np.ndarray, *, window: int) -> np.ndarray:
@@ -40,15 +64,37 @@ def median_filter(frames: np.ndarray, *, window: int) -> np.ndarray:
     Raises:
       InputError: the window is not a positive odd number.
     """
+    filtered = streamed_median_filter(np.moveaxis(frames, -4, 0), window=window)
+    return np.stack(list(filtered), axis=-4)
+
+
+def streamed_median_filter(frames: Iterable[np.ndarray], *, window: int) -> Iterator[np.ndarray]:
+    """Yields the frames of the `median_filter` of a stream; `window` frames are in memory.
+
+    Raises:
+      InputError: the window is not a positive odd number.
+    """
     if window < 1 or window % 2 == 0:
         raise InputError(f"the median's window must be an odd number of frames, got {window}")
-    num_frames, half = frames.shape[-4], window // 2
-    # Frame by frame: all windows at once would take `window` times the video's memory.
-    filtered = []
-    for index in range(num_frames):
-        around = np.clip(np.arange(index - half, index + half + 1), 0, num_frames - 1)
-        filtered.append(_median(frames.take(around, axis=-4), axis=-4))
-    return np.stack(filtered, axis=-4)
+    return _running_median(_repeat_ends(frames, window // 2), window)
+
+
+def _repeat_ends(frames: Iterable[np.ndarray], times: int) -> Iterator[np.ndarray]:
+    """Yields a stream with its first and its last frame repeated."""
+    frame = None
+    for index, frame in enumerate(frames):
+        yield from itertools.repeat(frame, times + 1 if index == 0 else 1)
+    if frame is not None:
+        yield from itertools.repeat(frame, times)
+
+
+def _running_median(frames: Iterable[np.ndarray], window: int) -> Iterator[np.ndarray]:
+    """Yields the median of every `window` frames in a row."""
+    latest = collections.deque(maxlen=window)
+    for frame in frames:
+        latest.append(frame)
+        if len(latest) == window:
+            yield _median(np.stack(latest), axis=0)
 
 
 def foreground_mask(
