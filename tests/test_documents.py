@@ -6,6 +6,7 @@ import importlib.util
 import json
 import pathlib
 import re
+import runpy
 import shlex
 
 import pytest
@@ -125,6 +126,11 @@ def test_a_command_of_the_benchmarks_has_flags_that_exist(line):
     script = re.search(r"benchmarks/\w+\.py", line).group()
     text = (ROOT / script).read_text()
     assert all(f'"{flag}"' in text for flag in re.findall(r"(--\w+)", line))
+
+
+def test_the_page_of_keys_is_what_its_script_writes():
+    page = runpy.run_path(str(ROOT / "docs/write_keys.py"))["page"]()
+    assert (ROOT / "docs/keys.md").read_text() == page
 
 
 def test_the_files_that_the_documents_link_to_exist():
