@@ -330,7 +330,7 @@ def bad_commands(root, workdir, tmp_path):
         "empty class": ([*train, CONFIG, f"--config.source.root={empty}"], "the class folder is empty"),
         "unknown label": (
             [*train, CONFIG, f"--config.source.root={manifest}"],
-            "label 'wlak' stands in the test split",
+            "label 'wlak' occurs only in the test split",
         ),
         "typo in a flag": (
             [*train, CONFIG, "--config.lenght=3"],

@@ -43,7 +43,7 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
 def shipped_configs() -> dict[str, Path]:
     """Returns the config files that come with vjax, by name."""
     package = Path(__file__).parent
-    # A wheel has them inside the package, a clone beside it.
+    # A wheel has them inside the package, a clone next to it.
     folder = package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
     return {path.stem: path for path in sorted(folder.glob("[a-z]*.py"))}
 

@@ -176,7 +176,7 @@ def test_a_manifest_written_by_a_spreadsheet_is_read(folder):
         ("path,label\nx.mp4,\n", "line 2: path and label must not be empty"),
         ("path,label,split\nx.mp4,a,valid\n", "line 2: split must be 'train' or 'test', got 'valid'"),
         ("path,label,split\nx.mp4,a,train\ny.mp4,a,\n", "1 of 2 rows have a split"),
-        ("path,label,split\nx.mp4,a,train\ny.mp4,b,test\n", "y.mp4: the label 'b' stands in the test split alone"),
+        ("path,label,split\nx.mp4,a,train\ny.mp4,b,test\n", "y.mp4: the label 'b' occurs only in the test split"),
     ],
 )
 def test_a_manifest_that_does_not_work_is_explained(tmp_path, text, message):

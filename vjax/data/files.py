@@ -69,7 +69,7 @@ def name_classes(files: Sequence[VideoFile]) -> tuple[str, ...]:
     for file in files:
         if file.label not in trained:
             raise InputError(
-                f"{file.name}: the label {file.label!r} stands in the test split alone, so it can't be learned; "
+                f"{file.name}: the label {file.label!r} occurs only in the test split, so it cannot be learned; "
                 f"labels to train on: {', '.join(sorted(trained))}"
             )
     return tuple(sorted(trained))
