@@ -12,6 +12,14 @@ from processes import CONFIG, arguments
 LINE = "interrupted; run the same command again to continue from the newest checkpoint"
 
 
+@pytest.fixture(autouse=True)
+def _sigint():
+    """SIGINT as a terminal has it; a shell's background jobs ignore it, and so do the processes that they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt(process, *, after_s):
     time.sleep(after_s)
     os.killpg(process.pid, signal.SIGINT)
