@@ -60,6 +60,8 @@ def test_a_folder_that_exists_wins_over_a_dataset_of_that_name(tmp_path, monkeyp
 
 def test_every_config_that_comes_with_vjax_is_listed_with_what_it_trains():
     lines = in_this_process("vjax", "configs").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    lines = [line for line in lines if not line.startswith(" ")]
     assert [line.split()[0] for line in lines] == sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
     assert all(len(line.split()) > 5 for line in lines)
 
@@ -86,7 +88,7 @@ def test_a_finished_run_is_made_longer(trained, tmp_path):
     done = command(*words, "--config.length=6")
     assert "the run is made longer: 4 before, 6 now. From step 5 on, the learning rate follows" in done.stderr
     assert "step 6/6" in done.stderr
-    assert "the run ended at step 4 and was then made longer" in done.stdout
+    assert "made longer at step 4, from a length of 4" in done.stdout
     assert json.loads((tmp_path / "run/config.json").read_text())["length"] == 6
     assert (tmp_path / "run/result_of_step_4.json").read_text() == (workdir / "result.json").read_text()
     assert "holds a run of another config (config.length is 6 there and 4 here)" in error_line(in_this_process(*words))
@@ -190,6 +192,68 @@ def test_evaluate_finds_the_videos_from_any_folder_and_after_they_moved(tmp_path
     )
     moved = in_this_process("vjax", "evaluate", tmp_path / "run", "--source.root=moved")
     assert moved.stdout == expected
+
+
+@pytest.mark.parametrize("lost", ["result.json", "checkpoints"])
+def test_a_run_that_is_made_longer_without_its_result_or_its_checkpoints_says_so(trained, tmp_path, lost):
+    root, workdir, _ = trained
+    shutil.copytree(workdir, tmp_path / "run")
+    path = tmp_path / "run" / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    words = ["train.py", "--config", f"{CONFIG}:tiny", f"--config.source.root={root}", "--workdir", tmp_path / "run"]
+    done = in_this_process(*words, "--config.length=6")
+    if lost == "checkpoints":
+        assert "holds a finished run whose checkpoints are gone, so it cannot be made longer" in error_line(done)
+    else:
+        assert "made longer at step 4, from a length of 4" in done.stdout
+
+
+def test_other_data_with_some_names_of_the_run_is_other_data(trained, tmp_path):
+    _, workdir, _ = trained
+    other = write_folder(tmp_path / "other", groups=("ann", "eve", "flo", "gus", "hal"))
+    (other / "rise/bad.mp4").write_bytes(b"no video")
+    done = in_this_process("vjax", "evaluate", workdir, f"--source.root={other}")
+    assert f"of other data than the run's: videos with root={other}; 10 of 11 videos, 1 unreadable" in done.stdout
+
+
+def test_the_videos_of_a_run_under_other_names_are_asked_about(trained, tmp_path):
+    root, workdir, _ = trained
+    shutil.copytree(root, tmp_path / "clips")
+    manifest = tmp_path / "all.csv"
+    assert in_this_process("vjax", "split", tmp_path / "clips", "--out", manifest).returncode == 0
+    line = error_line(in_this_process("vjax", "evaluate", workdir, f"--source.root={manifest}"))
+    assert "under other names: 'clips/fall/ann.mp4' here, 'fall/ann.mp4' there" in line
+
+
+def test_other_options_of_a_dataset_without_names_are_other_data(tmp_path):
+    words = ["--config", f"{ROOT}/configs/quickstart.py:tiny", f"--config.source.data_dir={tmp_path}/data"]
+    assert in_this_process("train.py", *words, "--workdir", tmp_path / "run").returncode == 0
+    same = in_this_process("vjax", "evaluate", tmp_path / "run", f"--source.data_dir={tmp_path}/moved")
+    assert "other data" not in same.stdout
+    other = in_this_process("vjax", "evaluate", tmp_path / "run", "--source.data_seed=5")
+    assert "of other data than the run's: moving_shapes with data_seed=5" in other.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--test-share", "20"], "config.test_share must lie in (0, 1), got 20"),
+        (["--seed", "-1"], "config.seed must"),
+        (["--held-out", "zoe"], "held_out='zoe': the videos have no groups; set the source's option group"),
+    ],
+)
+def test_a_split_that_cannot_be_made_is_explained(tmp_path, words, message):
+    root = write_folder(tmp_path / "videos")
+    out = tmp_path / "split.csv"
+    assert message in error_line(in_this_process("vjax", "split", root, "--out", out, *words))
+    assert not out.exists()
+
+
+def test_split_overwrites_no_manifest(tmp_path):
+    root = write_folder(tmp_path / "videos")
+    (tmp_path / "mine.csv").write_text("path,label\n")
+    assert "the file exists" in error_line(in_this_process("vjax", "split", root, "--out", tmp_path / "mine.csv"))
+    assert (tmp_path / "mine.csv").read_text() == "path,label\n"
 
 
 def test_evaluate_takes_other_data_and_says_so(trained, tmp_path):

@@ -1,6 +1,7 @@
 """What a stranger brings: a network, a source, a metric, a writer, an optimizer, none of which vjax knows."""
 
 import dataclasses
+import functools
 import io
 import json
 from pathlib import Path
@@ -66,6 +67,19 @@ def test_a_run_of_a_network_from_outside_is_not_continued_with_another(experimen
     assert fit(dataclasses.replace(experiment, network=Mine(2)), workdir) == result
     with pytest.raises(vjax.InputError, match=r"holds a run of another config \(experiment.network is 'Mine\("):
         fit(experiment, workdir)
+
+
+def test_a_finished_run_of_a_network_from_outside_is_not_the_result_of_another(experiment, with_mine):
+    workdir, _ = with_mine
+    with pytest.raises(vjax.InputError, match=r"another config \(experiment.network is 'Mine\("):
+        vjax.train(experiment.config, workdir)
+
+
+def test_a_part_from_outside_is_described_without_addresses(experiment):
+    parts = {"network": Mine(2), "make_optimizer": functools.partial(np.mean, axis=0), "mix": Remember()}
+    described = dataclasses.replace(experiment, **parts).foreign_parts()
+    assert described.keys() == parts.keys()
+    assert "0x" not in "".join(described.values())
 
 
 @pytest.mark.parametrize("network", [Mine(3), Flat(2)])

@@ -12,6 +12,7 @@ from vjax import mesh as meshes
 from vjax import models
 from vjax.config import Config
 from vjax.evaluation.probes import shuffle_frames
+from vjax.evaluation.result import accuracy_interval
 from vjax.json_files import write_json
 from vjax.models.cost import count_parameters, multiply_adds
 from vjax.run import train
@@ -46,7 +47,7 @@ def compare(config: Config, workdir: str | Path, *, console: TextIO = sys.stderr
                 "network": name,
                 "clip@1": result["clip@1"],
                 "video@1": result["video@1"],
-                "interval": "{:.3f}-{:.3f}".format(*result["video@1_interval"]),
+                "interval": "{:.3f}-{:.3f}".format(*accuracy_interval(result["video@1"], result["num_videos"])),
                 "video@1_shuffled": shuffled.metrics["video@1"],
                 "parameters": count_parameters(trained.state.params),
                 "multiply_adds": multiply_adds(trained.network, trained.test_view.shape[1:]),

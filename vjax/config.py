@@ -1,9 +1,9 @@
 """The config of a run: every key with its type, default and range."""
 
 import dataclasses
+import os
 import typing
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 import flax.linen as nn
@@ -53,7 +53,7 @@ class Clip(ClipTiming):
       size: height and width of the clip in pixels, as one number for a square or as (height, width).
     """
 
-    size: int | tuple[int, int] = 112
+    size: Annotated[int | tuple[int, int], Range(1)] = 112
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,16 +217,16 @@ class Config:
 
 
 # Options of sources that are paths.
-_PATHS = ("root", "annotations", "data_dir")
+PATHS = ("root", "annotations", "data_dir")
 
 
 def with_absolute_paths(config: Config) -> Config:
     """Returns a config whose paths are absolute, so that they mean the same in every folder."""
 
     def absolute(path: str) -> str:
-        return str(Path(path).expanduser().absolute()) if path and "://" not in path else path
+        return os.path.abspath(os.path.expanduser(path)) if path and "://" not in path else path
 
-    options = {key: absolute(value) if key in _PATHS else value for key, value in config.source.options.items()}
+    options = {key: absolute(value) if key in PATHS else value for key, value in config.source.options.items()}
     init = dataclasses.replace(config.init, workdir=absolute(config.init.workdir))
     return dataclasses.replace(config, source=Choice(config.source.name, **options), init=init)
 

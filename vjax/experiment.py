@@ -8,6 +8,7 @@ Any part can be replaced by one from outside the package::
 
 import dataclasses
 import functools
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -197,7 +198,8 @@ def _describe(part: Any) -> str:
     if name := getattr(part, "__qualname__", ""):
         return f"{part.__module__}.{name}"
     lines = (line.strip() for line in repr(part).splitlines())
-    return " ".join(line for line in lines if not line.startswith("#"))
+    text = " ".join(line for line in lines if not line.startswith("#"))
+    return re.sub(r" at 0x[0-9a-f]+", "", text)  # addresses differ from process to process
 
 
 def _make_optimizer(experiment: Experiment) -> OptimizerAndSchedule:

@@ -73,7 +73,7 @@ def train(
     config = check_config(config)
     workdir = Path(workdir).expanduser()
     # Check this before the videos are listed, which may take minutes.
-    workdirs.check_config(workdir, _resolve(config))
+    workdirs.check_config(workdir, _resolve(config), {})
     if finished := workdirs.finished_result(workdir, length=config.length):
         return finished
     return fit(build(config), workdir, console=console, should_stop=should_stop)
@@ -129,6 +129,11 @@ def _fit(experiment: Experiment, workdir: Path, console: TextIO, should_stop: Ca
     checkpoints = Checkpoints(workdir / "checkpoints")
     make_state = make_init(config, experiment.network, optimizer, view=experiment.test_view, key=init_key)
     state = _restore(make_state, checkpoints, experiment.layout, console)
+    if state is None and workdirs.finished_result(workdir):
+        raise InputError(
+            f"{workdir} holds a finished run whose checkpoints are gone, so it cannot be made longer; choose another "
+            "--workdir"
+        )
     if state is None:
         state = _start(experiment, make_state, console)
     first = int(state.step)
@@ -163,8 +168,8 @@ def _fit(experiment: Experiment, workdir: Path, console: TextIO, should_stop: Ca
 
     # The result, from the last evaluation.
     result = describe_result(evaluation, source, experiment.test_view)
-    if ends := workdirs.earlier_ends(workdir):
-        result["protocol"] += f"; the run ended at step {', '.join(map(str, ends))} and was then made longer"
+    for entry in workdirs.read_longer(workdir):
+        result["protocol"] += f"; made longer at step {entry['step']}, from a length of {entry['length']}"
     if jax.process_index() == 0:
         write_json(workdir / "result.json", result)
     for writer in writers:  # last, because wandb may take a while
@@ -241,14 +246,15 @@ def _take_workdir(experiment: Experiment, workdir: Path, console: TextIO, *, fir
 def describe_run(experiment: Experiment, workdir: Path) -> str:
     """Returns what a run is about to do, one line for each part: data, clip, network, devices, place of the results."""
     config, source, devices = experiment.config, experiment.source, experiment.mesh.devices.flat
-    backbone = config.network.options.get("backbone")
-    name = type(experiment.network).__name__ if "network" in experiment.foreign_parts() else config.network.name
+    view, backbone = experiment.test_view, config.network.options.get("backbone")
+    network = config.network.name + (f" on the backbone {backbone.name}" if isinstance(backbone, Choice) else "")
+    if "network" in experiment.foreign_parts():
+        network = type(experiment.network).__name__
     parts = {
         "data": f"{len(source.train):,} videos to train on, {len(source.test):,} to test on, "
         f"{len(source.class_names):,} classes; test split {source.split}",
-        "clip": f"{experiment.test_view.timing.describe()}, {config.size[0]} x {config.size[1]}; batches of "
-        f"{config.batch_size}",
-        "network": name + (f" on the backbone {backbone.name}" if isinstance(backbone, Choice) else ""),
+        "clip": f"{view.timing.describe()}, {view.size[0]} x {view.size[1]}; batches of {config.batch_size}",
+        "network": network,
         "devices": f"{len(devices)} x {devices[0].device_kind}",
         "results": str(workdir),
     }
@@ -260,7 +266,7 @@ def _say_if_longer(experiment: Experiment, workdir: Path, console: TextIO, *, fi
     before = workdirs.longer_than(workdir, experiment.config.length)
     if before is None:
         return
-    workdirs.put_result_aside(workdir, step=first_step)
+    workdirs.note_longer(workdir, step=first_step, before=before)
     console.write(
         f"the run is made longer: {before} before, {experiment.config.length} now. From step {first_step + 1} on, the "
         "learning rate follows the schedule of the new length, so the result is not that of one run of this length\n"

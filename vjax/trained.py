@@ -13,7 +13,8 @@ from jax.sharding import Mesh
 
 from vjax import mesh as meshes
 from vjax import typed, workdirs
-from vjax.config import Config, check_config
+from vjax.config import PATHS, Config, check_config
+from vjax.data.sources import list_names
 from vjax.data.splits import is_random
 from vjax.data.transforms import TestView
 from vjax.data.video import Source, Video, open_video
@@ -57,7 +58,7 @@ class Trained:
     def __repr__(self) -> str:
         names = ", ".join(self.class_names[:_SHOWN]) + (", ..." if len(self.class_names) > _SHOWN else "")
         return (
-            f"Trained({str(self.workdir)!r}): {self.config.network.name}, step {int(self.state.step):,}, "
+            f"Trained({str(self.workdir)!r}): {type(self.network).__name__}, step {int(self.state.step):,}, "
             f"{count_parameters(self.state.params):,} parameters\n"
             f"  {len(self.class_names)} classes: {names}\n"
             f"  tests on {self.test_view.describe()}"
@@ -78,16 +79,33 @@ class Trained:
         Raises:
           InputError: the videos are missing, or their classes are not those of the run.
         """
-        config = self.config if choice is None else dataclasses.replace(self.config, source=choice)
-        source = open_config_source(config)
-        if choice is None or workdirs.holds_videos(self.workdir, source):
-            return workdirs.kept_source(self.workdir, source)
+        if choice is None or self._has_videos_of_run(choice):
+            config = self.config if choice is None else dataclasses.replace(self.config, source=choice)
+            return workdirs.kept_source(self.workdir, open_config_source(config))
+        # Other videos: the groups that the run held out mean nothing here.
+        source = open_config_source(dataclasses.replace(self.config, source=choice, held_out=""))
+        split, bad_videos = source.split, source.bad_videos
         if is_random(source.split):
-            both = [split[i] for split in (source.train, source.test) for i in range(len(split))]
-            source = dataclasses.replace(source, test=both, split="of all videos")
-        return dataclasses.replace(
-            source, split=f"{source.split}, of other data than the run's: {choice.options['root']}"
+            both = [of_split[i] for of_split in (source.train, source.test) for i in range(len(of_split))]
+            bad_videos = tuple(dataclasses.replace(bad, split="test") for bad in bad_videos)
+            source, split = dataclasses.replace(source, test=both), "of all videos"
+        differing = [
+            f"{key}={value}" for key, value in choice.options.items() if self.config.source.options.get(key) != value
+        ]
+        split += f", of other data than the run's: {choice.name} with {', '.join(differing)}"
+        return dataclasses.replace(source, split=split, bad_videos=bad_videos)
+
+    def _has_videos_of_run(self, choice: Choice) -> bool:
+        """Tells whether a source has the videos that the run began with."""
+        names = list_names(choice)
+        if names is not None and (self.workdir / workdirs.VIDEOS_FILE).exists():
+            return workdirs.are_videos_of_run(self.workdir, names)
+        # Without names, the options tell, but for the place.
+        here, there = (
+            {key: value for key, value in found.options.items() if key not in PATHS}
+            for found in (choice, self.config.source)
         )
+        return (choice.name, here) == (self.config.source.name, there)
 
     def evaluate(
         self, source: Source | None = None, view: TestView | None = None, *, probe: Probe | None = None

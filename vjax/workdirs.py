@@ -18,6 +18,8 @@ from vjax.ops.length import Length, is_longer
 
 VIDEOS_FILE = "videos.csv"
 _FOREIGN_FILE = "outside.json"
+_LENGTHS_FILE = "lengths.json"
+_SAME_SHARE = 0.9  # of the videos of a run; with fewer, a source has other data
 _LOCK_FILE = ".lock"
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)  # errors of network file systems without locks
 
@@ -73,16 +75,19 @@ def longer_than(workdir: Path, length: Length) -> Length | None:
     return there if is_longer(length, there) else None
 
 
-def put_result_aside(workdir: Path, *, step: int) -> None:
-    """Renames the result of a run that is going to be longer, so that it no longer counts as finished."""
+def note_longer(workdir: Path, *, step: int, before: Length) -> None:
+    """Notes the step at which a run is made longer, and renames its result, so that it no longer counts as finished."""
+    noted = {entry["step"]: entry for entry in read_longer(workdir)} | {step: {"step": step, "length": before}}
+    write_json(workdir / _LENGTHS_FILE, list(noted.values()))
     path = workdir / "result.json"
     if path.exists():
         path.rename(workdir / f"result_of_step_{step}.json")
 
 
-def earlier_ends(workdir: Path) -> list[int]:
-    """Returns the steps at which a run had ended before it was made longer."""
-    return sorted(int(path.stem.rpartition("_")[2]) for path in workdir.glob("result_of_step_*.json"))
+def read_longer(workdir: Path) -> list[dict[str, Any]]:
+    """Returns the `step` of each time that a run was made longer, and its `length` before."""
+    path = workdir / _LENGTHS_FILE
+    return read_json(path) if path.exists() else []
 
 
 def kept_source(workdir: Path, source: Source) -> Source:
@@ -98,10 +103,24 @@ def kept_source(workdir: Path, source: Source) -> Source:
     return keep_videos(path, source) if path.exists() else source
 
 
-def holds_videos(workdir: Path, source: Source) -> bool:
-    """Tells whether a source has a video that the run of a work directory began with; True if it kept no list."""
-    path = workdir / VIDEOS_FILE
-    return not path.exists() or bool(read_names(path) & {v.name for v in (*source.train, *source.test)})
+def are_videos_of_run(workdir: Path, names: set[str]) -> bool:
+    """Tells whether names of videos are those that the run of a work directory began with; a tenth may be missing.
+
+    Raises:
+      InputError: the videos seem to be the same, but have other names.
+    """
+    kept = read_names(workdir / VIDEOS_FILE)
+    if len(kept & names) >= _SAME_SHARE * len(kept):
+        return True
+    # The class folder and the file name, without the folders above them.
+    kept_tails, tails = ({"/".join(name.split("/")[-2:]): name for name in found} for found in (kept, names))
+    both = sorted(kept_tails.keys() & tails.keys())
+    if len(both) >= _SAME_SHARE * len(kept):
+        raise InputError(
+            f"the videos seem to be those of {workdir}, but under other names: {tails[both[0]]!r} here, "
+            f"{kept_tails[both[0]]!r} there; give the folder or the manifest that has the names of the run"
+        )
+    return False
 
 
 def write_foreign(workdir: Path, parts: dict[str, str]) -> None:
@@ -134,7 +153,7 @@ def check_config(workdir: Path, resolved: dict[str, Any], foreign: dict[str, str
     if differing:
         raise InputError(
             f"{workdir} holds a run of another config ({'; '.join(differing)}); choose another --workdir, or "
-            "remove this one to start again"
+            f"remove this one to start again. If only a path differs, because the data has moved, change it in {path}"
         )
 
 

@@ -242,4 +242,4 @@ def test_sigint_ends_a_command_that_waits_for_a_decoder(tmp_path, words):
     error = process.communicate(timeout=60)[1]
     assert time.monotonic() - asked < 15
     assert process.returncode == 130
-    assert "interrupted; run the same command again to continue from the newest checkpoint" in error.splitlines()
+    assert "interrupted; the same command continues a training run from its newest checkpoint" in error.splitlines()

@@ -35,7 +35,7 @@ def test_parts_of_an_epoch_are_exact():
     assert to_steps("0.5 epoch", batch_size=16, num_examples=100, what="x") == 4
 
 
-@pytest.mark.parametrize("length", ["30 days", "epochs", "-1 epochs", -1, "", "1e3", "3 epochs 2 steps"])
+@pytest.mark.parametrize("length", ["30 days", "epochs", "-1 epochs", -1, "", "1e3", "60 s", "3 epochs 2 steps"])
 def test_what_is_no_length_is_refused(length):
     with pytest.raises(InputError, match=r"config.length is a number of steps, or a text such as"):
         to_steps(length, batch_size=1, num_examples=1, what="config.length")

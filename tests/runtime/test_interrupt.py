@@ -9,7 +9,7 @@ import time
 import pytest
 from processes import CONFIG, arguments
 
-LINE = "interrupted; run the same command again to continue from the newest checkpoint"
+LINE = "interrupted; the same command continues a training run from its newest checkpoint"
 
 
 @pytest.fixture(autouse=True)

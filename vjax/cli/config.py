@@ -1,6 +1,7 @@
 """`vjax config`: shows every key of a config with its value."""
 
 import argparse
+import shutil
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -28,4 +29,8 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
         differs = "  (no default)" if default is NO_DEFAULT else f"  (default: {default!r})"
         print(f"{key} = {value!r}{'' if value == default else differs}")
         if args.explain:
-            print(textwrap.fill(what, width=100, initial_indent="    ", subsequent_indent="    "))
+            print(
+                textwrap.fill(
+                    what, width=shutil.get_terminal_size().columns, initial_indent="    ", subsequent_indent="    "
+                )
+            )

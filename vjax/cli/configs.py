@@ -2,6 +2,8 @@
 
 import argparse
 import ast
+import shutil
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,5 +26,6 @@ def run(args: argparse.Namespace, _: Sequence[str]) -> None:
     files = shipped_configs()
     width = max(map(len, files))
     for name, path in files.items():
-        described = ast.get_docstring(ast.parse(path.read_text())) or ""
-        print(f"{name:{width}}  {described.splitlines()[0]}")
+        described = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
+        start, columns = f"{name:{width}}  ", shutil.get_terminal_size().columns
+        print(textwrap.fill(described, columns, initial_indent=start, subsequent_indent=" " * len(start)))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from vjax.cli.arguments import add_source, choose_source
+from vjax.config import PATHS
 from vjax.data import prepare
 from vjax.data.sources import LISTINGS
 from vjax.text import Progress
@@ -63,4 +64,7 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     if done.num_bad:
         print(f"the last column of {args.out}/index.csv gives the reasons")
     config = "folder" if source.name == "videos" else source.name
-    print(f"\ntrain on it: python train.py --config configs/{config}.py --config.source.root={args.out}")
+    defaults = {key: option.default for key, option in LISTINGS.options(source.name).items()}
+    given = {key: value for key, value in source.options.items() if key not in PATHS and value != defaults[key]}
+    words = [f"--config.source.{key}={shlex.quote(str(value))}" for key, value in ({"root": args.out} | given).items()]
+    print(f"\ntrain on it: vjax train --config {config} {' '.join(words)}")

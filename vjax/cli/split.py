@@ -1,11 +1,12 @@
 """`vjax split`: writes a manifest with a split that stays."""
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
 from vjax.cli.arguments import add_source, choose_source
-from vjax.config import Config
+from vjax.config import Config, check_config
 from vjax.data.listing import check_listing, write_manifest
 from vjax.data.sources import LISTINGS
 from vjax.data.splits import split_files
@@ -39,12 +40,13 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     """Writes the manifest, and prints how many videos each split has."""
+    config = check_config(Config(test_share=args.test_share, seed=args.seed, held_out=args.held_out))
     listing = LISTINGS.create(choose_source(args.source, overrides))
     check_listing(listing)
     files, split = split_files(
-        listing.files, given=listing.given, held_out=args.held_out, test_share=args.test_share, seed=args.seed
+        listing.files, given=listing.given, held_out=config.held_out, test_share=config.test_share, seed=config.seed
     )
     write_manifest(args.out, files)
     num_train = sum(file.split == "train" for file in files)
     print(f"{args.out}: {num_train:,} videos to train on, {len(files) - num_train:,} to test on; {split}")
-    print(f"\ntrain on it: python train.py --config configs/folder.py --config.source.root={args.out}")
+    print(f"\ntrain on it: vjax train --config folder --config.source.root={shlex.quote(args.out)}")

@@ -171,8 +171,7 @@ def _expect(videos: Sequence[Video], view: TrainView, batch_size: int) -> dict[s
         "clips_per_s_per_core": rate,
         "reading": f"{rate:.0f} clips/s measured on one core, at most {rate * cores:.0f} on {cores} cores",
         "batch_bytes": num_bytes,
-        "memory": f"{batch_size} clips: {num_bytes / 1e6:.0f} MB as uint8, {4 * num_bytes / 1e6:.0f} MB as float32, "
-        "before the first layer",
+        "memory": f"{batch_size} clips: {num_bytes / 1e6:.0f} MB as uint8, {4 * num_bytes / 1e6:.0f} MB as float32",
     }
 
 
@@ -222,7 +221,7 @@ def _problems(facts: Mapping[str, Any], leak_kind: str, *, can_group: bool) -> I
     if leaks := facts["groups_across_splits"]:
         pattern = _GROUP_PATTERNS.get(leak_kind)
         fix = (
-            f"keep them together with --config.source.group='{pattern}'"
+            f"keep them together with --config.source.group='{pattern}' (vjax split, prepare: --source.group)"
             if pattern and can_group
             else "a manifest path,label,split can give a split that keeps each group on one side"
         )

@@ -268,9 +268,11 @@ def write_manifest(path: str | Path, files: Sequence[VideoFile]) -> None:
     """Writes files, with their splits and groups, as a manifest.
 
     Raises:
-      InputError: a file lies outside of the manifest's folder, or the manifest cannot be written.
+      InputError: the manifest exists or cannot be written, or a file lies outside of its folder.
     """
     path = Path(path)
+    if path.exists():
+        raise InputError(f"{path}: the file exists; give another name, or remove it")
     folder = path.parent.resolve()
     rows = []
     for file in files:
@@ -278,9 +280,13 @@ def write_manifest(path: str | Path, files: Sequence[VideoFile]) -> None:
         if not place.is_relative_to(folder):
             raise InputError(f"{path}: {file.name} lies outside of {folder}; write the manifest next to the videos")
         rows.append((place.relative_to(folder).as_posix(), file.label, file.split, file.group))
+    table = io.StringIO(newline="")
+    csv.writer(table).writerows([("path", "label", "split", "group"), *rows])
     try:
-        with path.open("w", newline="", encoding="utf-8") as stream:
-            csv.writer(stream).writerows([("path", "label", "split", "group"), *rows])
+        path.write_bytes(table.getvalue().encode())
+    except UnicodeEncodeError as error:
+        name = error.object[max(0, error.start - 20) : error.end + 20]
+        raise InputError(f"{path}: a manifest is UTF-8, and the name at {name!r} is not; rename that file") from error
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}") from error
 

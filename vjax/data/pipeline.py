@@ -105,7 +105,7 @@ def test_batches(videos: VideoSequence, view: TestView, shard: Shard, *, num_wor
     num_rows = -(-len(videos) // shard.batch_size) * shard.batch_size
     dataset = grain.MapDataset.range(num_rows).map(_TestElement(videos, view))
     dataset = dataset.batch(shard.num_rows)[shard.index :: shard.count]
-    return iter(_read(dataset, num_workers))
+    return _with_workers_named(iter(_read(dataset, num_workers)))
 
 
 test_batches.__test__ = False  # pyright: ignore[reportFunctionMemberAccess]  # for pytest: not a test

@@ -8,7 +8,7 @@ from vjax.data.datasets import hmdb51, kinetics, moving_shapes, something_someth
 from vjax.data.datasets.tfds_videos import open_tfds
 from vjax.data.files import open_files
 from vjax.data.listing import Listing, list_videos
-from vjax.data.store import is_store, open_store
+from vjax.data.store import is_store, open_store, read_store_files
 from vjax.data.video import Source
 from vjax.errors import InputError
 from vjax.spec import Choice, Table
@@ -61,6 +61,17 @@ def open_source(
     if is_store(root):
         return open_store(root, typed.as_mapping(choice), **how)
     return open_files(LISTINGS.create(choice), root=root, **how)
+
+
+def list_names(choice: Choice) -> set[str] | None:
+    """Returns the names of a source's videos without opening them; None if the source has no list of names."""
+    choice = typed.conform_choice(choice, SOURCES, what="config.source")
+    if choice.name not in LISTINGS:
+        return None
+    root = choice.options["root"]
+    if is_store(root):
+        return {file.name for file in read_store_files(root, "")[0]}
+    return {file.name for file in LISTINGS.create(choice).files}
 
 
 def open_moving_shapes(

@@ -33,6 +33,11 @@ def split_files(
     """
     if held_out:
         wanted = [name.strip() for name in held_out.split(",")]
+        if not any(file.group for file in files):
+            raise InputError(
+                f"held_out={held_out!r}: the videos have no groups; set the source's option group to a regular "
+                "expression that finds them in the paths, or give a manifest with a column group"
+            )
         spec.check_names(wanted, sorted({file.group for file in files} - {""}), what="held_out group")
         split = [dataclasses.replace(f, split="test" if f.group in wanted else "train") for f in files]
         return split, f"held out: {', '.join(wanted)}"
@@ -40,7 +45,8 @@ def split_files(
         return list(files), given
     test_groups = _draw_test_groups(files, test_share=test_share, seed=seed)
     split = [dataclasses.replace(f, split="test" if _group_of(f) in test_groups else "train") for f in files]
-    return split, f"{_RANDOM}, {test_share:.0%} of each class, groups kept together, seed {seed}"
+    groups = "groups kept together" if any(file.group for file in files) else "without groups"
+    return split, f"{_RANDOM}, {test_share:.0%} of each class, {groups}, seed {seed}"
 
 
 def is_random(split: str) -> bool:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from vjax import typed
 from vjax.models.backbones import BACKBONES
 from vjax.models.fusion import EarlyFusion, LateFusion, Network, SingleFrame, SlowFusion
-from vjax.spec import Choice, OneOf, Table
+from vjax.spec import Choice, OneOf, Range, Table
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -19,7 +19,7 @@ Backbone = Annotated[
 ]
 Dropout = Annotated[float, "rate, in [0, 1), of the dropout before the classifier; active in training only."]
 DType = Annotated[str, OneOf(DTYPES), "dtype of the computation; parameters, logits and loss stay float32."]
-Hidden = Annotated[int, "width of the MLP's hidden layer."]
+Hidden = Annotated[int, Range(1), "width of the MLP's hidden layer."]
 
 SMALL = Choice("small")
 

@@ -7,7 +7,7 @@ from vjax.errors import InputError
 
 Length = int | str
 
-_PATTERN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(step|epoch|example)?s?\s*")
+_PATTERN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:(step|epoch|example)s?)?\s*")
 
 
 def is_longer(length: Length, other: Length) -> bool:

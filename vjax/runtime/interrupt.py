@@ -9,7 +9,7 @@ from types import FrameType
 from typing import NoReturn
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as in shells
-LINE = "interrupted; run the same command again to continue from the newest checkpoint"
+LINE = "interrupted; the same command continues a training run from its newest checkpoint"
 _PATIENCE_S = 2.0
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,7 +39,9 @@ class JsonLines:
         self._path = Path(path)
         if self._path.exists():
             lines = self._path.read_text().splitlines(keepends=True)
-            self._path.write_text("".join(line for line in lines if _is_before(line, start_step)))
+            half = self._path.with_name(f".{self._path.name}.half")  # a kill must not cost the history
+            half.write_text("".join(line for line in lines if _is_before(line, start_step)))
+            os.replace(half, self._path)
         self._stream = self._path.open("a")
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
