@@ -32,7 +32,12 @@ FLOORS = [
     {"__init__"},
 ]
 FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
-FILES = {str(path.relative_to(PACKAGE)): path.read_text() for path in sorted(PACKAGE.rglob("*.py"))}
+# A wheel has the configs inside the package; they are no part of the house.
+FILES = {
+    str(path.relative_to(PACKAGE)): path.read_text()
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if path.relative_to(PACKAGE).parts[0] != "configs"
+}
 
 
 def imported_parts(source):
