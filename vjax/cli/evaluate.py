@@ -14,6 +14,8 @@ from vjax.cli.arguments import SOURCE_PREFIX, add_trained
 from vjax.cli.output import print_metrics
 from vjax.config_file import override_choice
 from vjax.data.sources import SOURCES
+from vjax.evaluation import metrics
+from vjax.evaluation.evaluate import Evaluation
 from vjax.evaluation.result import describe_result, lost_in_test
 from vjax.json_files import write_json
 from vjax.text import format_table
@@ -63,6 +65,7 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
         print(f"{args.workdir}: {checkpoint}; run the training command again to continue", file=sys.stderr)
     result = describe_result(evaluation, source, view, checkpoint=checkpoint)
     # The output.
+    names = [source.test[i].name for i in range(len(source.test))]
     by_class = dict(zip(trained.class_names, evaluation.class_accuracy, strict=True))
     for bad in lost_in_test(evaluation, source):
         print(f"a video can no longer be read and counts as wrong: {bad.reason}", file=sys.stderr)
@@ -70,14 +73,16 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     print()
     width = shutil.get_terminal_size().columns
     print(describe_classes(trained.class_names, evaluation.confusion, by_class, width=width))
+    for line in describe_wrong(names, trained.class_names, evaluation):
+        print(line)
     if args.json:
         rows = [
             {
-                "name": source.test[i].name,
+                "name": name,
                 "label": trained.class_names[evaluation.label[i]],
                 "probs": _by_name(trained.class_names, evaluation.probs[i]),
             }
-            for i in range(len(source.test))
+            for i, name in enumerate(names)
         ]
         details = {"class_accuracy": by_class, "confusion": evaluation.confusion.tolist(), "videos": rows}
         write_json(args.json, result | {"class_names": list(trained.class_names)} | details)
@@ -107,6 +112,32 @@ def describe_classes(
         taken = f"{class_names[other]} ({wrong[other]})" if wrong[other] else None
         rows.append([name, int(counts.sum()), by_class[name], taken])
     return format_table(["label", "videos", "accuracy", "most often taken for"], rows)
+
+
+def describe_wrong(
+    names: Sequence[str], class_names: Sequence[str], evaluation: Evaluation, *, most: int = 10
+) -> list[str]:
+    """Returns a line for each video that was classified wrongly, the surest mistakes first; empty if there is none.
+
+    Args:
+      names: names of the test videos.
+      class_names: names of the classes.
+      evaluation: labels and probabilities of the test videos.
+      most: largest number of videos.
+    """
+    label, predicted = evaluation.label, metrics.predicted_class(evaluation.probs, evaluation.label)
+    wrong = [i for i in range(len(names)) if predicted[i] != label[i]]
+    if not wrong:
+        return []
+    surest = sorted(wrong, key=lambda i: -evaluation.probs[i, predicted[i]])[:most]
+    return [
+        f"\nwrong about {len(wrong)} of {len(names)} videos, the surest mistakes first:",
+        *(
+            f"  {names[i]}: {class_names[predicted[i]]} ({evaluation.probs[i, predicted[i]]:.2f}), "
+            f"not {class_names[label[i]]}"
+            for i in surest
+        ),
+    ]
 
 
 def _by_name(class_names: Sequence[str], probs: Any) -> dict[str, float]:

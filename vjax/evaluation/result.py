@@ -62,7 +62,7 @@ def _notes(interval: list[float], num_videos: int, num_classes: int) -> Iterator
     if high - low > _WIDE:
         yield (
             f"{num_videos} test videos are too few to tell most networks apart: with another {num_videos} videos, "
-            f"video@1 could lie anywhere from {low:.2f} to {high:.2f}."
+            f"video@1 could lie anywhere from {low:.3f} to {high:.3f}."
         )
     if low <= 1 / num_classes:
         yield f"The interval holds chance, {1 / num_classes:.3f}: the network may have learned nothing."
