@@ -1,4 +1,4 @@
-"""Reading JSON files, and writing them completely or not at all."""
+"""Reading JSON files, and writing them and other text completely or not at all."""
 
 import json
 import os
@@ -19,12 +19,20 @@ def write_json(path: str | Path, content: Any) -> None:
     Raises:
       InputError: the file cannot be written.
     """
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes a UTF-8 file, as `write_json` does; bytes of file names that are not UTF-8 are written as they were.
+
+    Raises:
+      InputError: the file cannot be written.
+    """
     path = Path(path)
     half = path.with_name(f".{path.name}.half")
-    text = json.dumps(content, indent=2) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        half.write_text(text)
+        half.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
         os.replace(half, path)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}") from error

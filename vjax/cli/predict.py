@@ -3,6 +3,7 @@
 import argparse
 import csv
 import glob
+import io
 import json
 import os
 import sys
@@ -16,6 +17,7 @@ from vjax.data.listing import is_left_out
 from vjax.data.video import open_video
 from vjax.errors import InputError
 from vjax.evaluation.predict import Prediction, rank
+from vjax.json_files import write_text
 from vjax.trained import load
 
 _TOP = 5  # number of classes shown per video
@@ -128,12 +130,9 @@ def _write_csv(path: str, predictions: Sequence[Prediction], class_names: Sequen
         for found in predictions
         for name, probability in found.ranked(class_names)[:_TOP]
     ]
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with Path(path).open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
-            csv.writer(stream).writerows([("video", "class", "probability"), *rows])
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}") from error
+    table = io.StringIO(newline="")
+    csv.writer(table).writerows([("video", "class", "probability"), *rows])
+    write_text(path, table.getvalue())
 
 
 def _prediction_json(prediction: Prediction, class_names: Sequence[str]) -> dict[str, Any]:
