@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
 from tqdm import tqdm
 
+from vjax.json_files import write_text
 from vjax.text import Pace, move_bar, open_bar
 
 _PROTO: Any = event_pb2  # Any, because its classes are created at run time
@@ -39,9 +39,7 @@ class JsonLines:
         self._path = Path(path)
         if self._path.exists():
             lines = self._path.read_text().splitlines(keepends=True)
-            half = self._path.with_name(f".{self._path.name}.half")  # a kill must not cost the history
-            half.write_text("".join(line for line in lines if _is_before(line, start_step)))
-            os.replace(half, self._path)
+            write_text(self._path, "".join(line for line in lines if _is_before(line, start_step)))
         self._stream = self._path.open("a")
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
