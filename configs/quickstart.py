@@ -8,7 +8,7 @@ from vjax.config import Augment, Choice, Clip, Config, Testing
 
 def get_config() -> Config:
     return Config(
-        source=Choice("moving_shapes", data_dir="runs/data", num_test=200),
+        source=Choice("moving_shapes", data_dir="runs/data", num_test=200, num_val=200),
         clip=Clip(num_frames=8, size=32, stride=1),
         augment=Augment(scale=(0.6, 1.0), flip=False),  # a flip would swap left and right motion
         optimizer=Choice("adamw", learning_rate=5e-3, warmup=50),

@@ -107,7 +107,7 @@ def test_evaluate_prints_tables_and_writes_every_answer(trained, tmp_path):
     assert "3 clips x 3 crops" in done.stdout
     assert "label \\ predicted" in done.stdout
     assert found["protocol"] in done.stdout
-    assert found["protocol"].endswith(" unreadable; newest checkpoint")
+    assert found["protocol"].endswith(" unreadable; no validation split; newest checkpoint")
     assert {"clip@1", "video@1", "video@1_interval", "loss", "class_accuracy", "confusion"} <= found.keys()
     assert len(found["videos"]) == found["num_videos"] == 2
 
@@ -125,7 +125,7 @@ def test_a_run_says_first_what_it_is_going_to_do(trained):
     _, workdir, done = trained
     lines = dict(line.split(maxsplit=1) for line in done.stderr.splitlines()[:5])
     assert lines["data"].startswith(
-        "6 videos to train on, 2 to test on, 2 classes; test split random, 20% of each class"
+        "6 videos to train on, 0 to validate, 2 to test on, 2 classes; test split random, 20% of each class"
     )
     assert lines["clip"] == "8 frames at 5 fps, 16 x 16; batches of 8"
     assert lines["network"] == "slow_fusion on the backbone small"
@@ -160,7 +160,7 @@ def test_split_writes_a_manifest_whose_split_stays_when_videos_are_added(tmp_pat
     out = tmp_path / "split.csv"
     done = in_this_process("vjax", "split", root, "--out", out, "--seed", 3, r"--source.group=(\w+)\.mp4")
     assert done.returncode == 0
-    assert "split.csv: 6 videos to train on, 2 to test on; random, 20% of each class" in done.stdout
+    assert "split.csv: 6 videos to train on, 0 to validate, 2 to test on; random, 20% of each class" in done.stdout
     before = list(list_manifest(out))
     (root / "rise/new.mp4").write_bytes((root / "rise/ann.mp4").read_bytes())
     assert list(list_manifest(out)) == before
@@ -168,6 +168,18 @@ def test_split_writes_a_manifest_whose_split_stays_when_videos_are_added(tmp_pat
     assert {file.group for file in before} == {"ann", "bob", "cem", "dan"}
     assert in_this_process("vjax", "split", out, "--out", tmp_path / "again.csv").returncode == 0
     assert (tmp_path / "again.csv").read_text() == out.read_text()
+
+
+def test_split_keeps_the_sides_of_an_older_manifest(tmp_path):
+    root = write_folder(tmp_path / "videos", groups=[f"p{number}" for number in range(10)])
+    assert in_this_process("vjax", "split", root, "--out", tmp_path / "old.csv").returncode == 0
+    shutil.copy(root / "rise/p0.mp4", root / "rise/new.mp4")
+    words = ["vjax", "split", root, "--out", tmp_path / "new.csv", "--keep", tmp_path / "old.csv"]
+    assert in_this_process(*words).returncode == 0
+    old, new = ({file.name: file.split for file in list_manifest(tmp_path / f"{name}.csv")} for name in ("old", "new"))
+    assert set(old.values()) == {"train", "val", "test"}
+    assert {name: new[name] for name in old} == old
+    assert new.keys() - old.keys() == {"videos/rise/new.mp4"}
 
 
 def test_a_manifest_away_from_its_videos_is_refused(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from vjax import typed
 from vjax.config import CHANGEABLE, Config, check_config
 from vjax.config_file import NO_DEFAULT, list_keys, load_config, make_tiny
+from vjax.data.splits import SplitRule
 from vjax.errors import InputError
 from vjax.experiment import open_config_source
 from vjax.models import NETWORKS
@@ -199,8 +200,8 @@ def test_the_keys_that_may_change_on_resume_are_those_that_keep_the_result():
 
 
 def test_a_source_from_outside_is_a_choice_like_any_other(monkeypatch, page):
-    def open_mine(*, seed: int, held_out: str, count: int = 3):
-        return seed, held_out, count
+    def open_mine(*, rule: SplitRule, count: int = 3):
+        return rule.seed, rule.held_out, count
 
     table = get_args(typed.field_types(Config)["source"])[1]
     monkeypatch.setitem(table, "mine", open_mine)

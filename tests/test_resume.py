@@ -108,18 +108,18 @@ def test_a_run_asked_to_stop_saves_its_state_and_asks_to_be_started_again(tmp_pa
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    """A run of four steps with two batches to test on: (config, workdir, result)."""
+    """A run of four steps with two batches to validate and two to test on: (config, workdir, result)."""
     base = tmp_path_factory.mktemp("uninterrupted")
     root = write_folder(base / "videos", groups=[f"{number:02}" for number in range(40)])
-    config = vjax.load_config(f"{CONFIG}:tiny", [f"--config.source.root={root}"])
+    config = vjax.load_config(f"{CONFIG}:tiny", [f"--config.source.root={root}", "--config.val_share=0.2"])
     return config, base / "run", vjax.train(config, base / "run", console=io.StringIO())
 
 
-@pytest.mark.parametrize(("question", "step"), [(3, 2), (6, 4)])
+@pytest.mark.parametrize(("question", "step"), [(3, 2), (6, 4), (7, 4)])
 def test_a_run_asked_to_stop_while_it_evaluates_saves_at_once_and_evaluates_when_it_goes_on(
     tmp_path, uninterrupted, question, step
 ):
-    """Asked after each of four steps, and between the two batches that follow the second and the fourth."""
+    """Asked after each of four steps, and between the two batches of each of three evaluations."""
     config, whole, result = uninterrupted
     questions = itertools.count(1)
     with pytest.raises(Interrupted, match=f"stopped after step {step}, which is saved"):
@@ -127,9 +127,10 @@ def test_a_run_asked_to_stop_while_it_evaluates_saves_at_once_and_evaluates_when
     assert vjax.train(config, tmp_path / "cut", console=io.StringIO()) == result
     lines = [
         [
-            (line["step"], line["test/loss"])
+            (line["step"], key, line[key])
             for line in map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
-            if "test/loss" in line
+            for key in ("val/loss", "test/loss")
+            if key in line
         ]
         for workdir in (whole, tmp_path / "cut")
     ]

@@ -31,7 +31,7 @@ def finished(tmp_path_factory):
     root = write_folder(base / "videos")
     (root / "rise" / "zoe.mp4").write_bytes(b"no video")
     config = folder_config(root)
-    config["max_bad_share"] = 0.2
+    config |= {"max_bad_share": 0.2, "val_share": 0.2}
     return root, base / "run", vjax.train(config, base / "run", console=io.StringIO())
 
 
@@ -40,14 +40,15 @@ def test_a_run_leaves_all_that_is_needed_to_use_it(finished):
     names = {path.name for path in workdir.iterdir()}
     assert names == {
         ".lock", "bad_videos.csv", "checkpoints", "classes.json", "config.json", "events", "first_batch.gif",
-        "metrics.jsonl", "preprocessing.json", "result.json", "videos.csv",
+        "metrics.jsonl", "preprocessing.json", "result.json", "split.csv",
     }  # fmt: skip
     assert json.loads((workdir / "classes.json").read_text()) == ["fall", "rise"]
     assert json.loads((workdir / "preprocessing.json").read_text())["size"] == [16, 16]
     assert json.loads((workdir / "result.json").read_text()) == result
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "train/loss" in line] == [1, 2, 3, 4]
-    assert [line["step"] for line in lines if "test/video@1" in line] == [2, 4]
+    assert [line["step"] for line in lines if "val/video@1" in line] == [2, 4]
+    assert [line["step"] for line in lines if "test/video@1" in line] == [4]
 
 
 def test_a_result_says_what_it_was_measured_on(finished):
@@ -66,6 +67,59 @@ def test_a_broken_video_is_left_out_counted_and_listed(finished):
     assert row["name"] == "rise/zoe.mp4"
     assert "InvalidDataError" in row["reason"]
     assert result["bad_videos"] + result["bad_train_videos"] == 1
+
+
+def test_choices_use_the_validation_split_and_the_result_the_test_split(finished):
+    _, workdir, result = finished
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    validated = {line["step"]: line["val/video@1"] for line in lines if "val/video@1" in line}
+    best = vjax.load(workdir, checkpoint="best")
+    assert validated[int(best.state.step)] == max(validated.values())
+    (tested,) = (line for line in lines if "test/video@1" in line)
+    assert tested["test/loss"] == result["loss"]
+    source = best.open_source()
+    assert len(source.val) > 0
+    assert {video.name for video in source.val}.isdisjoint({video.name for video in (*source.train, *source.test)})
+    assert f"; {len(source.val)} validation videos; newest checkpoint" in result["protocol"]
+    assert "validation split random, 20% of each class" in result["protocol"]
+
+
+def test_without_a_validation_split_no_checkpoint_is_the_best(finished, tmp_path):
+    root, _, _ = finished
+    config = folder_config(root, max_bad_share=0.2, val_share=0.0)
+    result = vjax.train(config, tmp_path / "run", console=io.StringIO())
+    assert "; no validation split; newest checkpoint" in result["protocol"]
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "test/video@1" in line] == [2, 4]
+    with pytest.raises(vjax.InputError, match=r"no checkpoint was evaluated on a validation split, .*config.val_share"):
+        vjax.load(tmp_path / "run", checkpoint="best")
+    assert {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()} == {"2", "4"}
+
+
+def test_a_new_run_keeps_the_split_of_another_when_videos_are_added(finished, tmp_path):
+    root, workdir, _ = finished
+    more = tmp_path / "videos"
+    shutil.copytree(root, more)
+    for number in range(6):
+        shutil.copy(root / "fall" / "ann.mp4", more / "fall" / f"new{number}.mp4")
+    before = open_config_source(check_config(folder_config(root, max_bad_share=0.2, val_share=0.2)))
+    config = folder_config(more, max_bad_share=0.2, val_share=0.2, keep_split=str(workdir))
+    after = open_config_source(check_config(config))
+    for split in ("train", "val", "test"):
+        names = {video.name for video in getattr(after, split)}
+        assert {name for name in names if "new" not in name} == {video.name for video in getattr(before, split)}
+    assert after.split.startswith(f"as in {workdir}, new videos by a hash")
+
+
+def test_evaluation_leaves_out_new_videos_and_names_them(finished, tmp_path):
+    root, workdir, result = finished
+    more = tmp_path / "videos"
+    shutil.copytree(root, more)
+    shutil.copy(root / "fall" / "ann.mp4", more / "fall" / "new.mp4")
+    trained = vjax.load(workdir)
+    source = trained.open_source(vjax.Choice("videos", root=str(more)))
+    assert source.new_videos == ("fall/new.mp4",)
+    assert trained.evaluate(source).metrics["loss"] == pytest.approx(result["loss"])
 
 
 def test_a_finished_run_is_left_alone(finished):

@@ -10,6 +10,7 @@ import flax.linen as nn
 
 from vjax import typed
 from vjax.data.sources import SOURCES
+from vjax.data.splits import SplitRule
 from vjax.data.transforms import Augment, Mix, TestView, TrainView
 from vjax.errors import InputError
 from vjax.evaluation.infer import Normalization
@@ -85,6 +86,10 @@ class Config:
       held_out: comma-separated groups of videos that form the test split; empty to use the source's own split, or a
         random one if it has none.
       test_share: share of each class that a random split puts into the test split.
+      val_share: share of each class that is kept out of training for choices such as the best checkpoint, if the
+        dataset gives no validation split; 0 for none. Classes too small for it have no such videos.
+      keep_split: work directory of another run, or CSV file with the columns name (or path) and split, whose split is
+        kept; videos that it does not name join by a hash. Empty for none.
       max_bad_share: largest share of unreadable videos; more of them are an error.
       clip: frames of a clip.
       augment: data augmentation of the training clips.
@@ -118,6 +123,8 @@ class Config:
     source: Annotated[Choice, SOURCES] = Choice("videos", root="")
     held_out: str = ""
     test_share: Annotated[float, Range(above=0, below=1)] = 0.2
+    val_share: Share = 0.1
+    keep_split: str = ""
     max_bad_share: Annotated[float, Range(0, at_most=1)] = 0.1
     clip: Clip = Clip(fps=5.0)
     augment: Augment = Augment()
@@ -211,6 +218,11 @@ class Config:
         """Factors on the learning rate by layer."""
         return LayerRates.parse(self.layer_rates)
 
+    @property
+    def split_rule(self) -> SplitRule:
+        """How the videos are split if the source does not say it."""
+        return SplitRule(self.seed, self.held_out, self.test_share, self.val_share, self.keep_split)
+
     def create_network(self, num_classes: int) -> nn.Module:
         """Creates the network that the config names."""
         return NETWORKS.create(self.network, num_classes=num_classes)
@@ -227,8 +239,12 @@ def with_absolute_paths(config: Config) -> Config:
         return os.path.abspath(os.path.expanduser(path)) if path and "://" not in path else path
 
     options = {key: absolute(value) if key in PATHS else value for key, value in config.source.options.items()}
-    init = dataclasses.replace(config.init, workdir=absolute(config.init.workdir))
-    return dataclasses.replace(config, source=Choice(config.source.name, **options), init=init)
+    return dataclasses.replace(
+        config,
+        source=Choice(config.source.name, **options),
+        keep_split=absolute(config.keep_split),
+        init=dataclasses.replace(config.init, workdir=absolute(config.init.workdir)),
+    )
 
 
 CHANGEABLE = tuple(key for key, annotation in typed.field_types(Config).items() if _KEEPS in typed.marks(annotation))
@@ -248,6 +264,6 @@ def check_config(config: Config | Mapping[str, Any]) -> Config:
         checked.steps(key, num_examples=1)
     checked.optimizer_in_steps(num_examples=1)
     # Compute these once, so that an error in them is raised before a run takes its work directory.
-    for name in ("train_view", "test_view", "rates"):
+    for name in ("train_view", "test_view", "rates", "split_rule"):
         getattr(checked, name)
     return checked

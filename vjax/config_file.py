@@ -71,7 +71,7 @@ def make_tiny(config: Config) -> Config:
     scale = 16 / min(height, width)
     return dataclasses.replace(
         config,
-        source=_with_options(config.source, num_train=16, num_test=8),
+        source=_with_options(config.source, num_train=16, num_test=8, num_val=8),
         clip=dataclasses.replace(config.clip, num_frames=8, size=(round(height * scale), round(width * scale))),
         network=_with_options(config.network, backbone=Choice("small", widths=(4, 8, 8))),
         optimizer=_with_options(config.optimizer, warmup=1),

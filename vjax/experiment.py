@@ -41,7 +41,7 @@ class Experiment:
 
     Attributes:
       config: config that the other parts were built from; the run also reads all numbers and names from it.
-      source: videos of both splits, and the class names.
+      source: videos of all splits, and the class names.
       network: linen module that maps clips `(b t h w c)` to logits `(b v k)`, with a keyword argument `train`.
       make_optimizer: function from an experiment to an optimizer and its learning rate schedule.
       train_view: random view of a video that training takes.
@@ -144,6 +144,8 @@ def open_config_source(config: Config) -> Source:
         seed=config.seed,
         held_out=config.held_out,
         test_share=config.test_share,
+        val_share=config.val_share,
+        keep_split=config.keep_split,
         max_bad_share=config.max_bad_share,
     )
 

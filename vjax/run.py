@@ -1,6 +1,6 @@
 """Training: runs an experiment in a work directory and returns its result.
 
-A work directory holds `config.json` (with all defaults), `classes.json`, `preprocessing.json`, `videos.csv`,
+A work directory holds `config.json` (with all defaults), `classes.json`, `preprocessing.json`, `split.csv`,
 `bad_videos.csv`, `first_batch.gif`, `checkpoints/`, `metrics.jsonl`, TensorBoard's `events/`, and at the end
 `result.json`.
 """
@@ -10,9 +10,9 @@ import dataclasses
 import functools
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 import jax
 import jax.numpy as jnp
@@ -24,11 +24,12 @@ from vjax.config import Config, check_config, with_absolute_paths
 from vjax.data import pipeline
 from vjax.data.encode import write_frames
 from vjax.data.lost import LostVideos, write_videos
+from vjax.data.splits import SPLIT_FILE
 from vjax.data.video import BadVideo
 from vjax.errors import InputError
-from vjax.evaluation.evaluate import Evaluation, evaluate
+from vjax.evaluation.evaluate import Evaluation, EvaluationStopped, evaluate
 from vjax.evaluation.infer import compile_infer
-from vjax.evaluation.result import describe_result, lost_in_test
+from vjax.evaluation.result import describe_result, lost_in
 from vjax.experiment import Experiment, build, make_init
 from vjax.json_files import as_json, write_json
 from vjax.mesh import Layout
@@ -39,12 +40,12 @@ from vjax.spec import Choice
 from vjax.trained import load
 from vjax.training.checkpoint import Checkpoints, DamagedCheckpoint
 from vjax.training.init_from import load_pretrained
-from vjax.training.loop import Intervals, Loop
+from vjax.training.loop import Interrupted, Intervals, Loop, scalars_of
 from vjax.training.profile import Profiler
 from vjax.training.step import Step, TrainState, abstract_state, make_grad_fn, train_step
 from vjax.training.weights_and_biases import WeightsAndBiases
 from vjax.training.wrappers import accumulated, checked_finite, sharded, with_ema
-from vjax.training.writer import Console, JsonLines, TensorBoard, Writer
+from vjax.training.writer import Console, JsonLines, TensorBoard, Writer, write_all
 
 _GIF_FPS = 8.0
 _GIF_CLIPS = 16
@@ -129,20 +130,17 @@ def _fit(experiment: Experiment, workdir: Path, console: TextIO, should_stop: Ca
     checkpoints = Checkpoints(workdir / "checkpoints")
     make_state = make_init(config, experiment.network, optimizer, view=experiment.test_view, key=init_key)
     state = _restore(make_state, checkpoints, experiment.layout, console)
-    if state is None and workdirs.finished_result(workdir):
-        raise InputError(
-            f"{workdir} holds a finished run whose checkpoints are gone, so it cannot be made longer; choose another "
-            "--workdir"
-        )
     if state is None:
-        state = _start(experiment, make_state, console)
+        state = _start(experiment, workdir, make_state, console)
     first = int(state.step)
 
     # Write into the work directory only now, when all other parts were built without an error.
     writers = _take_workdir(experiment, workdir, console, first_step=first)
     lost = _lost_videos(experiment, workdir, console)
 
-    # The training loop.
+    # The training loop, which evaluates on the validation split if there is one: the test split serves no choice.
+    watched: Literal["val", "test"] = "val" if len(source.val) else "test"
+    evaluate_state = _make_evaluation(experiment, lost, should_stop)
     batches = _batches(experiment, workdir, lost, first_step=first)
     loop = Loop(
         step_function=_make_step(experiment, optimizer, step_key),
@@ -152,7 +150,8 @@ def _fit(experiment: Experiment, workdir: Path, console: TextIO, should_stop: Ca
             evaluate=experiment.steps("evaluate_every"),
             checkpoint=experiment.steps("checkpoint_every"),
         ),
-        evaluate=_make_evaluation(experiment, lost, should_stop),
+        evaluate=functools.partial(evaluate_state, split=watched),
+        evaluated=watched,
         checkpoints=checkpoints,
         writers=writers,
         schedule=schedule,
@@ -163,10 +162,12 @@ def _fit(experiment: Experiment, workdir: Path, console: TextIO, should_stop: Ca
         accumulate=config.accumulate,
         data_timeout_s=config.data_timeout_s,
     )
-    evaluation = loop.run(state, batches)
+    state, evaluation = loop.run(state, batches)
     checkpoints.close()
 
-    # The result, from the last evaluation.
+    # The result, on the test split.
+    if watched != "test":
+        evaluation = _test(evaluate_state, state, writers)
     result = describe_result(evaluation, source, experiment.test_view)
     for entry in workdirs.read_longer(workdir):
         result["protocol"] += f"; made longer at step {entry['step']}, from a length of {entry['length']}"
@@ -193,14 +194,14 @@ def _make_step(experiment: Experiment, optimizer: optax.GradientTransformation, 
 
 def _make_evaluation(
     experiment: Experiment, lost: LostVideos, should_stop: Callable[[], bool]
-) -> Callable[[TrainState], Evaluation]:
-    """Returns a function that evaluates a state on the test split, including the experiment's additional metrics."""
+) -> Callable[..., Evaluation]:
+    """Returns a function that evaluates a state on a split, including the experiment's additional metrics."""
     config, source = experiment.config, experiment.source
     compiled_infer = compile_infer(experiment.network, config.normalization, experiment.mesh)
 
-    def evaluate_state(state: TrainState) -> Evaluation:
+    def evaluate_state(state: TrainState, *, split: Literal["val", "test"]) -> Evaluation:
         found = evaluate(
-            source.test,
+            getattr(source, split),
             experiment.test_view,
             compiled_infer(state.variables),
             batch_size=config.test.batch_size,
@@ -208,12 +209,23 @@ def _make_evaluation(
             mesh=experiment.mesh,
             should_stop=should_stop,
         )
-        for bad in lost_in_test(found, source):
+        for bad in lost_in(found, source, split):
             lost.add(bad)
         further = {name: float(metric(found)) for name, metric in experiment.metrics.items()}
         return dataclasses.replace(found, metrics=found.metrics | further)
 
     return evaluate_state
+
+
+def _test(evaluate_state: Callable[..., Evaluation], state: TrainState, writers: Sequence[Writer]) -> Evaluation:
+    """Returns the evaluation of the final state on the test split; raises Interrupted if it was asked to stop."""
+    step = int(state.step)
+    try:
+        evaluation = evaluate_state(state, split="test")
+    except EvaluationStopped as stopped:
+        raise Interrupted(step) from stopped
+    write_all(writers, step, scalars_of(evaluation, "test"))
+    return evaluation
 
 
 def _take_workdir(experiment: Experiment, workdir: Path, console: TextIO, *, first_step: int) -> list[Writer]:
@@ -230,7 +242,7 @@ def _take_workdir(experiment: Experiment, workdir: Path, console: TextIO, *, fir
     write_json(workdir / "config.json", resolved)
     write_json(workdir / "preprocessing.json", _preprocessing(experiment))
     workdirs.write_foreign(workdir, experiment.foreign_parts())
-    videos = workdir / workdirs.VIDEOS_FILE
+    videos = workdir / SPLIT_FILE
     if isinstance(source.train, list) and not videos.exists():  # videos in records have no files that could get lost
         write_videos(videos, source)
     return [
@@ -251,8 +263,8 @@ def describe_run(experiment: Experiment, workdir: Path) -> str:
     if "network" in experiment.foreign_parts():
         network = type(experiment.network).__name__
     parts = {
-        "data": f"{len(source.train):,} videos to train on, {len(source.test):,} to test on, "
-        f"{len(source.class_names):,} classes; test split {source.split}",
+        "data": f"{len(source.train):,} videos to train on, {len(source.val):,} to validate, {len(source.test):,} to "
+        f"test on, {len(source.class_names):,} classes; test split {source.split}",
         "clip": f"{view.timing.describe()}, {view.size[0]} x {view.size[1]}; batches of {config.batch_size}",
         "network": network,
         "devices": f"{len(devices)} x {devices[0].device_kind}",
@@ -339,8 +351,13 @@ def _restore(
     return None
 
 
-def _start(experiment: Experiment, make_state: Callable[[], TrainState], console: TextIO) -> TrainState:
+def _start(experiment: Experiment, workdir: Path, make_state: Callable[[], TrainState], console: TextIO) -> TrainState:
     """Returns the state of a new run: random, or with the network of the run that `config.init` names."""
+    if workdirs.finished_result(workdir):
+        raise InputError(
+            f"{workdir} holds a finished run whose checkpoints are gone, so it cannot be made longer; choose another "
+            "--workdir"
+        )
     layout, init = experiment.layout, experiment.config.init
     state = jax.jit(make_state, out_shardings=layout.shardings(jax.eval_shape(make_state)))()
     if not init.workdir:

@@ -28,6 +28,16 @@ def format_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> st
     return "\n".join([lines[0], "| " + " | ".join(rule) + " |", *lines[1:]])
 
 
+def some(names: Sequence[str], *, most: int = 10) -> str:
+    """Returns the first names as one text, and how many more there are.
+
+    >>> some(["a", "b", "c"], most=2)
+    'a; b; and 1 more'
+    """
+    more = [f"and {len(names) - most} more"] if len(names) > most else []
+    return "; ".join([*names[:most], *more])
+
+
 class Progress:
     """Shows how many items are done and the time left: a bar on a terminal, plain lines elsewhere."""
 

@@ -15,7 +15,7 @@ from vjax import mesh as meshes
 from vjax import typed, workdirs
 from vjax.config import PATHS, Config, check_config
 from vjax.data.sources import list_names
-from vjax.data.splits import is_random
+from vjax.data.splits import SPLIT_FILE, is_random
 from vjax.data.transforms import TestView
 from vjax.data.video import Source, Video, open_video
 from vjax.errors import InputError
@@ -82,13 +82,15 @@ class Trained:
         if choice is None or self._has_videos_of_run(choice):
             config = self.config if choice is None else dataclasses.replace(self.config, source=choice)
             return workdirs.kept_source(self.workdir, open_config_source(config))
-        # Other videos: the groups that the run held out mean nothing here.
-        source = open_config_source(dataclasses.replace(self.config, source=choice, held_out=""))
+        # Other videos: the groups that the run held out and the split that it kept mean nothing here.
+        source = open_config_source(
+            dataclasses.replace(self.config, source=choice, held_out="", keep_split="", val_share=0.0)
+        )
         split, bad_videos = source.split, source.bad_videos
         if is_random(source.split):
-            both = [of_split[i] for of_split in (source.train, source.test) for i in range(len(of_split))]
+            every = [of_split[i] for of_split in (source.train, source.test) for i in range(len(of_split))]
             bad_videos = tuple(dataclasses.replace(bad, split="test") for bad in bad_videos)
-            source, split = dataclasses.replace(source, test=both), "of all videos"
+            source, split = dataclasses.replace(source, test=every), "of all videos"
         differing = [
             f"{key}={value}" for key, value in choice.options.items() if self.config.source.options.get(key) != value
         ]
@@ -98,7 +100,7 @@ class Trained:
     def _has_videos_of_run(self, choice: Choice) -> bool:
         """Tells whether a source has the videos that the run began with."""
         names = list_names(choice)
-        if names is not None and (self.workdir / workdirs.VIDEOS_FILE).exists():
+        if names is not None and (self.workdir / SPLIT_FILE).exists():
             return workdirs.are_videos_of_run(self.workdir, names)
         # Without names, the options tell, but for the place.
         here, there = (
@@ -158,8 +160,7 @@ def load(
 
     Args:
       workdir: work directory of a run that has saved at least one checkpoint.
-      checkpoint: "newest", or "best" for the one with the highest video@1 during training. The best one was chosen
-        on the test split, so its result on that split is too high.
+      checkpoint: "newest", or "best" for the one with the highest video@1 on the validation split.
       network: network of the run, if it comes from outside the package.
 
     Raises:
@@ -188,6 +189,11 @@ def load(
     # The checkpoint.
     checkpoints = Checkpoints(workdir / "checkpoints", read_only=True)
     step = checkpoints.latest_step() if checkpoint == "newest" else checkpoints.best_step()
+    if step is None and checkpoints.latest_step() is not None:
+        raise InputError(
+            f"{workdir}: no checkpoint was evaluated on a validation split, so none is the best; use the newest one, "
+            "or train with a validation split (config.val_share)"
+        )
     if step is None:
         raise InputError(f"{workdir}: has no checkpoint yet; continue training with the same config and work directory")
     checkpoints.check(step)

@@ -11,12 +11,12 @@ from typing import Any
 
 from vjax.config import CHANGEABLE
 from vjax.data.lost import keep_videos, read_names
+from vjax.data.splits import SPLIT_FILE
 from vjax.data.video import BadVideo, Source
 from vjax.errors import InputError
 from vjax.json_files import read_json, write_json
 from vjax.ops.length import Length, is_longer
 
-VIDEOS_FILE = "videos.csv"
 _FOREIGN_FILE = "outside.json"
 _LENGTHS_FILE = "lengths.json"
 _SAME_SHARE = 0.9  # of the videos of a run; with fewer, a source has other data
@@ -99,7 +99,7 @@ def kept_source(workdir: Path, source: Source) -> Source:
       InputError: the source has other classes than the run.
     """
     check_kept_classes(workdir, source.class_names)
-    path = workdir / VIDEOS_FILE
+    path = workdir / SPLIT_FILE
     return keep_videos(path, source) if path.exists() else source
 
 
@@ -109,7 +109,7 @@ def are_videos_of_run(workdir: Path, names: set[str]) -> bool:
     Raises:
       InputError: the videos seem to be the same, but have other names.
     """
-    kept = read_names(workdir / VIDEOS_FILE)
+    kept = read_names(workdir / SPLIT_FILE)
     if len(kept & names) >= _SAME_SHARE * len(kept):
         return True
     # The class folder and the file name, without the folders above them.

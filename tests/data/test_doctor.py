@@ -36,7 +36,7 @@ def test_a_healthy_data_set_has_no_problems(tmp_path):
     assert found.problems == []
     facts = found.facts
     assert (facts["num_videos"], facts["num_train"], facts["num_test"]) == (20, 16, 4)
-    assert facts["classes"] == {"fall": {"train": 8, "test": 2}, "rise": {"train": 8, "test": 2}}
+    assert facts["classes"] == {name: {"train": 8, "val": 0, "test": 2} for name in ("fall", "rise")}
     assert facts["seconds"] == {"min": 1.2, "median": 1.2, "max": 1.2}
     assert facts["fps"]["median"] == 10.0
     assert facts["sizes"] == {"32 x 24": 20}
@@ -113,7 +113,10 @@ def test_a_video_that_a_manifest_lists_twice_is_a_problem_and_is_counted_as_it_i
     command("vjax", "prepare", root / "m.csv", "--out", tmp_path / "store", "--workers", 0)
     for place in (root / "m.csv", tmp_path / "store"):
         found = examine(place)
-        assert found.facts["classes"] == {"fall": {"train": 2, "test": 2}, "rise": {"train": 2, "test": 1}}
+        assert found.facts["classes"] == {
+            "fall": {"train": 2, "val": 0, "test": 2},
+            "rise": {"train": 2, "val": 0, "test": 1},
+        }
         assert (found.facts["num_videos"], found.facts["num_train"], found.facts["num_test"]) == (7, 4, 3)
         assert found.facts["listed_twice"] == {"fall/a.mp4": ["train", "test"]}
         assert found.problems == [

@@ -19,7 +19,7 @@ import vjax
 from vjax import mesh as meshes
 from vjax.data import pipeline
 from vjax.data.decode import VideoError
-from vjax.data.lost import TRIES, LostVideos
+from vjax.data.lost import TRIES, LostVideos, describe_changes
 from vjax.data.transforms import TestView, TrainView
 from vjax.data.video import BadVideo, Source, Video
 from vjax.errors import InputError
@@ -139,7 +139,7 @@ def test_a_prediction_for_a_video_that_vanished_is_an_error():
 
 
 def test_lost_videos_are_told_once_and_too_many_end_the_run():
-    source = Source(("a",), make_videos(8), make_videos(2), "given", (BadVideo("bad", "train", "bad: why"),))
+    source = Source(("a",), make_videos(8), make_videos(2), "given", bad_videos=(BadVideo("bad", "train", "bad: why"),))
     said, saved = [], []
     lost = LostVideos(source, max_bad_share=0.2, write=said.append, save=saved.append)
     lost.train(3, "3: gone")
@@ -158,6 +158,22 @@ def test_a_run_that_is_resumed_without_too_many_of_its_videos_ends_at_once():
         LostVideos(source, max_bad_share=0.25, write=lambda line: None, save=lambda table: None)
 
 
+def test_new_and_lost_videos_of_a_run_are_described_in_a_line_each():
+    source = Source(
+        ("a",),
+        make_videos(8),
+        make_videos(2),
+        "given",
+        lost_videos=(BadVideo("x", "train", "x: gone"), BadVideo("y", "test", "y: gone")),
+        new_videos=tuple(f"n{number}" for number in range(12)),
+    )
+    new, lost = describe_changes(source)
+    assert new.startswith("12 video(s) are new since the run began and are left out: n0; n1; ")
+    assert new.endswith("; n9; and 2 more")
+    assert lost == "2 video(s) of the run are gone or can no longer be read: x (train); y (test)"
+    assert describe_changes(Source(("a",), make_videos(8), make_videos(2), "given")) == []
+
+
 @pytest.fixture
 def cut_off(tmp_path_factory):
     """A run stopped after two steps; then two training videos were lost, one of them overwritten, and a test video."""
@@ -168,7 +184,7 @@ def cut_off(tmp_path_factory):
     steps = iter([False, True])
     with pytest.raises(Interrupted):
         vjax.train(config, folder / "run", console=io.StringIO(), should_stop=lambda: next(steps))
-    with (folder / "run" / "videos.csv").open(newline="") as stream:
+    with (folder / "run" / "split.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     train, test = ([row["name"] for row in rows if row["split"] == split] for split in ("train", "test"))
     (root / train[0]).unlink()

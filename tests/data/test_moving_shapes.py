@@ -7,7 +7,7 @@ from vjax.data.datasets.moving_shapes import MOTIONS, SHAPES, Options, draw_vide
 from vjax.data.sources import open_source
 from vjax.errors import InputError
 
-OPTIONS = Options(label="motion", num_train=16, num_test=8, size=24)
+OPTIONS = Options(label="motion", num_train=16, num_test=8, num_val=8, size=24)
 
 
 @pytest.fixture(scope="module")
@@ -107,10 +107,11 @@ def test_a_record_reads_any_of_its_frames(data_dir):
     np.testing.assert_array_equal(video.read(np.array([7, 2, 7])), frames[[7, 2, 7]])
 
 
-def test_train_and_test_hold_different_videos(data_dir):
+def test_the_splits_hold_different_videos(data_dir):
     builder = prepare(OPTIONS, data_dir=data_dir)
-    first = [open_split(builder, split)[0].read(np.array([0])) for split in ("train", "test")]
-    assert np.abs(first[0].astype(int) - first[1]).mean() > 5
+    first = [open_split(builder, split)[0].read(np.array([0])) for split in ("train", "test", "val")]
+    for one, other in itertools.combinations(first, 2):
+        assert np.abs(one.astype(int) - other).mean() > 5
 
 
 @pytest.mark.parametrize(
@@ -118,7 +119,7 @@ def test_train_and_test_hold_different_videos(data_dir):
     [
         ({"label": "colour"}, "label must be 'motion', 'shape' or 'both', got 'colour'"),
         ({"size": 8}, "frames of 16 pixels or more"),
-        ({"num_test": 0}, "needs videos in both splits"),
+        ({"num_test": 0}, "needs videos to train and to test on"),
         ({"sizes": 8}, "does not know 'sizes'; did you mean 'size'"),
     ],
 )

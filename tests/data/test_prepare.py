@@ -62,11 +62,12 @@ def store(videos, tmp_path_factory):
 
 def test_training_from_a_store_sees_the_videos_and_splits_of_the_files(videos, store):
     for seed in (0, 1):
-        from_files = open_source(options_of(videos), seed=seed)
-        from_store = open_source(options_of(store), seed=seed)
+        from_files, from_store = (open_source(options_of(place), seed=seed, val_share=0.1) for place in (videos, store))
         assert from_store.class_names == from_files.class_names
         assert from_store.split.startswith(f"{from_files.split}; frames prepared with a short side of 128, JPEG")
-        for ours, theirs in ((from_store.train, from_files.train), (from_store.test, from_files.test)):
+        for split, number in (("train", 14), ("val", 2), ("test", 4)):
+            ours, theirs = getattr(from_store, split), getattr(from_files, split)
+            assert len(ours) == number
             assert [(v.name, v.label, v.num_frames, v.fps) for v in ours] == [
                 (v.name, v.label, v.num_frames, v.fps) for v in theirs
             ]
@@ -142,11 +143,13 @@ def test_videos_that_cannot_be_read_are_left_out_and_listed(tmp_path):
 def test_a_manifest_may_name_a_video_twice(tmp_path):
     root = write_folder(tmp_path / "v", groups=["a", "b"])
     lines = ["fall/a.mp4,down,train", "rise/b.mp4,up,train", "fall/a.mp4,down,test", "rise/a.mp4,up,train"]
-    lines += ["rise/b.mp4,up,test", "fall/a.mp4,down,train"]
+    lines += ["rise/b.mp4,up,test", "fall/a.mp4,down,train", "fall/b.mp4,down,val"]
     (root / "m.csv").write_text("\n".join(["path,label,split", *lines]) + "\n")
     write_store(root / "m.csv", tmp_path / "store")
     from_files, from_store = (open_source(options_of(place), seed=0) for place in (root / "m.csv", tmp_path / "store"))
-    for ours, theirs in ((from_store.train, from_files.train), (from_store.test, from_files.test)):
+    for split in ("train", "val", "test"):
+        ours, theirs = getattr(from_store, split), getattr(from_files, split)
+        assert len(ours) > 0
         assert [(v.name, v.label) for v in ours] == [(v.name, v.label) for v in theirs]
         for stored, filed in zip(ours, theirs, strict=True):
             assert np.abs(stored.read(np.arange(12)).astype(int) - filed.read(np.arange(12))).mean() < 3

@@ -9,7 +9,7 @@ from video_files import GROUPS, LABELS, write_folder
 
 from vjax.data.listing import VideoFile
 from vjax.data.sources import open_source
-from vjax.data.splits import split_files
+from vjax.data.splits import SplitRule, split_files
 from vjax.data.video import open_video
 from vjax.errors import InputError
 from vjax.spec import Choice
@@ -96,9 +96,9 @@ def test_a_group_is_never_on_both_sides_of_a_made_split(data, share, seed):
     files = made_files(data)
     if len({file.group for file in files}) == 1:
         with pytest.raises(InputError, match=r"no split can be made: all \d+ videos are of one group"):
-            split_files(files, given="", held_out="", test_share=share, seed=seed)
+            split_files(files, given="", rule=SplitRule(seed, "", share))
         return
-    found, _ = split_files(files, given="", held_out="", test_share=share, seed=seed)
+    found, _ = split_files(files, given="", rule=SplitRule(seed, "", share))
     sides = collections.defaultdict(set)
     for file in found:
         sides[file.group].add(file.split)
@@ -110,14 +110,14 @@ def test_a_group_is_never_on_both_sides_of_a_made_split(data, share, seed):
 @given(counts=st.lists(st.integers(2, 30), min_size=1, max_size=5), share=st.floats(0.1, 0.5), seed=st.integers(0, 9))
 def test_without_groups_every_class_gives_its_share(counts, share, seed):
     files = made_files({str(label): [""] * count for label, count in enumerate(counts)})
-    found, _ = split_files(files, given="", held_out="", test_share=share, seed=seed)
+    found, _ = split_files(files, given="", rule=SplitRule(seed, "", share))
     in_test = collections.Counter(file.label for file in found if file.split == "test")
     assert in_test == {str(label): max(1, round(share * count)) for label, count in enumerate(counts)}
 
 
 def test_subjects_that_act_every_class_are_split_as_whole_subjects():
     files = made_files({str(label): list("abcdefghi") for label in range(10)})
-    found, _ = split_files(files, given="", held_out="", test_share=0.2, seed=0)
+    found, _ = split_files(files, given="", rule=SplitRule())
     assert len({file.group for file in found if file.split == "test"}) == 2
 
 
@@ -129,10 +129,21 @@ def test_folders_of_splits_are_the_given_split_and_never_classes(tmp_path, names
     assert source.class_names == ("fall", "rise")
     assert sorted(video.name for video in source.test) == [f"{names[1]}/fall/cem.mp4", f"{names[1]}/rise/cem.mp4"]
     assert len(source.train) == 4
-    assert source.split == f"given by the folders {' and '.join(sorted(names))}"
+    lone_val = "" if "test" in names else ", whose val is the test split"
+    assert source.split == f"given by the folders {' and '.join(sorted(names))}{lone_val}"
+    assert len(source.val) == 0
 
 
-@pytest.mark.parametrize("more", ["val", "cars"])
+def test_folders_of_three_splits_give_all_three(tmp_path):
+    for name, group in (("train", "ann"), ("validation", "bob"), ("test", "cem")):
+        write_folder(tmp_path / name, groups=(group,))
+    source = open_videos(tmp_path)
+    found = [[video.name.partition("/")[0] for video in videos] for videos in (source.train, source.val, source.test)]
+    assert found == [["train"] * 2, ["validation"] * 2, ["test"] * 2]
+    assert source.split == "given by the folders test and train and validation"
+
+
+@pytest.mark.parametrize("more", ["training", "cars"])
 def test_a_folder_next_to_those_of_splits_is_asked_about(tmp_path, more):
     for name in ("train", "test", more):
         write_folder(tmp_path / name)
@@ -174,7 +185,7 @@ def test_a_manifest_written_by_a_spreadsheet_is_read(folder):
         ("path,class\nx.mp4,a\n", "lacks the column 'label'"),
         ("path,label\n", "the manifest has no rows"),
         ("path,label\nx.mp4,\n", "line 2: path and label must not be empty"),
-        ("path,label,split\nx.mp4,a,valid\n", "line 2: split must be 'train' or 'test', got 'valid'"),
+        ("path,label,split\nx.mp4,a,valid\n", "line 2: split must be 'train', 'val' or 'test', got 'valid'"),
         ("path,label,split\nx.mp4,a,train\ny.mp4,a,\n", "1 of 2 rows have a split"),
         ("path,label,split\nx.mp4,a,train\ny.mp4,b,test\n", "y.mp4: the label 'b' occurs only in the test split"),
     ],

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import pathlib
+import re
 import shutil
 
 import pytest
@@ -12,7 +13,7 @@ from made_videos import numbered_frames, write_video
 
 from vjax.data.listing import VideoFile, list_manifest
 from vjax.data.sources import open_source
-from vjax.data.splits import split_files
+from vjax.data.splits import SplitRule, read_splits, split_files
 from vjax.errors import InputError
 from vjax.spec import Choice
 
@@ -33,7 +34,7 @@ FILES = st.lists(
 
 
 def split(files, *, share, seed, held_out=""):
-    found, _ = split_files(files, given="", held_out=held_out, test_share=share, seed=seed)
+    found, _ = split_files(files, given="", rule=SplitRule(seed, held_out, share))
     return found
 
 
@@ -108,7 +109,129 @@ def test_held_out_groups_and_only_they_are_the_test_split(files, share, seed, he
 def test_where_nothing_has_a_group_none_can_be_held_out():
     files = made_files([("a", ""), ("a", "")])
     with pytest.raises(InputError, match="held_out='ann': the videos have no groups; set the source's option group"):
-        split_files(files, given="given", held_out="ann", test_share=0.2, seed=0)
+        split_files(files, given="given", rule=SplitRule(held_out="ann"))
+
+
+# Validation splits and kept splits ----------------------------------------------------------------------------
+
+
+VAL_SHARES = st.floats(0.05, 0.4)
+
+
+@settings(deadline=None)
+@given(files=FILES, share=SHARES, val_share=VAL_SHARES, seed=SEEDS)
+def test_a_drawn_validation_split_takes_whole_groups_from_train_and_leaves_test_alone(files, share, val_share, seed):
+    assume(can_spare_a_group(files))
+    without = split(files, share=share, seed=seed)
+    found, words = split_files(files, given="", rule=SplitRule(seed, "", share, val_share))
+    assert [file.split == "test" for file in found] == [file.split == "test" for file in without]
+    assert labels(found, "train") == labels(without, "train")
+    sides = collections.defaultdict(set)
+    for file in found:
+        sides[group_of(file)].add(file.split)
+    assert all(len(side) == 1 for side in sides.values())
+    assert ("validation split random" in words) == any(file.split == "val" for file in found)
+
+
+def test_a_class_too_small_for_a_share_has_no_validation_videos():
+    files = made_files([("a", "")] * 30 + [("b", "")] * 4)
+    found, _ = split_files(files, given="", rule=SplitRule(val_share=0.1))
+    counts = collections.Counter((file.label, file.split) for file in found)
+    assert counts == {("a", "train"): 21, ("a", "val"): 3, ("a", "test"): 6, ("b", "train"): 3, ("b", "test"): 1}
+
+
+def test_a_given_validation_split_is_kept_and_none_is_drawn():
+    files = [
+        dataclasses.replace(file, split=("train", "train", "val", "test")[number % 4])
+        for number, file in enumerate(made_files([("a", "")] * 40))
+    ]
+    assert split_files(files, given="given", rule=SplitRule(val_share=0.3)) == (files, "given")
+
+
+def test_a_given_split_without_validation_gets_one_from_train():
+    files = [
+        dataclasses.replace(file, split="test" if number < 10 else "train")
+        for number, file in enumerate(made_files([("a", "")] * 40))
+    ]
+    found, words = split_files(files, given="given by hand", rule=SplitRule(val_share=0.1))
+    assert {file.name for file in found if file.split == "test"} == {f"a/{number}.mp4" for number in range(10)}
+    assert sum(file.split == "val" for file in found) == 4
+    assert re.fullmatch(r"given by hand, validation split random, 10% of each class, .*, seed 0 \([0-9a-f]{6}\)", words)
+
+
+@pytest.mark.parametrize("val_share", [-0.1, 0.8, 1.0])
+def test_a_validation_share_that_leaves_nothing_to_train_on_is_refused(val_share):
+    with pytest.raises(InputError, match=r"config.val_share must be 0 or more, and below 1 - test_share = 0.8; got"):
+        SplitRule(val_share=val_share)
+
+
+@settings(deadline=None)
+@given(files=FILES, seed=SEEDS, data=st.data())
+def test_a_kept_split_moves_no_video_whatever_is_added(tmp_path_factory, files, seed, data):
+    assume(can_spare_a_group(files))
+    old = split(files, share=0.3, seed=seed)
+    table = tmp_path_factory.mktemp("kept") / "split.csv"
+    table.write_text("name,split\n" + "".join(f"{file.name},{file.split}\n" for file in old))
+    more = data.draw(FILES)
+    both = files + [dataclasses.replace(file, name=f"new/{file.name}") for file in more]
+    found = split_files(both, given="", rule=SplitRule(seed, keep=str(table)))[0]
+    assert {file.name: file.split for file in found if not file.name.startswith("new/")} == {
+        file.name: file.split for file in old
+    }
+    # A group that is on one side stays there, and each class that is new can be learned.
+    sides = {file.group: file.split for file in old if file.group}
+    assert all(file.split == sides.get(file.group, file.split) for file in found)
+    assert labels(found, "train") >= labels(files, "") - {file.label for file in old if file.split != "train"}
+
+
+def test_two_new_videos_join_a_kept_split_each_by_its_own_hash(tmp_path):
+    table = tmp_path / "split.csv"
+    old = made_files([("a", "")] * 10)
+    table.write_text("path,split\n" + "".join(f"{file.name},train\n" for file in old[:9]) + f"{old[9].name},test\n")
+    more = [dataclasses.replace(old[0], name=f"more/{number}.mp4") for number in range(200)]
+
+    def sides(files):
+        found = split_files(files, given="", rule=SplitRule(val_share=0.1, keep=str(table)))[0]
+        return {file.name: file.split for file in found}
+
+    everything = sides(old + more)
+    assert all(sides([*old, file])[file.name] == everything[file.name] for file in more[:20])
+    counts = collections.Counter(everything[file.name] for file in more)
+    assert 20 <= counts["test"] <= 60
+    assert counts["val"] == 0  # the kept split has no validation videos, and one of new videos alone would be odd
+
+
+def test_a_kept_split_of_other_videos_is_refused(tmp_path):
+    table = tmp_path / "split.csv"
+    table.write_text("name,split\nb/9.mp4,train\n")
+    with pytest.raises(
+        InputError, match=r"names none of the 2 videos; config.keep_split is .*'b/9.mp4', and the first"
+    ):
+        split_files(made_files([("a", "")] * 2), given="", rule=SplitRule(keep=str(table)))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name,label\na,b\n", "a table of splits has the columns name"),
+        ("name,split\na,valid\n", r"split does not know 'valid'"),
+        (None, "cannot be read as a table of splits"),
+    ],
+)
+def test_a_table_of_splits_that_is_none_is_refused_in_words(tmp_path, text, message):
+    if text is not None:
+        (tmp_path / "split.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_splits(tmp_path / "split.csv")
+
+
+def test_adding_one_video_moves_at_most_one_other_of_a_random_split():
+    files = made_files([("a", "")] * 30 + [("b", "")] * 30)
+    before = {file.name: file.split for file in split(files, share=0.2, seed=0)}
+    for number in range(40):
+        more = [*files, dataclasses.replace(files[0], name=f"a/new{number}.mp4")]
+        after = {file.name: file.split for file in split(more, share=0.2, seed=0)}
+        assert sum(after[name] != before[name] for name in before) <= 1
 
 
 # Folders and manifests ----------------------------------------------------------------------------------------
@@ -157,7 +280,7 @@ def test_a_manifest_without_a_readable_test_video_stops(tmp_path, video):
 def test_an_error_names_the_line_of_the_manifest_that_an_editor_shows(tmp_path):
     manifest = tmp_path / "manifest.csv"
     manifest.write_text('path,label,split\n\n1.mkv,"a\nb",train\n\n2.mkv,a,valid\n')
-    with pytest.raises(InputError, match=r"manifest.csv, line 6: split must be 'train' or 'test', got 'valid'"):
+    with pytest.raises(InputError, match=r"manifest.csv, line 6: split must be 'train', 'val' or 'test', got 'valid'"):
         list_manifest(manifest)
 
 

@@ -52,8 +52,9 @@ def test_a_data_set_is_read_by_its_tfds_name(tmp_path):
     assert {(video.num_frames, video.fps) for video in seen.values()} == {(5, 12.0)}
     read = seen[1].read(np.array([4, 0, 0]))
     assert np.abs(read.astype(int) - np.stack(frames(100))[[4, 0, 0]]).max() <= 2
-    again = open_source(options(tmp_path), seed=0)
+    again = open_source(options(tmp_path, val="validation", test="train"), seed=0)
     assert len(again.train) == 2
+    assert [len(source.val), len(again.val)] == [0, 2]
 
 
 @pytest.mark.parametrize(

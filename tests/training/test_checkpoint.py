@@ -38,11 +38,20 @@ def test_a_restored_state_equals_the_saved_one_bit_for_bit(tmp_path, norm):
 def test_the_newest_two_and_the_best_are_kept(tmp_path):
     checkpoints, state = Checkpoints(tmp_path), make_state()
     for step, accuracy in enumerate([0.3, 0.9, None, 0.5, None, 0.7], start=1):
-        checkpoints.save(step, state, metrics=None if accuracy is None else {"video@1": accuracy})
+        checkpoints.save(step, state, metrics=None if accuracy is None else {"val/video@1": accuracy})
     checkpoints.wait()
     assert steps_kept(tmp_path) == [2, 5, 6]
     assert checkpoints.latest_step() == 6
     assert checkpoints.best_step() == 2
+
+
+def test_without_a_validation_split_the_newest_two_are_kept_and_none_is_the_best(tmp_path):
+    checkpoints, state = Checkpoints(tmp_path), make_state()
+    for step, accuracy in enumerate([0.9, 0.3, 0.5], start=1):
+        checkpoints.save(step, state, metrics={"test/video@1": accuracy})
+    checkpoints.wait()
+    assert steps_kept(tmp_path) == [2, 3]
+    assert checkpoints.best_step() is None
 
 
 def test_saves_that_overtake_each_other_do_not_look_like_a_vanished_folder(tmp_path):

@@ -51,5 +51,5 @@ def add_trained(parser: argparse.ArgumentParser) -> None:
         "--checkpoint",
         choices=("newest", "best"),
         default="newest",
-        help="checkpoint to use; best has the highest video@1 on the test split (default: newest)",
+        help="checkpoint to use; best has the highest video@1 on the validation split (default: newest)",
     )

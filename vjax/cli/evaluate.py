@@ -13,10 +13,11 @@ from vjax import workdirs
 from vjax.cli.arguments import SOURCE_PREFIX, add_trained
 from vjax.cli.output import print_metrics
 from vjax.config_file import override_choice
+from vjax.data.lost import describe_changes
 from vjax.data.sources import SOURCES
 from vjax.evaluation import metrics
 from vjax.evaluation.evaluate import Evaluation
-from vjax.evaluation.result import describe_result, lost_in_test
+from vjax.evaluation.result import describe_result, lost_in
 from vjax.json_files import write_json
 from vjax.text import format_table
 from vjax.trained import load
@@ -55,11 +56,15 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     if overrides:
         choice = override_choice(trained.config.source, SOURCES, overrides, prefix=SOURCE_PREFIX)
     source = trained.open_source(choice)
+    for line in describe_changes(source):
+        print(line, file=sys.stderr)
     changes = {"num_clips": args.clips, "num_crops": args.crops}
     view = dataclasses.replace(trained.test_view, **{key: value for key, value in changes.items() if value is not None})
     evaluation = trained.evaluate(source, view)
     # The protocol, with a note if the run is not finished.
     checkpoint = f"{args.checkpoint} checkpoint"
+    if args.checkpoint == "best":
+        checkpoint += " by video@1 on the validation videos"
     if workdirs.finished_result(args.workdir) is None:
         checkpoint += f" of a run that is not finished, at step {int(trained.state.step)}"
         print(f"{args.workdir}: {checkpoint}; run the training command again to continue", file=sys.stderr)
@@ -67,7 +72,7 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     # The output.
     names = [source.test[i].name for i in range(len(source.test))]
     by_class = dict(zip(trained.class_names, evaluation.class_accuracy, strict=True))
-    for bad in lost_in_test(evaluation, source):
+    for bad in lost_in(evaluation, source, "test"):
         print(f"a video can no longer be read and counts as wrong: {bad.reason}", file=sys.stderr)
     print_metrics(result)
     print()

@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "split",
         help="write a manifest with a split that stays",
-        description="Splits a dataset into train and test, and writes the split as a manifest, to be kept and shared.",
+        description="Splits a dataset into train, val and test, and writes the split as a manifest to keep and share.",
     )
     add_source(parser)
     parser.add_argument(
@@ -32,6 +33,19 @@ def add(commands: Any) -> None:
         help=f"share of each class that a random split puts into test (default: {default.test_share})",
     )
     parser.add_argument(
+        "--val-share",
+        type=float,
+        default=default.val_share,
+        metavar="SHARE",
+        help=f"share of each class for validation, unless a validation split is given (default: {default.val_share})",
+    )
+    parser.add_argument(
+        "--keep",
+        default="",
+        metavar="PATH",
+        help="work directory of a run, or table of splits, whose split is kept; other videos join by a hash",
+    )
+    parser.add_argument(
         "--held-out", default="", metavar="GROUPS", help="groups that form the test split, comma-separated"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random split (default: 0)")
@@ -40,13 +54,22 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     """Writes the manifest, and prints how many videos each split has."""
-    config = check_config(Config(test_share=args.test_share, seed=args.seed, held_out=args.held_out))
+    config = check_config(
+        Config(
+            seed=args.seed,
+            held_out=args.held_out,
+            test_share=args.test_share,
+            val_share=args.val_share,
+            keep_split=args.keep,
+        )
+    )
     listing = LISTINGS.create(choose_source(args.source, overrides))
     check_listing(listing)
-    files, split = split_files(
-        listing.files, given=listing.given, held_out=config.held_out, test_share=config.test_share, seed=config.seed
-    )
+    files, split = split_files(listing.files, given=listing.given, rule=config.split_rule)
     write_manifest(args.out, files)
-    num_train = sum(file.split == "train" for file in files)
-    print(f"{args.out}: {num_train:,} videos to train on, {len(files) - num_train:,} to test on; {split}")
+    counts = Counter(file.split for file in files)
+    print(
+        f"{args.out}: {counts['train']:,} videos to train on, {counts['val']:,} to validate, {counts['test']:,} to "
+        f"test on; {split}"
+    )
     print(f"\ntrain on it: vjax train --config folder --config.source.root={shlex.quote(args.out)}")

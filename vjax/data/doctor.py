@@ -16,14 +16,14 @@ from vjax import typed
 from vjax.data.files import name_classes, probe_all
 from vjax.data.listing import VideoFile, find_groups
 from vjax.data.sources import LISTINGS
-from vjax.data.splits import split_files
+from vjax.data.splits import SPLITS, SplitRule, split_files
 from vjax.data.store import is_store, open_store, read_store_files
 from vjax.data.threads import thread_pool
 from vjax.data.transforms import TrainView
 from vjax.data.video import BadVideo, FileReader, Video
 from vjax.errors import InputError
 from vjax.spec import Choice
-from vjax.text import format_table
+from vjax.text import format_table, some
 
 # Patterns in the file names of common datasets. Clips that share the captured text belong on one side of a split.
 _GROUP_PATTERNS = {
@@ -32,7 +32,7 @@ _GROUP_PATTERNS = {
     "film": r"(?:^|/)([^/]+)_[a-z]+_[fhlu]_(?:cm|nm)_np\d_",
     "first word (a subject?)": r"(?:^|/)([A-Za-z]+)_[^/]*$",
 }
-_SPLIT: dict[str, Any] = {"held_out": "", "test_share": 0.2, "seed": 0}
+_RULE = SplitRule()
 _MEASURE_S = 3.0
 _SHOWN = 10  # entries that are printed of a long list
 
@@ -53,8 +53,9 @@ class Examined:
         """Returns the findings as one page of text."""
         # A table of the facts, one row each.
         facts = self.facts
+        counts = ", ".join(f"{facts[f'num_{split}']:,} {split}" for split in SPLITS)
         rows = [
-            ["videos", f"{facts['num_videos']:,} ({facts['num_train']:,} train, {facts['num_test']:,} test)"],
+            ["videos", f"{facts['num_videos']:,} ({counts})"],
             ["unreadable, missing", f"{len(facts['unreadable']):,}, {len(facts['missing']):,}"],
             ["hours", f"{facts['hours']:.2f}"],
             ["classes", f"{len(facts['classes'])}; {facts['balance']}"],
@@ -69,8 +70,8 @@ class Examined:
         table = format_table(["dataset", ""], rows)
         # A table of the first classes, and the list of problems.
         classes = format_table(
-            ["class", "train", "test"],
-            [[name, counts["train"], counts["test"]] for name, counts in list(facts["classes"].items())[:_SHOWN]],
+            ["class", *SPLITS],
+            [[name, *counts.values()] for name, counts in list(facts["classes"].items())[:_SHOWN]],
         )
         more = len(facts["classes"]) - _SHOWN
         classes += f"\n... and {more} more classes" if more > 0 else ""
@@ -121,7 +122,8 @@ def examine(source: Choice, view: TrainView, *, batch_size: int) -> Examined:
     source = typed.conform_choice(source, LISTINGS, what="source")
     look = _look_at_store(source) if is_store(source.options["root"]) else _look_at_files(source)
     readable = look.readable
-    classes = {name: {"train": 0, "test": 0} for name in sorted({file.label for file in look.files})}
+    labels = sorted({file.label for file in look.files})
+    classes: dict[str, dict[str, int]] = {label: dict.fromkeys(SPLITS, 0) for label in labels}
     for file in readable:
         if file.split:
             classes[file.label][file.split] += 1
@@ -147,6 +149,7 @@ def _count(look: _Look, classes: Mapping[str, Mapping[str, int]]) -> dict[str, A
     return {
         "num_videos": len(look.videos),
         "num_train": sum(file.split == "train" for file in look.readable),
+        "num_val": sum(file.split == "val" for file in look.readable),
         "num_test": sum(file.split == "test" for file in look.readable),
         "hours": sum(seconds) / 3600,
         "classes": classes,
@@ -179,13 +182,13 @@ def _problems(facts: Mapping[str, Any], leak_kind: str, *, can_group: bool) -> I
     """Yields one line for each problem, with advice; `can_group`: whether the option `group` changes the split."""
     # Videos that training has to leave out.
     if bad := facts["unreadable"]:
-        shown = _some([entry["reason"] for entry in bad])
+        shown = some([entry["reason"] for entry in bad])
         yield (
             f"{len(bad)} video(s) cannot be read: {shown}. Training leaves them out if they are at most "
             "config.max_bad_share of all videos; repair or remove them"
         )
     if missing := facts["missing"]:
-        yield f"{len(missing)} video(s) that the annotations name are missing: {_some([m['name'] for m in missing])}"
+        yield f"{len(missing)} video(s) that the annotations name are missing: {some([m['name'] for m in missing])}"
     # Classes that cannot be learned or tested, and classes of very different sizes.
     counts = {name: sum(of_class.values()) for name, of_class in facts["classes"].items()}
     for name, of_class in facts["classes"].items():
@@ -198,12 +201,12 @@ def _problems(facts: Mapping[str, Any], leak_kind: str, *, can_group: bool) -> I
     # Clips that repeat their frames.
     if short := facts["short"]:
         yield (
-            f"{len(short)} video(s) are shorter than the clip ({facts['clip']}): {_some(short)}. Their clips are "
+            f"{len(short)} video(s) are shorter than the clip ({facts['clip']}): {some(short)}. Their clips are "
             "looped; a clip of fewer frames or at a higher frame rate avoids this"
         )
     # The same video or content twice, and groups on both sides of the split: test results that are too high.
     if listed := facts["listed_twice"]:
-        shown = _some([f"{name} ({', '.join(splits)})" for name, splits in listed.items()])
+        shown = some([f"{name} ({', '.join(splits)})" for name, splits in listed.items()])
         yield (
             f"{len(listed)} video(s) are listed more than once: {shown}. List each one once; a video in train and in "
             "test makes the test result too high"
@@ -212,12 +215,12 @@ def _problems(facts: Mapping[str, Any], leak_kind: str, *, can_group: bool) -> I
     if leaking:
         yield (
             f"{len(leaking)} pair(s) of videos have the same content on both sides of the split: "
-            f"{_some([' = '.join(pair) for pair in leaking])}. Remove one of each pair; otherwise the test result is "
+            f"{some([' = '.join(pair) for pair in leaking])}. Remove one of each pair; otherwise the test result is "
             "too high"
         )
     same_side = [" = ".join(pair) for pair in facts["same_content"] if pair not in leaking]
     if same_side:
-        yield f"{len(same_side)} pair(s) of videos have the same content on one side of the split: {_some(same_side)}"
+        yield f"{len(same_side)} pair(s) of videos have the same content on one side of the split: {some(same_side)}"
     if leaks := facts["groups_across_splits"]:
         pattern = _GROUP_PATTERNS.get(leak_kind)
         fix = (
@@ -226,16 +229,16 @@ def _problems(facts: Mapping[str, Any], leak_kind: str, *, can_group: bool) -> I
             else "a manifest path,label,split can give a split that keeps each group on one side"
         )
         yield (
-            f"{len(leaks)} group(s) by {leak_kind} are on both sides of the split: {_some(leaks)}. The test result "
+            f"{len(leaks)} group(s) by {leak_kind} are on both sides of the split: {some(leaks)}. The test result "
             f"is too high if the videos of a group look alike; {fix}"
         )
 
 
 def _look_at_store(choice: Choice) -> _Look:
     root, group = choice.options["root"], choice.options.get("group", "")
-    source = open_store(root, typed.as_mapping(choice), **_SPLIT)
+    source = open_store(root, typed.as_mapping(choice), rule=_RULE)
     listed, rows = read_store_files(root, group)
-    files, _ = split_files(listed, given="", **_SPLIT)  # as open_store has split them
+    files, _ = split_files(listed, given="", rule=_RULE)  # as open_store has split them
     # A row without a label is of a video that the annotations name but that is missing.
     readable, unreadable, missing = [], [], []
     for file, row in zip(files, rows, strict=True):
@@ -243,11 +246,11 @@ def _look_at_store(choice: Choice) -> _Look:
             readable.append(file)
         else:
             (unreadable if row.label else missing).append(BadVideo(row.name, file.split, row.reason))
-    readable.sort(key=lambda file: file.split != "train")  # stable: first train, then test, as in `videos`
+    readable.sort(key=lambda file: SPLITS.index(file.split))  # stable: the order of `videos`
     return _Look(
         files=[file for file, row in zip(files, rows, strict=True) if row.label],
         readable=readable,
-        videos=[*source.train, *source.test],
+        videos=[*source.train, *source.val, *source.test],
         sizes=[f"{row.width} x {row.height}" for row in rows if not row.reason],
         unreadable=unreadable,
         missing=missing,
@@ -261,7 +264,7 @@ def _look_at_files(choice: Choice) -> _Look:
     files, split, problems = list(listing.files), "none can be made", list(listing.problems)
     try:
         if files:
-            files, split = split_files(files, given=listing.given, **_SPLIT)
+            files, split = split_files(files, given=listing.given, rule=_RULE)
             name_classes(files)
     except InputError as error:
         problems.append(str(error))
@@ -371,8 +374,3 @@ def _range(summary: Mapping[str, float], unit: str) -> str:
         return "-"
     least, middle, most = (f"{summary[key]:.4g}" for key in ("min", "median", "max"))
     return f"{most}{unit}" if least == most else f"{least} to {most}{unit}, median {middle}"
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f"; and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return "; ".join(names[:_SHOWN]) + more

@@ -1,26 +1,23 @@
 """Opens listed video files as a source; each file is decoded once, and unreadable files are listed as bad videos."""
 
+import dataclasses
 from collections.abc import Sequence
 
 from vjax.data import decode
 from vjax.data.listing import Listing, VideoFile, check_listing
-from vjax.data.splits import split_files
+from vjax.data.splits import SPLITS, SplitRule, split_files
 from vjax.data.threads import thread_pool
 from vjax.data.video import BadVideo, FileReader, Source, Video
 from vjax.errors import InputError
 
 
-def open_files(
-    listing: Listing, *, root: str, seed: int, held_out: str, test_share: float, max_bad_share: float
-) -> Source:
+def open_files(listing: Listing, *, root: str, rule: SplitRule, max_bad_share: float) -> Source:
     """Returns a source with the videos of a listing.
 
     Args:
       listing: videos to open.
       root: location of the videos, for messages.
-      seed: seed of the random split, used if neither the listing nor `held_out` gives a split.
-      held_out: comma-separated groups that form the test split.
-      test_share: share of each class that a random split assigns to the test split.
+      rule: how the videos are split if the listing does not say it.
       max_bad_share: largest allowed share of unreadable videos.
 
     Raises:
@@ -28,49 +25,44 @@ def open_files(
         videos are unreadable, or the videos cannot be split.
     """
     check_listing(listing)
-    files, split = split_files(listing.files, given=listing.given, held_out=held_out, test_share=test_share, seed=seed)
+    files, split = split_files(listing.files, given=listing.given, rule=rule)
     class_names = name_classes(files)
     found, bad_videos = probe_all(files)
-    splits: dict[str, list[Video]] = {"train": [], "test": []}
+    splits: dict[str, list[Video]] = {split: [] for split in SPLITS}
     for file, info in found:
         read = FileReader(file.path, info.seeks)
         splits[file.split].append(Video(file.name, class_names.index(file.label), info.num_frames, info.fps, read))
-    check_readable(root, class_names, splits["train"], splits["test"], bad_videos, max_bad_share=max_bad_share)
-    return Source(class_names, splits["train"], splits["test"], split, (*bad_videos, *listing.missing))
+    source = Source(
+        class_names, splits["train"], splits["test"], split, val=splits["val"], bad_videos=tuple(bad_videos)
+    )
+    check_readable(root, source, max_bad_share=max_bad_share)
+    return dataclasses.replace(source, bad_videos=(*bad_videos, *listing.missing))
 
 
-def check_readable(
-    root: str,
-    class_names: Sequence[str],
-    train: Sequence[Video],
-    test: Sequence[Video],
-    bad_videos: Sequence[BadVideo],
-    *,
-    max_bad_share: float,
-) -> None:
-    """Raises an InputError if too many videos are unreadable, a class has no training video, or `test` is empty."""
-    num_videos = len(train) + len(test) + len(bad_videos)
+def check_readable(root: str, source: Source, *, max_bad_share: float) -> None:
+    """Raises an InputError if too many videos are unreadable, a class has no training video, or none is for testing."""
+    bad_videos, num_videos = source.bad_videos, source.num_videos
     if len(bad_videos) > max_bad_share * num_videos:
         raise InputError(
             f"{root}: {len(bad_videos)} of {num_videos} videos cannot be read, more than max_bad_share="
             f"{max_bad_share:g}; the first: {bad_videos[0].reason}"
         )
-    trained = {video.label for video in train}
-    for label, name in enumerate(class_names):
+    trained = {source.train[position].label for position in range(len(source.train))}
+    for label, name in enumerate(source.class_names):
         if label not in trained:
             raise InputError(f"{root}: class {name!r} has no readable video to train on")
-    if not test:
+    if not len(source.test):
         raise InputError(f"{root}: no readable video is left to test on")
 
 
 def name_classes(files: Sequence[VideoFile]) -> tuple[str, ...]:
-    """Returns the sorted class names; raises an InputError if a class occurs only in the test split."""
+    """Returns the sorted class names; raises an InputError if a class does not occur in the training split."""
     trained = {file.label for file in files if file.split == "train"}
     for file in files:
         if file.label not in trained:
             raise InputError(
-                f"{file.name}: the label {file.label!r} occurs only in the test split, so it cannot be learned; "
-                f"labels to train on: {', '.join(sorted(trained))}"
+                f"{file.name}: the label {file.label!r} occurs only in the {file.split} split, so it cannot be "
+                f"learned; labels to train on: {', '.join(sorted(trained))}"
             )
     return tuple(sorted(trained))
 

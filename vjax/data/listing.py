@@ -27,9 +27,9 @@ _SPLIT_FOLDERS = {
     "training": "train",
     "test": "test",
     "testing": "test",
-    "val": "test",
-    "valid": "test",
-    "validation": "test",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
 }
 
 
@@ -41,7 +41,7 @@ class VideoFile:
       path: path of the file.
       name: name of the video in messages and tables; for folders and manifests, its path as listed there.
       label: name of the class.
-      split: "train", "test", or empty if not given.
+      split: "train", "val", "test", or empty if not given.
       group: name of the video's group (a subject, a recording), empty if none; a random split keeps the videos of a
         group on one side.
     """
@@ -74,16 +74,17 @@ def list_videos(*, root: str, group: str = "", outside_root: bool = False) -> Li
     """Returns the videos of a folder of `class/video.ext`, or of a manifest.
 
     Args:
-      root: a folder with one folder of videos per class, or with folders `train` and `test` of such folders; or a CSV
-        file with the columns `path,label[,split][,group]`, whose paths are relative to the file's folder.
+      root: a folder with one folder of videos per class, or with folders `train`, `test` and perhaps `val` of such
+        folders; or a CSV file with the columns `path,label[,split][,group]`, whose paths are relative to the file's
+        folder.
       group: regular expression that is searched in a video's path; its first capture group is the video's group. The
         group column of a manifest takes precedence. A video without a group is a group of its own.
       outside_root: whether a manifest's paths may lead out of the manifest's folder.
     """
     place = check_root(root)
     if place.is_file():
-        files = list_manifest(place, outside_root=outside_root)
-        listing = Listing(tuple(files), given="given by the manifest")
+        files, given = _without_lone_val(list_manifest(place, outside_root=outside_root))
+        listing = Listing(tuple(files), given=f"given by the manifest{given}")
     else:
         listing = list_folder(place)
     return dataclasses.replace(listing, files=tuple(find_groups(listing.files, group)))
@@ -121,32 +122,45 @@ def check_annotations(annotations: str) -> Path:
 def list_folder(root: Path) -> Listing:
     """Returns the videos of a folder `class/video.ext`, or `train/class/video.ext` and `test/class/video.ext`, sorted.
 
-    In the second form the split is given; the test folder may also be called val. Hidden files and folders, notes and
-    system files are left out. Pipes and broken links are included; they are found unreadable later. An empty class
-    folder and frames in files of their own are problems of the listing.
+    In the second form the split is given. There may also be `val`; it is the test split if there is no other. Hidden
+    files and folders, notes and system files are left out. Pipes and broken links are included; they are found
+    unreadable later. An empty class folder and frames in files of their own are problems of the listing.
     """
     folders = _subfolders(root)
     if not folders:
         raise InputError(f"{root}: holds no class folders; videos belong in {root}/CLASS/VIDEO.EXT")
     splits = {folder: _SPLIT_FOLDERS.get(folder.name.lower(), "") for folder in folders}
-    if "train" not in splits.values() or "test" not in splits.values():
+    given = {split for split in splits.values() if split}
+    if "train" not in given or len(given) == 1:
         files, problems = _list_classes(root, folders, split="")
         return Listing(tuple(files), problems=tuple(problems))
     # Folders for the splits: exactly one for each, and no class next to them.
-    if len(folders) > 2:
+    if len(folders) > len(given):
         names = ", ".join(folder.name for folder in folders)
         raise InputError(
-            f"{root}: holds the folders {names}. Two of such names are splits, and vjax takes one folder to train on "
-            "and one to test on; move the others away, or give a manifest path,label,split"
+            f"{root}: holds the folders {names}. Two of such names are splits, and vjax takes one folder each of "
+            "train, val and test; move the others away, or give a manifest path,label,split"
         )
     files, problems = [], []
     for folder, split in splits.items():
         of_split, wrong = _list_classes(root, _subfolders(folder), split=split)
         files, problems = files + of_split, problems + wrong
+    files, lone_val = _without_lone_val(files)
     return Listing(
         tuple(files),
-        given=f"given by the folders {' and '.join(folder.name for folder in folders)}",
+        given=f"given by the folders {' and '.join(folder.name for folder in folders)}{lone_val}",
         problems=tuple(problems),
+    )
+
+
+def _without_lone_val(files: Sequence[VideoFile]) -> tuple[list[VideoFile], str]:
+    """Returns files of which some are for testing, and words for it: without a test split, val is the test split."""
+    given = {file.split for file in files}
+    if "val" not in given or "test" in given:
+        return list(files), ""
+    return (
+        [dataclasses.replace(file, split="test") if file.split == "val" else file for file in files],
+        ", whose val is the test split",
     )
 
 
@@ -247,8 +261,8 @@ def list_manifest(path: Path, *, outside_root: bool = False) -> list[VideoFile]:
         if not row["path"] or not row["label"]:
             raise InputError(f"{path}, line {line}: path and label must not be empty")
         split = row.get("split") or ""
-        if split not in ("", "train", "test"):
-            raise InputError(f"{path}, line {line}: split must be 'train' or 'test', got {split!r}")
+        if split not in ("", "train", "val", "test"):
+            raise InputError(f"{path}, line {line}: split must be 'train', 'val' or 'test', got {split!r}")
         # Paths are checked as text: ".." and absolute paths must not leave the folder, and "~" is not expanded. Links
         # inside the folder are followed; they are the responsibility of its owner.
         if not outside_root and not Path(os.path.normpath(folder / row["path"])).is_relative_to(folder):

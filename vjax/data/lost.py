@@ -14,9 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from vjax.data.decode import VideoError
+from vjax.data.splits import SPLITS
 from vjax.data.transforms import TestView, TrainView
 from vjax.data.video import BadVideo, Source, Video, VideoSequence
 from vjax.errors import InputError
+from vjax.text import some
 
 TRIES = 8  # consecutive videos that are tried for one clip
 _REASON_BYTES = 240
@@ -145,7 +147,7 @@ class LostVideos:
             self._write(f"a video can no longer be read and {instead}: {bad.reason}\n")
             all_bad = (*self._source.bad_videos, *self._found.values())
             self._save(all_bad)
-            num_videos = len(self._source.train) + len(self._source.test) + len(self._source.bad_videos)
+            num_videos = self._source.num_videos
             if len(all_bad) > self._share * num_videos:
                 raise InputError(
                     f"{len(all_bad)} of {num_videos} videos cannot be read, {len(self._found)} of them since the run "
@@ -167,8 +169,7 @@ class Gone:
 
 def write_videos(path: Path, source: Source) -> None:
     """Writes the videos of a run, in order, to a CSV file with the columns `name`, `label` and `split`."""
-    rows = [(v.name, source.class_names[v.label], "train") for v in source.train]
-    rows += [(v.name, source.class_names[v.label], "test") for v in source.test]
+    rows = [(v.name, source.class_names[v.label], split) for split in SPLITS for v in _all(getattr(source, split))]
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
         csv.writer(stream).writerows([("name", "label", "split"), *rows])
 
@@ -182,14 +183,15 @@ def read_names(path: Path) -> set[str]:
 def keep_videos(path: Path, source: Source) -> Source:
     """Returns a source with exactly the videos of the table at `path`, in the table's order.
 
-    Videos of the table that the source lacks become `lost_videos`; videos that are not in the table are left out.
+    Videos of the table that the source lacks become `lost_videos`; videos that are not in the table become
+    `new_videos`.
     """
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
         rows = list(csv.DictReader(stream))
-    there = {video.name: video for video in (*_all(source.train), *_all(source.test))}
+    there = {video.name: video for split in SPLITS for video in _all(getattr(source, split))}
     reasons = {bad.name: bad.reason for bad in source.bad_videos}
     # A video that is missing keeps its position, with a reader that raises the reason.
-    splits: dict[str, list[Video]] = {"train": [], "test": []}
+    splits: dict[str, list[Video]] = {split: [] for split in SPLITS}
     lost = []
     for row in rows:
         name, label = row["name"], source.class_names.index(row["label"])
@@ -202,7 +204,21 @@ def keep_videos(path: Path, source: Source) -> Source:
     # An unreadable video that the table lists is lost, so it is not a bad video as well.
     kept = {row["name"] for row in rows}
     bad_videos = tuple(bad for bad in source.bad_videos if bad.name not in kept)
-    return dataclasses.replace(source, **splits, bad_videos=bad_videos, lost_videos=tuple(lost))
+    new = tuple(name for name in there if name not in kept)
+    return dataclasses.replace(source, **splits, bad_videos=bad_videos, lost_videos=tuple(lost), new_videos=new)
+
+
+def describe_changes(source: Source) -> list[str]:
+    """Returns a line each for the new and the lost videos of a source that `keep_videos` returned."""
+    lines = []
+    if source.new_videos:
+        lines.append(
+            f"{len(source.new_videos)} video(s) are new since the run began and are left out: {some(source.new_videos)}"
+        )
+    if source.lost_videos:
+        names = [f"{bad.name} ({bad.split})" for bad in source.lost_videos]
+        lines.append(f"{len(names)} video(s) of the run are gone or can no longer be read: {some(names)}")
+    return lines
 
 
 def _all(videos: VideoSequence) -> Sequence[Video]:

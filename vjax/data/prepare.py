@@ -27,7 +27,7 @@ from vjax.data.frame_table import TABLE_ENDING, write_table
 from vjax.data.jpeg import encode_frame
 from vjax.data.listing import Listing, VideoFile, check_listing
 from vjax.data.records import encode_record, video_features
-from vjax.data.splits import split_files
+from vjax.data.splits import SPLITS, SplitRule, split_files
 from vjax.data.store import INDEX_FILE, PARTS_FOLDER, STORE_FILE, IndexRow, write_index
 from vjax.data.threads import interruptible
 from vjax.errors import InputError
@@ -69,7 +69,7 @@ class Shard:
     """A unit of work: some videos of one split that are written to one file of records.
 
     Attributes:
-      split: "train" or "test".
+      split: "train", "val" or "test".
       files: videos of the shard.
       part: path of the shard's files without their ending, such as `parts/train-00003`.
       class_names: all class names of the dataset.
@@ -109,8 +109,6 @@ def prepare(
     *,
     run: Runner,
     advance: Callable[[int, int], None],
-    test_share: float = 0.2,
-    seed: int = 0,
 ) -> Prepared:
     """Writes a store, or continues an interrupted one.
 
@@ -121,8 +119,6 @@ def prepare(
       options: how frames are stored.
       run: function that writes shards (`run_here`, `run_in_processes`, `run_beam`).
       advance: progress callback; gets the number of finished videos and the number of all videos.
-      test_share: share of each class that a random split puts into test.
-      seed: seed of a random split.
 
     Raises:
       InputError: the listing has problems, the folder contains something else, the videos cannot be split, or none of
@@ -131,7 +127,7 @@ def prepare(
     check_listing(listing)
     # Split the videos and claim the folder; only the same plan may continue an unfinished store.
     out = Path(out).expanduser()
-    files, split_words = split_files(listing.files, given=listing.given, held_out="", test_share=test_share, seed=seed)
+    files, split_words = split_files(listing.files, given=listing.given, rule=SplitRule())
     class_names = name_classes(files)
     parts = out / PARTS_FOLDER
     prepared_from = typed.as_plain(source)
@@ -255,7 +251,7 @@ def _read(file: VideoFile, split: str, options: Options) -> tuple[list[bytes], I
 
 
 def _shards(files: Sequence[VideoFile], parts: Path, class_names: tuple[str, ...], options: Options) -> Iterator[Shard]:
-    for split in ("train", "test"):
+    for split in SPLITS:
         of_split = [file for file in files if file.split == split]
         size = max(_LEAST_VIDEOS, -(-len(of_split) // _MOST_SHARDS))
         for number, start in enumerate(range(0, len(of_split), size)):
@@ -321,7 +317,7 @@ def _finish(
                 if written.exists():  # otherwise an interrupted run has moved it already
                     os.replace(written, out / final)
     # The index has the order of the listing, so that training does not depend on how the store was split.
-    of_split = {split: iter([row for row in rows if row.split == split]) for split in ("train", "test")}
+    of_split = {split: iter([row for row in rows if row.split == split]) for split in SPLITS}
     write_index(out / INDEX_FILE, [*(next(of_split[split]) for split in splits), *missing])
     # Describe the records for TFDS.
     template = tfds.core.ShardedFileTemplate(

@@ -8,9 +8,9 @@ from vjax.data.datasets import hmdb51, kinetics, moving_shapes, something_someth
 from vjax.data.datasets.tfds_videos import open_tfds
 from vjax.data.files import open_files
 from vjax.data.listing import Listing, list_videos
+from vjax.data.splits import SplitRule
 from vjax.data.store import is_store, open_store, read_store_files
 from vjax.data.video import Source
-from vjax.errors import InputError
 from vjax.spec import Choice, Table
 
 # Datasets of video files: each function maps the options to the files with their labels and splits.
@@ -32,6 +32,8 @@ def open_source(
     seed: int,
     held_out: str = "",
     test_share: float = 0.2,
+    val_share: float = 0.0,
+    keep_split: str = "",
     max_bad_share: float = 0.1,
 ) -> Source:
     """Opens a source from `SOURCES`; the `root` of a listing may also be a store that `vjax prepare` wrote.
@@ -41,26 +43,21 @@ def open_source(
       seed: seed of the random split, which is used if no split is given.
       held_out: comma-separated groups that form the test split; empty for the given or random split.
       test_share: share of each class that a random split puts into test.
+      val_share: share of each class that is drawn for validation if no validation split is given; 0 for none.
+      keep_split: work directory of another run, or table of splits, whose split is kept; empty for none.
       max_bad_share: largest allowed share of unreadable videos.
 
     Raises:
       InputError: the options are invalid, the videos are missing or inconsistent, or too many of them are unreadable.
     """
     choice = typed.conform_choice(choice, SOURCES, what="config.source")
-    if not 0 < test_share < 1:
-        raise InputError(f"config.test_share must lie in (0, 1), got {test_share}")
+    rule = SplitRule(seed, held_out, test_share, val_share, keep_split)
     if choice.name not in LISTINGS:
-        return SOURCES.create(choice, seed=seed, held_out=held_out)
-    how: dict[str, Any] = {
-        "seed": seed,
-        "held_out": held_out,
-        "test_share": test_share,
-        "max_bad_share": max_bad_share,
-    }
+        return SOURCES.create(choice, rule=rule)
     root = choice.options["root"]
     if is_store(root):
-        return open_store(root, typed.as_mapping(choice), **how)
-    return open_files(LISTINGS.create(choice), root=root, **how)
+        return open_store(root, typed.as_mapping(choice), rule=rule, max_bad_share=max_bad_share)
+    return open_files(LISTINGS.create(choice), root=root, rule=rule, max_bad_share=max_bad_share)
 
 
 def list_names(choice: Choice) -> set[str] | None:
@@ -76,43 +73,39 @@ def list_names(choice: Choice) -> set[str] | None:
 
 def open_moving_shapes(
     *,
-    seed: int,
-    held_out: str,
+    rule: SplitRule,
     data_dir: str,
     label: str = "motion",
     num_train: int = 2000,
     num_test: int = 400,
+    num_val: int = 0,
     size: int = 40,
     data_seed: int = 0,
 ) -> Source:
     """Opens the generated dataset `moving_shapes`; the first call writes it under `data_dir`.
 
     Args:
-      seed: unused; the dataset is the same in every run.
-      held_out: must be empty; the test split is generated with other random numbers.
+      rule: must hold out no groups; each split is generated with other random numbers, the same in every run.
       data_dir: folder of the dataset.
       label: property that is the class: "motion", "shape", or "both".
       num_train: number of training videos.
       num_test: number of test videos.
+      num_val: number of validation videos; 0 for no validation split.
       size: side of the square frames in pixels.
       data_seed: seed of the generated videos.
     """
-    del seed
-    if held_out:
-        raise InputError(f"moving_shapes has no groups to hold out, got held_out={held_out!r}")
-    options = moving_shapes.Options(label, num_train, num_test, size, data_seed)
+    rule.check_nothing_held_out("moving_shapes")
+    options = moving_shapes.Options(label, num_train, num_test, num_val, size, data_seed)
     builder = moving_shapes.prepare(options, data_dir=data_dir)
-    train, test = (moving_shapes.open_split(builder, split) for split in ("train", "test"))
     return Source(
         class_names=tuple(options.class_names),
-        train=train,
-        test=test,
+        train=moving_shapes.open_split(builder, "train"),
+        test=moving_shapes.open_split(builder, "test"),
         split="generated with other random numbers",
+        val=moving_shapes.open_split(builder, "val") if num_val else (),
     )
 
 
-# All sources. A source that is not a listing is a function of `seed`, `held_out` and its options that returns a
-# `Source`. Sources from outside this package are added here.
-SOURCES: Table[Any] = Table(
-    LISTINGS | {"moving_shapes": open_moving_shapes, "tfds": open_tfds}, given=("seed", "held_out")
-)
+# All sources. A source that is not a listing is a function of a `rule` for its splits and of its options that returns
+# a `Source`. Sources from outside this package are added here.
+SOURCES: Table[Any] = Table(LISTINGS | {"moving_shapes": open_moving_shapes, "tfds": open_tfds}, given=("rule",))

@@ -17,7 +17,7 @@ from vjax.data.files import check_readable
 from vjax.data.frame_table import TABLE_ENDING, FrameReader
 from vjax.data.listing import VideoFile, find_groups
 from vjax.data.records import RecordReader, read_raw
-from vjax.data.splits import split_files
+from vjax.data.splits import SPLITS, SplitRule, split_files
 from vjax.data.video import BadVideo, Source, Video
 from vjax.errors import InputError
 from vjax.json_files import read_json
@@ -34,7 +34,7 @@ class IndexRow:
     Attributes:
       name: name of the video in the listing that the store was prepared from (`VideoFile.name`).
       label: name of the class; empty for a video that the annotations name but that is missing.
-      split: "train" or "test": the TFDS split that contains the record.
+      split: "train", "val" or "test": the TFDS split that contains the record.
       group: name of the video's group, empty if none; a random split keeps the videos of a group on one side.
       num_frames: number of stored frames; 0 if there is no record.
       fps: frames per second of the stored frames.
@@ -72,9 +72,7 @@ def open_store(
     root: str | Path,
     source: Mapping[str, Any],
     *,
-    seed: int,
-    held_out: str,
-    test_share: float,
+    rule: SplitRule,
     max_bad_share: float = 1.0,
 ) -> Source:
     """Opens a store as a source; its videos are split as the original files would be.
@@ -83,9 +81,7 @@ def open_store(
       root: folder that `vjax prepare` wrote.
       source: name and options from the config. Unless the name is "videos", they must be those that the store was
         prepared from, except for `root` and `annotations`.
-      seed: seed of the random split, which is used if neither the original nor `held_out` gives a split.
-      held_out: comma-separated groups that form the test split.
-      test_share: share of each class that a random split puts into test.
+      rule: how the videos are split if the original does not say it.
       max_bad_share: largest allowed share of videos that could not be prepared.
 
     Raises:
@@ -97,12 +93,12 @@ def open_store(
     about = read_json(root / STORE_FILE)
     _check_prepared_from(root, about["source"], source)
     files, rows = read_store_files(root, source.get("group", ""))
-    files, split = split_files(files, given=about["split"], held_out=held_out, test_share=test_share, seed=seed)
+    files, split = split_files(files, given=about["split"], rule=rule)
     # Pair every row that has a record with the reader of that record.
     class_names = tuple(about["class_names"])
     builder = tfds.builder_from_directory(root)
     readers = {split: _readers(builder, split, rows) for split in builder.info.splits}
-    found: dict[str, list[Video]] = {"train": [], "test": []}
+    found: dict[str, list[Video]] = {split: [] for split in SPLITS}
     bad_videos, missing = [], []
     labels = {name: number for number, name in enumerate(class_names)}
     for row, file in zip(rows, files, strict=True):
@@ -112,9 +108,16 @@ def open_store(
             continue
         read = next(readers[row.split])
         found[file.split].append(Video(row.name, labels[row.label], row.num_frames, row.fps, read))
-    train, test = found["train"], found["test"]
-    check_readable(str(root), class_names, train, test, bad_videos, max_bad_share=max_bad_share)
-    return Source(class_names, train, test, f"{split}; {_describe(about)}", (*bad_videos, *missing))
+    opened = Source(
+        class_names,
+        found["train"],
+        found["test"],
+        f"{split}; {_describe(about)}",
+        val=found["val"],
+        bad_videos=tuple(bad_videos),
+    )
+    check_readable(str(root), opened, max_bad_share=max_bad_share)
+    return dataclasses.replace(opened, bad_videos=(*bad_videos, *missing))
 
 
 def _readers(builder: Any, split: str, rows: Sequence[IndexRow]) -> Iterator[FrameReader | RecordReader]:

@@ -48,24 +48,32 @@ class BadVideo:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A dataset of labelled videos: a training split and a test split.
+    """A dataset of labelled videos: a training split, a test split and, if there is one, a validation split.
 
     Attributes:
       class_names: names of the classes; a label is an index into them.
       train: the videos to train on.
       test: the videos to evaluate on.
       split: description of how the videos were split, for protocols.
-      bad_videos: unreadable videos of both splits; neither `train` nor `test` contains them.
-      lost_videos: unreadable videos of both splits that were readable when the run began; they keep their position in
-        `train` or `test`.
+      val: the videos that serve choices, such as that of the best checkpoint; empty if there is no validation split.
+      bad_videos: unreadable videos of all splits; no split contains them.
+      lost_videos: unreadable videos that were readable when the run began; they keep their position in their split.
+      new_videos: names of the videos that the dataset did not have when the run began; no split contains them.
     """
 
     class_names: tuple[str, ...]
     train: VideoSequence
     test: VideoSequence
     split: str
+    val: VideoSequence = ()
     bad_videos: tuple[BadVideo, ...] = ()
     lost_videos: tuple[BadVideo, ...] = ()
+    new_videos: tuple[str, ...] = ()
+
+    @property
+    def num_videos(self) -> int:
+        """Number of videos of all splits, unreadable ones included."""
+        return sum(map(len, (self.train, self.val, self.test, self.bad_videos)))
 
 
 def open_video(path: str | Path) -> Video:

@@ -1,7 +1,7 @@
 """The contents of `result.json`: metrics, how far they can be trusted, and the protocol of their measurement."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 from scipy import stats
 
@@ -22,7 +22,8 @@ def describe_result(
     """
     bad = sum(video.split == "test" for video in source.bad_videos)
     num_videos, num_classes = len(source.test), len(source.class_names)
-    lost = lost_in_test(evaluation, source)
+    validation = f"{len(source.val)} validation videos" if len(source.val) else "no validation split"
+    lost = lost_in(evaluation, source, "test")
     also = f", {len(lost)} lost since training began and counted as wrong" if lost else ""
     interval = accuracy_interval(evaluation.metrics["video@1"], num_videos)
     return evaluation.metrics | {
@@ -34,7 +35,7 @@ def describe_result(
         "lost_videos": len(lost),
         "protocol": (
             f"{view.describe()}; mean of softmax over opinions, clips and crops; test split {source.split}; "
-            f"{num_videos} of {num_videos + bad} videos, {bad} unreadable{also}; {checkpoint}"
+            f"{num_videos} of {num_videos + bad} videos, {bad} unreadable{also}; {validation}; {checkpoint}"
         ),
         "notes": list(_notes(interval, num_videos, num_classes)),
     }
@@ -68,6 +69,7 @@ def _notes(interval: list[float], num_videos: int, num_classes: int) -> Iterator
         yield f"The interval holds chance, {1 / num_classes:.3f}: the network may have learned nothing."
 
 
-def lost_in_test(evaluation: Evaluation, source: Source) -> list[BadVideo]:
-    """Returns the test videos that an evaluation could not read; they count as wrong."""
-    return [BadVideo(source.test[position].name, "test", reason) for position, reason in evaluation.lost]
+def lost_in(evaluation: Evaluation, source: Source, split: Literal["val", "test"]) -> list[BadVideo]:
+    """Returns the videos of a split that its evaluation could not read; they count as wrong."""
+    videos = getattr(source, split)
+    return [BadVideo(videos[position].name, split, reason) for position, reason in evaluation.lost]

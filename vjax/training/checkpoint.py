@@ -1,7 +1,7 @@
 """Checkpoints with Orbax: the newest two and the best are kept, and a crash leaves no partial checkpoint."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from vjax.training import damage
 from vjax.training.damage import DamagedCheckpoint
 from vjax.training.shapes import first_difference
 
-BEST_BY = "video@1"
+BEST_BY = "val/video@1"
 NUM_NEWEST = 2
 
 
@@ -80,12 +80,10 @@ class Checkpoints:
             )
         # The manager, which deletes all checkpoints but the newest and the best.
         newest = preservation_policy.LatestN(NUM_NEWEST)
-        best = preservation_policy.BestN(
-            get_metric_fn=lambda found: found[BEST_BY], n=1, keep_checkpoints_without_metrics=False
-        )
+        best = preservation_policy.BestN(get_metric_fn=_rank, n=1, keep_checkpoints_without_metrics=False)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=preservation_policy.AnyPreservationPolicy([newest, best]),
-            best_fn=lambda found: found[BEST_BY],
+            best_fn=_rank,
             read_only=read_only,
             create=not read_only,
             cleanup_tmp_directories=not read_only,
@@ -119,8 +117,9 @@ class Checkpoints:
         return self._manager.metrics(step) is not None
 
     def best_step(self) -> int | None:
-        """Returns the step of the checkpoint with the highest video@1; the newest if none was evaluated."""
-        return self._manager.best_step()
+        """Returns the step of the checkpoint with the highest video@1 on the validation split, None without one."""
+        validated = [step for step in self.all_steps() if BEST_BY in (self._manager.metrics(step) or {})]
+        return self._manager.best_step() if validated else None
 
     def all_steps(self) -> list[int]:
         """Returns the steps of all checkpoints, the oldest first."""
@@ -214,6 +213,11 @@ class Checkpoints:
     def close(self) -> None:
         """Waits for all saves, then closes Orbax's manager."""
         self._manager.close()
+
+
+def _rank(metrics: Mapping[str, float]) -> float:
+    """Returns what the best checkpoint has most of; without a validation split, all are equal."""
+    return metrics.get(BEST_BY, -1.0)
 
 
 def _read_alone(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import jax
 import numpy as np
@@ -30,7 +30,7 @@ class Intervals:
 
     Attributes:
       log: interval between log entries.
-      evaluate: interval between evaluations of the test split; each saves a checkpoint with its result.
+      evaluate: interval between evaluations; each saves a checkpoint with its result.
       checkpoint: interval between checkpoints.
     """
 
@@ -55,7 +55,8 @@ class Loop:
       step_function: plain function `(state, batch) -> (state, sums)`, which the loop compiles.
       num_steps: number of steps of the run, including those before it was resumed.
       intervals: intervals between log entries, evaluations and checkpoints.
-      evaluate: function from a state to its evaluation on the test split; it may raise `EvaluationStopped`.
+      evaluate: function from a state to its evaluation; it may raise `EvaluationStopped`.
+      evaluated: split that `evaluate` uses: "val", or "test" if there is no validation split.
       checkpoints: checkpoints of the work directory, where states are saved.
       writers: writers that receive the numbers.
       schedule: learning rate by step, for the log.
@@ -71,6 +72,7 @@ class Loop:
     num_steps: int
     intervals: Intervals
     evaluate: Callable[[TrainState], Evaluation]
+    evaluated: Literal["val", "test"]
     checkpoints: Checkpoints
     writers: Sequence[Writer]
     schedule: optax.Schedule
@@ -81,8 +83,8 @@ class Loop:
     accumulate: int
     data_timeout_s: float
 
-    def run(self, state: TrainState, batches: Iterator[Any]) -> Evaluation:
-        """Trains until the state's step is `num_steps`, and returns the evaluation of the final state.
+    def run(self, state: TrainState, batches: Iterator[Any]) -> tuple[TrainState, Evaluation]:
+        """Trains until the state's step is `num_steps`; returns the final state and its evaluation.
 
         If a stop request prevented the evaluation of the given state, that evaluation is made first.
 
@@ -107,7 +109,7 @@ class Loop:
             if is_missing:
                 self._write_evaluation(first, evaluation)
             if at_end:
-                return evaluation
+                return state, evaluation
         # The remaining steps.
         prefetcher = Prefetcher(batches, self.mesh, timeout_s=self.data_timeout_s)
         try:
@@ -118,7 +120,7 @@ class Loop:
         finally:
             prefetcher.close()
 
-    def _take_steps(self, state: TrainState, prefetcher: Prefetcher, steps: range) -> Evaluation:
+    def _take_steps(self, state: TrainState, prefetcher: Prefetcher, steps: range) -> tuple[TrainState, Evaluation]:
         # Compilation, which needs the shapes of a batch.
         batch = prefetcher.next()
         compiled = compile_step(self.step_function, state, batch.rows, self.mesh, accumulate=self.accumulate)
@@ -164,7 +166,7 @@ class Loop:
                 raise Interrupted(step)
             if last:
                 assert evaluation is not None
-                return evaluation
+                return state, evaluation
             batch = prefetcher.next()
         raise AssertionError("a run has a last step")
 
@@ -189,7 +191,7 @@ class Loop:
 
     def _save(self, step: int, state: TrainState, evaluation: Evaluation | None) -> None:
         started = time.perf_counter()
-        self.checkpoints.save(step, state, metrics=evaluation.metrics if evaluation else None)
+        self.checkpoints.save(step, state, metrics=scalars_of(evaluation, self.evaluated) if evaluation else None)
         write_all(self.writers, step, {"train/checkpoint_s": time.perf_counter() - started})
 
     def _write_facts(self, step: int, state: TrainState, compiled: CompiledStep) -> None:
@@ -202,7 +204,12 @@ class Loop:
         write_all(self.writers, step, {name: value for name, value in facts.items() if value is not None})
 
     def _write_evaluation(self, step: int, evaluation: Evaluation) -> None:
-        write_all(self.writers, step, {f"test/{name}": value for name, value in evaluation.metrics.items()})
+        write_all(self.writers, step, scalars_of(evaluation, self.evaluated))
+
+
+def scalars_of(evaluation: Evaluation, split: str) -> dict[str, float]:
+    """Returns the metrics of an evaluation by the names that writers receive, such as "val/video@1"."""
+    return {f"{split}/{name}": value for name, value in evaluation.metrics.items()}
 
 
 class _PendingStep(NamedTuple):

@@ -129,15 +129,15 @@ class Console:
 
 def describe(values: Mapping[str, float]) -> str:
     """Returns the numbers as one line of text: `clip@1 0.873  loss 0.512  121 clips/s`."""
-    train, test = [], []
-    for name, value in values.items():
-        words = test if name.startswith("test/") else train
-        name = name.removeprefix("test/").removeprefix("train/")
+    words: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+    for key, value in values.items():
+        split, _, name = key.rpartition("/")
         if name not in _FILES_ONLY and not value < _SHOWN_FROM.get(name, -math.inf):  # NaN is shown
-            words.append(_FORMATS.get(name, name + " {:.3f}").format(value))
-    if test:
-        test[0] = f"test: {test[0]}"
-    return "  ".join(train + test)
+            words[split].append(_FORMATS.get(name, name + " {:.3f}").format(value))
+    for split in ("val", "test"):
+        if words[split]:
+            words[split][0] = f"{split}: {words[split][0]}"
+    return "  ".join([*words["train"], *words["val"], *words["test"]])
 
 
 _SLOW_STEPS = 5  # not counted in the time left

@@ -46,6 +46,7 @@ class Options:
       label: property that is the class: "motion", "shape", or "both" (one class for each pair).
       num_train: number of training videos.
       num_test: number of test videos.
+      num_val: number of validation videos; 0 for no validation split.
       size: side of the square frames in pixels.
       seed: seed of the generated videos.
     """
@@ -53,14 +54,17 @@ class Options:
     label: str = "motion"
     num_train: int = 2000
     num_test: int = 400
+    num_val: int = 0
     size: int = 40
     seed: int = 0
 
     def __post_init__(self):
         if self.label not in ("motion", "shape", "both"):
             raise InputError(f"moving_shapes' label must be 'motion', 'shape' or 'both', got {self.label!r}")
-        if min(self.num_train, self.num_test) < 1 or self.size < 16:
-            raise InputError(f"moving_shapes needs videos in both splits and frames of 16 pixels or more, got {self}")
+        if min(self.num_train, self.num_test) < 1 or self.num_val < 0 or self.size < 16:
+            raise InputError(
+                f"moving_shapes needs videos to train and to test on, and frames of 16 pixels or more, got {self}"
+            )
 
     @property
     def class_names(self) -> list[str]:
@@ -87,7 +91,7 @@ class MovingShapesConfig(tfds.core.BuilderConfig):
 class MovingShapes(tfds.core.GeneratorBasedBuilder):
     """A TFDS builder of videos whose label is the motion, the shape, or both."""
 
-    VERSION = tfds.core.Version("3.0.0")
+    VERSION = tfds.core.Version("3.1.0")
 
     def _info(self) -> tfds.core.DatasetInfo:
         return self.dataset_info_from_configs(features=video_features(self.options.class_names))
@@ -99,13 +103,11 @@ class MovingShapes(tfds.core.GeneratorBasedBuilder):
         return self.builder_config.options
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
-        return {
-            "train": self._generate_examples("train", self.options.num_train),
-            "test": self._generate_examples("test", self.options.num_test),
-        }
+        numbers = {"train": self.options.num_train, "test": self.options.num_test, "val": self.options.num_val}
+        return {split: self._generate_examples(split, number) for split, number in numbers.items() if number}
 
     def _generate_examples(self, split: str, num_videos: int) -> Iterator[tuple[str, dict[str, Any]]]:
-        stream = {"train": 0, "test": 1}[split]
+        stream = {"train": 0, "test": 1, "val": 2}[split]
         for index in range(num_videos):
             rng = np.random.default_rng((self.options.seed, stream, index))
             # Whatever the label is, the videos run through all pairs of motion and shape in turn.
@@ -138,7 +140,7 @@ def prepare(options: Options, *, data_dir: str | Path) -> MovingShapes:
 
 
 def open_split(builder: MovingShapes, split: str) -> RecordSplit:
-    """Returns the videos of a split, "train" or "test"."""
+    """Returns the videos of a split, "train", "test" or "val"."""
     return RecordSplit(read_raw(builder, split), split)
 
 

@@ -6,29 +6,30 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from vjax.data.records import RecordSplit, read_raw
+from vjax.data.splits import SplitRule
 from vjax.data.video import Source
 from vjax.errors import InputError
 
 
 def open_tfds(
     *,
-    seed: int,
-    held_out: str,
+    rule: SplitRule,
     dataset: str,
     data_dir: str = "",
     train: str = "train",
     test: str = "test",
+    val: str = "",
     fps: float = 25.0,
 ) -> Source:
     """Opens a TFDS dataset; the first call downloads it and prepares it as ArrayRecord.
 
     Args:
-      seed: unused; the splits are those of the dataset.
-      held_out: must be empty; the splits are those of the dataset.
+      rule: must hold out no groups; the splits are those of the dataset.
       dataset: TFDS name of the dataset, such as "ucf101/ucf101_1".
       data_dir: folder of the TFDS datasets; TFDS' default if empty.
       train: TFDS split to train on.
       test: TFDS split to test on.
+      val: TFDS split for choices such as that of the best checkpoint; empty for none.
       fps: frames per second of the videos; used if the records do not contain it.
 
     Raises:
@@ -36,9 +37,7 @@ def open_tfds(
         are not installed, such as TensorFlow.
     """
     # Build the dataset.
-    del seed
-    if held_out:
-        raise InputError(f"a TFDS dataset has no groups to hold out, got held_out={held_out!r}")
+    rule.check_nothing_held_out("a TFDS dataset")
     try:
         builder: Any = tfds.builder(dataset, data_dir=data_dir or None)
         builder.download_and_prepare(file_format="array_record")
@@ -57,14 +56,19 @@ def open_tfds(
     # Find the features and the splits to read.
     frames = _find(features, dataset, "frames", _is_frames)
     label = _find(features, dataset, "label", lambda feature: isinstance(feature, tfds.features.ClassLabel))
-    for split in (train, test):
+    wanted = [train, test, *([val] if val else [])]
+    for split in wanted:
         if split not in splits:
             raise InputError(f"{dataset}: has no split {split!r}; it has: {', '.join(splits)}")
+    train_videos, test_videos, *val_videos = (
+        RecordSplit(read_raw(builder, split), split, frames, label, fps) for split in wanted
+    )
     return Source(
         class_names=tuple(features[label].names),
-        train=RecordSplit(read_raw(builder, train), train, frames, label, fps),
-        test=RecordSplit(read_raw(builder, test), test, frames, label, fps),
-        split=f"{train} and {test} of {builder.info.full_name}",
+        train=train_videos,
+        test=test_videos,
+        split=f"{' and '.join(wanted)} of {builder.info.full_name}",
+        val=val_videos[0] if val_videos else (),
     )
 
 
