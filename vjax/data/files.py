@@ -1,6 +1,7 @@
 """Opens listed video files as a source; each file is decoded once, and unreadable files are listed as bad videos."""
 
 from collections.abc import Sequence
+from typing import TextIO
 
 from vjax.data import decode
 from vjax.data.listing import Listing, VideoFile, check_listing
@@ -8,10 +9,20 @@ from vjax.data.splits import split_files
 from vjax.data.threads import thread_pool
 from vjax.data.video import BadVideo, FileReader, Source, Video
 from vjax.errors import InputError
+from vjax.text import Advance, Progress
+
+_QUIET_S = 1.0  # a dataset that is indexed faster needs no progress
 
 
 def open_files(
-    listing: Listing, *, root: str, seed: int, held_out: str, test_share: float, max_bad_share: float
+    listing: Listing,
+    *,
+    root: str,
+    seed: int,
+    held_out: str,
+    test_share: float,
+    max_bad_share: float,
+    advance: Advance,
 ) -> Source:
     """Returns a source with the videos of a listing.
 
@@ -22,6 +33,7 @@ def open_files(
       held_out: comma-separated groups that form the test split.
       test_share: share of each class that a random split assigns to the test split.
       max_bad_share: largest allowed share of unreadable videos.
+      advance: progress callback; gets the number of indexed videos and the number of all videos.
 
     Raises:
       InputError: the listing has problems, a class has no readable training video, no test video is readable, too many
@@ -30,7 +42,7 @@ def open_files(
     check_listing(listing)
     files, split = split_files(listing.files, given=listing.given, held_out=held_out, test_share=test_share, seed=seed)
     class_names = name_classes(files)
-    found, bad_videos = probe_all(files)
+    found, bad_videos = probe_all(files, advance=advance)
     splits: dict[str, list[Video]] = {"train": [], "test": []}
     for file, info in found:
         read = FileReader(file.path, info.seeks)
@@ -75,8 +87,13 @@ def name_classes(files: Sequence[VideoFile]) -> tuple[str, ...]:
     return tuple(sorted(trained))
 
 
+def indexing_progress(stream: TextIO) -> Progress:
+    """Returns an object that shows the progress of opening files, unless that takes less than about a second."""
+    return Progress(stream, unit="video", job="indexing", quiet_s=_QUIET_S)
+
+
 def probe_all(
-    files: Sequence[VideoFile],
+    files: Sequence[VideoFile], *, advance: Advance
 ) -> tuple[list[tuple[VideoFile, decode.VideoInfo]], list[BadVideo]]:
     """Returns the readable files with their properties, and the unreadable files with the reason."""
 
@@ -86,12 +103,13 @@ def probe_all(
         except decode.VideoError as error:
             return error
 
-    with thread_pool() as pool:  # decoding releases the GIL
-        results = list(pool.map(probe, files))
     found, bad_videos = [], []
-    for file, result in zip(files, results, strict=True):
-        if isinstance(result, decode.VideoError):
-            bad_videos.append(BadVideo(file.name, file.split, str(result)))
-        else:
-            found.append((file, result))
+    advance(0, len(files))
+    with thread_pool() as pool:  # decoding releases the GIL
+        for done, (file, result) in enumerate(zip(files, pool.map(probe, files), strict=True), start=1):
+            if isinstance(result, decode.VideoError):
+                bad_videos.append(BadVideo(file.name, file.split, str(result)))
+            else:
+                found.append((file, result))
+            advance(done, len(files))
     return found, bad_videos

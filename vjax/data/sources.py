@@ -12,6 +12,7 @@ from vjax.data.store import is_store, open_store, read_store_files
 from vjax.data.video import Source
 from vjax.errors import InputError
 from vjax.spec import Choice, Table
+from vjax.text import Advance, show_nothing
 
 # Datasets of video files: each function maps the options to the files with their labels and splits.
 LISTINGS: Table[Listing] = Table(
@@ -33,6 +34,7 @@ def open_source(
     held_out: str = "",
     test_share: float = 0.2,
     max_bad_share: float = 0.1,
+    advance: Advance = show_nothing,
 ) -> Source:
     """Opens a source from `SOURCES`; the `root` of a listing may also be a store that `vjax prepare` wrote.
 
@@ -42,6 +44,7 @@ def open_source(
       held_out: comma-separated groups that form the test split; empty for the given or random split.
       test_share: share of each class that a random split puts into test.
       max_bad_share: largest allowed share of unreadable videos.
+      advance: progress callback; gets the number of indexed videos and the number of all videos.
 
     Raises:
       InputError: the options are invalid, the videos are missing or inconsistent, or too many of them are unreadable.
@@ -60,7 +63,7 @@ def open_source(
     root = choice.options["root"]
     if is_store(root):
         return open_store(root, typed.as_mapping(choice), **how)
-    return open_files(LISTINGS.create(choice), root=root, **how)
+    return open_files(LISTINGS.create(choice), root=root, advance=advance, **how)
 
 
 def list_names(choice: Choice) -> set[str] | None:
