@@ -266,7 +266,8 @@ def _look_at_files(choice: Choice, advance: Advance) -> _Look:
             name_classes(files)
     except InputError as error:
         problems.append(str(error))
-    found, bad_videos = probe_all(files, advance=advance)
+    # The doctor looks at the files as they are now, not at what was kept of them.
+    found, bad_videos = probe_all(files, root=choice.options["root"], advance=advance, reread=True)
     return _Look(
         files=files,
         readable=[file for file, _ in found],

@@ -1,9 +1,13 @@
-"""Opens listed video files as a source; each file is decoded once, and unreadable files are listed as bad videos."""
+"""Opens listed video files as a source; a file is decoded once, and again only after it changes or if it is unreadable.
+
+Unreadable files are listed as bad videos.
+"""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TextIO
 
-from vjax.data import decode
+from vjax.data import decode, index_cache
 from vjax.data.listing import Listing, VideoFile, check_listing
 from vjax.data.splits import split_files
 from vjax.data.threads import thread_pool
@@ -42,7 +46,7 @@ def open_files(
     check_listing(listing)
     files, split = split_files(listing.files, given=listing.given, held_out=held_out, test_share=test_share, seed=seed)
     class_names = name_classes(files)
-    found, bad_videos = probe_all(files, advance=advance)
+    found, bad_videos = probe_all(files, root=root, advance=advance)
     splits: dict[str, list[Video]] = {"train": [], "test": []}
     for file, info in found:
         read = FileReader(file.path, info.seeks)
@@ -93,23 +97,47 @@ def indexing_progress(stream: TextIO) -> Progress:
 
 
 def probe_all(
-    files: Sequence[VideoFile], *, advance: Advance
+    files: Sequence[VideoFile], *, root: str, advance: Advance, reread: bool = False
 ) -> tuple[list[tuple[VideoFile, decode.VideoInfo]], list[BadVideo]]:
-    """Returns the readable files with their properties, and the unreadable files with the reason."""
+    """Returns the readable files with their properties, and the unreadable files with the reason.
 
-    def probe(file: VideoFile) -> decode.VideoInfo | decode.VideoError:
+    Args:
+      files: the files.
+      root: location of the dataset; what is found is kept for it (index_cache.py).
+      advance: progress callback; gets the number of indexed files and the number of all files.
+      reread: whether to decode every file, also those whose properties are kept.
+    """
+
+    def probe(path: Path) -> index_cache.Entry | decode.VideoError:
         try:
-            return decode.probe(file.path)
+            return index_cache.probe(path)
         except decode.VideoError as error:
             return error
 
+    # Take what is kept, and decode the other files.
+    with index_cache.kept_index(root) as index:
+        results = dict[Path, decode.VideoInfo | decode.VideoError]()
+        if not reread:
+            results |= index.find_all(file.path for file in files)
+        left = [path for path in dict.fromkeys(file.path for file in files) if path not in results]
+        done = len(files) - len(left)
+        advance(done, len(files))
+        with thread_pool() as pool:  # decoding releases the GIL
+            for path, result in zip(left, pool.map(probe, left), strict=True):
+                if isinstance(result, index_cache.Entry):
+                    index.add(path, result)
+                    results[path] = result.info
+                else:
+                    index.remove(path)
+                    results[path] = result
+                done += 1
+                advance(done, len(files))
+    # Tell the readable files from the others.
     found, bad_videos = [], []
-    advance(0, len(files))
-    with thread_pool() as pool:  # decoding releases the GIL
-        for done, (file, result) in enumerate(zip(files, pool.map(probe, files), strict=True), start=1):
-            if isinstance(result, decode.VideoError):
-                bad_videos.append(BadVideo(file.name, file.split, str(result)))
-            else:
-                found.append((file, result))
-            advance(done, len(files))
+    for file in files:
+        result = results[file.path]
+        if isinstance(result, decode.VideoError):
+            bad_videos.append(BadVideo(file.name, file.split, str(result)))
+        else:
+            found.append((file, result))
     return found, bad_videos
