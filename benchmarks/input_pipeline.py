@@ -271,9 +271,10 @@ def _take_turns(args: argparse.Namespace, videos: str, store: str) -> dict[tuple
 
 
 def _one(name: str, root: str, seconds: float, cores: int) -> dict[str, float] | None:
-    done = subprocess.run(
-        [sys.executable, __file__, "--one", name, root, str(seconds), str(cores)], capture_output=True, text=True
-    )
+    command = [sys.executable, __file__, "--one", name, root, str(seconds), str(cores)]
+    with tempfile.TemporaryDirectory() as caches:  # without the index of an earlier run, as at a first start
+        env = os.environ | {"XDG_CACHE_HOME": caches}
+        done = subprocess.run(command, env=env, capture_output=True, text=True)
     if done.returncode:
         print(f"{name} fails here: {(done.stderr.strip().splitlines() or ['?'])[-1][:160]}")
         return None

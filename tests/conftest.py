@@ -1,4 +1,4 @@
-"""What all tests share: eight simulated devices, and real videos where there are any."""
+"""What all tests share: eight simulated devices, caches of their own, and real videos where there are any."""
 
 import os
 import pathlib
@@ -8,8 +8,9 @@ import tempfile
 # Before jax is imported anywhere.
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
 os.environ["JAX_PLATFORMS"] = "cpu"
-# One cache of compiled programs for all workers and for the commands they start; none of the user's.
+# One cache of indexes and one of compiled programs for all workers and for the commands they start; none of the user's.
 if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="vjax-test-caches-")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="vjax-test-programs-")
     # The default, a second, leaves out nearly every program of the small networks here.
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
@@ -19,7 +20,8 @@ import pytest
 
 def pytest_sessionfinish(session):
     if "PYTEST_XDIST_WORKER" not in os.environ:
-        shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+        for variable in ("XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR"):
+            shutil.rmtree(os.environ[variable], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from processes import in_this_process
 from video_files import write_folder
 
 import vjax
@@ -120,6 +121,39 @@ def test_evaluation_leaves_out_new_videos_and_names_them(finished, tmp_path):
     source = trained.open_source(vjax.Choice("videos", root=str(more)))
     assert source.new_videos == ("fall/new.mp4",)
     assert trained.evaluate(source).metrics["loss"] == pytest.approx(result["loss"])
+
+
+@pytest.fixture
+def eager_progress(monkeypatch):
+    """Shows the progress of indexing even where it takes less than a second."""
+    monkeypatch.setattr("vjax.data.files._QUIET_S", 0.0)
+
+
+@pytest.mark.usefixtures("eager_progress")
+def test_training_evaluating_and_the_doctor_show_the_progress_of_indexing(finished, tmp_path):
+    root, workdir, _ = finished
+    console = io.StringIO()
+    with pytest.raises(vjax.InputError, match="max_bad_share"):
+        vjax.train(folder_config(root, max_bad_share=0.0), tmp_path / "run", console=console)
+    assert console.getvalue().splitlines()[-1] == "indexing: 9 of 9 videos"
+    for words in (("evaluate", workdir), ("doctor", root)):
+        assert "indexing: 9 of 9 videos\n" in in_this_process("vjax", *words).stderr
+
+
+@pytest.mark.usefixtures("eager_progress")
+def test_building_an_experiment_is_silent(finished, capfd):
+    vjax.build(folder_config(finished[0], max_bad_share=0.2))
+    assert "indexing" not in "".join(capfd.readouterr())
+
+
+def test_only_the_first_process_reports_the_progress_of_indexing(finished, monkeypatch):
+    config, reported = folder_config(finished[0], max_bad_share=0.2), []
+    vjax.build(config, advance=lambda *progress: reported.append(progress))
+    assert reported[-1] == (9, 9)
+    monkeypatch.setattr("jax.process_index", lambda: 1)
+    reported.clear()
+    vjax.build(config, advance=lambda *progress: reported.append(progress))
+    assert reported == []
 
 
 def test_a_finished_run_is_left_alone(finished):

@@ -52,6 +52,31 @@ def test_the_time_left_counts_neither_the_wait_before_the_first_item_nor_items_d
     assert re.findall(r"(?<=, ).* left", stream.getvalue()) == ["1:20 left", "1:00 left"]
 
 
+def advance_by(clock, stream, seconds):
+    """What a job of four items shows that takes some seconds for each, and may be quiet for one second."""
+    with Progress(stream, unit="video", job="indexing", quiet_s=1.0) as progress:
+        for done in range(5):
+            progress.advance(done, 4)
+            clock.now += seconds
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("make", [io.StringIO, Terminal])
+def test_a_job_that_ends_in_its_quiet_time_shows_nothing(clock, make):
+    assert advance_by(clock, make(), 0.2) == ""
+
+
+def test_a_longer_job_shows_its_name_from_the_end_of_its_quiet_time_on(clock):
+    assert advance_by(clock, io.StringIO(), 0.6).splitlines() == [
+        "indexing: 2 of 4 videos, 0:01 left",
+        "indexing: 4 of 4 videos",
+    ]
+    shown = advance_by(clock, Terminal(), 0.6)
+    assert "indexing:  50%|" in shown
+    assert "1/4" not in shown
+    assert "4/4 videos" in shown
+
+
 @given(st.integers(0, 10**6))
 def test_a_time_reads_back_as_its_seconds(seconds):
     parts = format_time(seconds).split(":")

@@ -11,6 +11,7 @@ import numpy as np
 from vjax import mesh as meshes
 from vjax import models
 from vjax.config import Config
+from vjax.data.files import indexing_progress
 from vjax.evaluation.probes import shuffle_frames
 from vjax.evaluation.result import accuracy_interval
 from vjax.json_files import write_json
@@ -41,7 +42,9 @@ def compare(config: Config, workdir: str | Path, *, console: TextIO = sys.stderr
         console.write(f"{name}\n")
         result = train(dataclasses.replace(config, network=Choice(name, **shared)), workdir / name, console=console)
         trained = load(workdir / name)
-        shuffled = trained.evaluate(probe=shuffle_frames)
+        with indexing_progress(console) as progress:
+            source = trained.open_source(advance=progress.advance)
+        shuffled = trained.evaluate(source, probe=shuffle_frames)
         rows.append(
             {
                 "network": name,

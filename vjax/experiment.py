@@ -26,6 +26,7 @@ from vjax.errors import InputError
 from vjax.evaluation.evaluate import Evaluation
 from vjax.mesh import LAYOUTS, Layout
 from vjax.spec import Choice
+from vjax.text import Advance, show_nothing
 from vjax.training.optim import OPTIMIZERS, create_optimizer
 from vjax.training.step import TrainState, init_state
 from vjax.training.step_cost import StepCost, step_cost
@@ -110,12 +111,15 @@ class Experiment:
         self.config.rates.check(variables["params"])
 
 
-def build(config: Config | Mapping[str, Any], *, source: Source | None = None) -> Experiment:
+def build(
+    config: Config | Mapping[str, Any], *, source: Source | None = None, advance: Advance = show_nothing
+) -> Experiment:
     """Builds the experiment that a config describes.
 
     Args:
       config: config of the run, or the content of a `config.json`.
       source: videos to use instead of those that the config names.
+      advance: progress callback of process 0; gets the number of indexed videos and the number of all videos.
 
     Raises:
       InputError: the config or the data is wrong, or a batch cannot be split over the devices.
@@ -124,7 +128,9 @@ def build(config: Config | Mapping[str, Any], *, source: Source | None = None) -
     mesh = meshes.make_mesh()
     config.check_devices(mesh.size)
     if source is None:
-        source = meshes.first_process_first(lambda: open_config_source(config))
+        if jax.process_index() > 0:
+            advance = show_nothing
+        source = meshes.first_process_first(lambda: open_config_source(config, advance=advance))
     return Experiment(
         config=config,
         source=source,
@@ -137,8 +143,8 @@ def build(config: Config | Mapping[str, Any], *, source: Source | None = None) -
     )
 
 
-def open_config_source(config: Config) -> Source:
-    """Opens the videos that a config names, split as the config says."""
+def open_config_source(config: Config, *, advance: Advance = show_nothing) -> Source:
+    """Opens the videos that a config names, split as the config says; `advance` as in `open_source`."""
     return open_source(
         config.source,
         seed=config.seed,
@@ -147,6 +153,7 @@ def open_config_source(config: Config) -> Source:
         val_share=config.val_share,
         keep_split=config.keep_split,
         max_bad_share=config.max_bad_share,
+        advance=advance,
     )
 
 

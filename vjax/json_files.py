@@ -1,7 +1,9 @@
-"""Reading JSON files, and writing them and other text completely or not at all."""
+"""Reading JSON files, and writing them and other files completely or not at all."""
 
+import contextlib
 import json
 import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +30,26 @@ def write_text(path: str | Path, text: str) -> None:
     Raises:
       InputError: the file cannot be written.
     """
+    write_bytes(path, text.encode("utf-8", errors="surrogateescape"))
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Writes a file, as `write_json` does; if several processes write it at once, it is complete at any time.
+
+    Raises:
+      InputError: the file cannot be written.
+    """
     path = Path(path)
-    half = path.with_name(f".{path.name}.half")
+    half = path.with_name(f".{path.name}.{secrets.token_hex(4)}.half")  # each process writes its own
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        half.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
+        half.write_bytes(content)
         os.replace(half, path)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            half.unlink(missing_ok=True)
 
 
 def as_json(content: Any) -> Any:

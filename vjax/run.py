@@ -23,6 +23,7 @@ from vjax import typed, workdirs
 from vjax.config import Config, check_config, with_absolute_paths
 from vjax.data import pipeline
 from vjax.data.encode import write_frames
+from vjax.data.files import indexing_progress
 from vjax.data.lost import LostVideos, write_videos
 from vjax.data.splits import SPLIT_FILE
 from vjax.data.video import BadVideo
@@ -77,7 +78,9 @@ def train(
     workdirs.check_config(workdir, _resolve(config), {})
     if finished := workdirs.finished_result(workdir, length=config.length):
         return finished
-    return fit(build(config), workdir, console=console, should_stop=should_stop)
+    with indexing_progress(console) as progress:
+        experiment = build(config, advance=progress.advance)
+    return fit(experiment, workdir, console=console, should_stop=should_stop)
 
 
 def fit(

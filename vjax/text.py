@@ -1,12 +1,18 @@
 """Text output: tables that read well on a terminal and in a README, and the progress of long jobs."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TextIO
 
 from tqdm import tqdm
 
 _SECONDS = 10.0  # between two plain progress lines
+
+Advance = Callable[[int, int], None]  # progress callback; gets the number of finished items and the number of all items
+
+
+def show_nothing(done: int, total: int) -> None:
+    """Ignores the progress of a job; the `Advance` of library functions unless the caller gives another one."""
 
 
 def format_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -41,11 +47,22 @@ def some(names: Sequence[str], *, most: int = 10) -> str:
 class Progress:
     """Shows how many items are done and the time left: a bar on a terminal, plain lines elsewhere."""
 
-    def __init__(self, stream: TextIO, *, unit: str):
-        self._stream, self._unit = stream, unit
+    def __init__(self, stream: TextIO, *, unit: str, job: str = "", quiet_s: float = 0.0):
+        """Shows nothing yet.
+
+        Args:
+          stream: stream to write to.
+          unit: name of one item.
+          job: name of the job, which is shown in front; nothing if empty.
+          quiet_s: seconds from the first call of `advance` in which nothing is shown; a job that ends before leaves no
+            text.
+        """
+        self._stream, self._unit, self._quiet_s = stream, unit, quiet_s
+        self._front = f"{job}: " if job else ""
         self._bar: tqdm | None = None
         self._pace: Pace | None = None
-        self._shown = time.monotonic()
+        self._due = 0.0  # time of the next plain line
+        self._shown = False
 
     def __enter__(self) -> "Progress":
         return self
@@ -56,20 +73,21 @@ class Progress:
 
     def advance(self, done: int, total: int) -> None:
         """Shows that `done` of `total` items are done."""
-        first = self._pace is None
-        self._pace = self._pace or Pace(done)
+        now = time.monotonic()
+        if self._pace is None:
+            self._pace, self._due = Pace(done), now + self._quiet_s
+        if now < self._due and not self._shown:
+            return
         left = self._pace.time_left(done, total)
         if self._stream.isatty():
+            self._shown = True
             if self._bar is None:
-                self._bar = open_bar(self._stream, total=total, done=done, unit=self._unit)
+                self._bar = open_bar(self._stream, total=total, done=done, unit=self._unit, front=self._front)
             move_bar(self._bar, done, left)
-            return
-        now = time.monotonic()
-        if not first and now - self._shown < _SECONDS and done < total:
-            return
-        self._shown = now
-        self._stream.write(f"{done} of {total} {self._unit}s{left and ', ' + left}\n")
-        self._stream.flush()
+        elif now >= self._due or done == total:
+            self._shown, self._due = True, now + _SECONDS
+            self._stream.write(f"{self._front}{done} of {total} {self._unit}s{left and ', ' + left}\n")
+            self._stream.flush()
 
 
 class Pace:
@@ -86,9 +104,9 @@ class Pace:
         return f"{format_time(per_item * (total - done))} left"
 
 
-def open_bar(stream: TextIO, *, total: int, done: int, unit: str) -> tqdm:
-    """Returns a progress bar for a terminal: `25%|###        | 500/2000 steps, 1:15 left`."""
-    shape = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {unit}s{postfix}"
+def open_bar(stream: TextIO, *, total: int, done: int, unit: str, front: str = "") -> tqdm:
+    """Returns a progress bar for a terminal: `25%|###        | 500/2000 steps, 1:15 left`, after the text `front`."""
+    shape = front + "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {unit}s{postfix}"
     return tqdm(total=total, initial=done, file=stream, unit=unit, bar_format=shape, dynamic_ncols=True)
 
 

@@ -27,6 +27,7 @@ from vjax.experiment import make_init, open_config_source
 from vjax.json_files import read_json
 from vjax.models.cost import count_parameters
 from vjax.spec import Choice, check_names
+from vjax.text import Advance, show_nothing
 from vjax.training.checkpoint import Checkpoints
 from vjax.training.step import TrainState, abstract_state
 
@@ -69,23 +70,23 @@ class Trained:
         """Function that maps uint8 clips `(b t h w c)` to their probabilities."""
         return compile_infer(self.network, self.config.normalization, self.mesh)(self.state.variables)
 
-    def open_source(self, choice: Choice | None = None) -> Source:
+    def open_source(self, choice: Choice | None = None, *, advance: Advance = show_nothing) -> Source:
         """Opens the videos that the run began with, split as in training.
 
         Args:
           choice: place where these videos are now, or other videos of the same classes. Of other videos without a given
             split, all are for test.
+          advance: progress callback; gets the number of indexed videos and the number of all videos.
 
         Raises:
           InputError: the videos are missing, or their classes are not those of the run.
         """
         if choice is None or self._has_videos_of_run(choice):
             config = self.config if choice is None else dataclasses.replace(self.config, source=choice)
-            return workdirs.kept_source(self.workdir, open_config_source(config))
+            return workdirs.kept_source(self.workdir, open_config_source(config, advance=advance))
         # Other videos: the groups that the run held out and the split that it kept mean nothing here.
-        source = open_config_source(
-            dataclasses.replace(self.config, source=choice, held_out="", keep_split="", val_share=0.0)
-        )
+        others = dataclasses.replace(self.config, source=choice, held_out="", keep_split="", val_share=0.0)
+        source = open_config_source(others, advance=advance)
         split, bad_videos = source.split, source.bad_videos
         if is_random(source.split):
             every = [of_split[i] for of_split in (source.train, source.test) for i in range(len(of_split))]

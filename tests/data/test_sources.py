@@ -52,6 +52,12 @@ def test_a_folder_becomes_two_splits_with_sorted_class_names(folder):
     assert source.bad_videos == ()
 
 
+def test_opening_files_reports_the_videos_one_by_one(folder):
+    reported = []
+    open_videos(folder, advance=lambda done, total: reported.append((done, total)))
+    assert reported == [(done, 8) for done in range(9)]
+
+
 def test_a_video_of_a_source_reads_its_frames(folder):
     video = open_videos(folder).train[0]
     assert (video.num_frames, video.fps) == (12, 10.0)

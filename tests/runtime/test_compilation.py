@@ -2,6 +2,8 @@ import os
 import subprocess
 import sys
 
+from vjax.runtime.compilation import keep_compiled_programs
+
 CODE = """
 import time, jax
 from vjax.runtime.compilation import keep_compiled_programs
@@ -33,3 +35,9 @@ def test_programs_are_kept_in_the_users_cache(tmp_path):
 
 def test_the_folder_that_jax_is_told_of_is_taken(tmp_path):
     assert kept(JAX_COMPILATION_CACHE_DIR=str(tmp_path)) == str(tmp_path)
+
+
+def test_a_user_without_a_home_keeps_no_programs(monkeypatch):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    monkeypatch.setattr("vjax.runtime.compilation.cache_folder", lambda: None)
+    assert keep_compiled_programs() is None

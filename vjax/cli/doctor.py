@@ -1,6 +1,7 @@
 """`vjax doctor`: checks a dataset before training."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ from vjax.cli.arguments import add_source, choose_source
 from vjax.config import Config
 from vjax.config_file import load_config
 from vjax.data.doctor import examine
+from vjax.data.files import indexing_progress
 from vjax.json_files import write_json
 
 
@@ -32,7 +34,8 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     """Examines the dataset and prints one page about it."""
     config = load_config(args.config) if args.config else Config()
     source = choose_source(args.source, overrides)
-    found = examine(source, config.train_view, batch_size=config.batch_size)
+    with indexing_progress(sys.stderr) as progress:
+        found = examine(source, config.train_view, batch_size=config.batch_size, advance=progress.advance)
     print(found.page())
     if args.json:
         write_json(args.json, found.facts | {"problems": found.problems})

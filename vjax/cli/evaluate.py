@@ -13,6 +13,7 @@ from vjax import workdirs
 from vjax.cli.arguments import SOURCE_PREFIX, add_trained
 from vjax.cli.output import print_metrics
 from vjax.config_file import override_choice
+from vjax.data.files import indexing_progress
 from vjax.data.lost import describe_changes
 from vjax.data.sources import SOURCES
 from vjax.evaluation import metrics
@@ -55,7 +56,8 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     choice = None
     if overrides:
         choice = override_choice(trained.config.source, SOURCES, overrides, prefix=SOURCE_PREFIX)
-    source = trained.open_source(choice)
+    with indexing_progress(sys.stderr) as progress:
+        source = trained.open_source(choice, advance=progress.advance)
     for line in describe_changes(source):
         print(line, file=sys.stderr)
     changes = {"num_clips": args.clips, "num_crops": args.crops}

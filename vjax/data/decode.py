@@ -70,6 +70,7 @@ def probe(path: str | Path, *, limits: Limits = LIMITS) -> VideoInfo:
     return interruptible(lambda: _probe(path, limits))
 
 
+# index_cache.py keeps what this function finds. A change of that needs a new version there.
 def _probe(path: str | Path, limits: Limits) -> VideoInfo:
     height, width = 0, 0
     shown: set[tuple[str, int, int]] = set()

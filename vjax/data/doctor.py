@@ -23,7 +23,7 @@ from vjax.data.transforms import TrainView
 from vjax.data.video import BadVideo, FileReader, Video
 from vjax.errors import InputError
 from vjax.spec import Choice
-from vjax.text import format_table, some
+from vjax.text import Advance, format_table, show_nothing, some
 
 # Patterns in the file names of common datasets. Clips that share the captured text belong on one side of a split.
 _GROUP_PATTERNS = {
@@ -106,13 +106,14 @@ class _Look:
     problems: Sequence[str] = ()
 
 
-def examine(source: Choice, view: TrainView, *, batch_size: int) -> Examined:
+def examine(source: Choice, view: TrainView, *, batch_size: int, advance: Advance = show_nothing) -> Examined:
     """Examines every video of a dataset.
 
     Args:
       source: a choice from `LISTINGS` (data/sources.py).
       view: training view of a video; also used to time reading.
       batch_size: clips per training batch, for the memory estimate.
+      advance: progress callback; gets the number of indexed videos and the number of all videos.
 
     Raises:
       InputError: the options are invalid, the dataset does not exist, or a prepared store lacks readable videos to
@@ -120,7 +121,7 @@ def examine(source: Choice, view: TrainView, *, batch_size: int) -> Examined:
     """
     # Read the listing and count the readable videos of each class.
     source = typed.conform_choice(source, LISTINGS, what="source")
-    look = _look_at_store(source) if is_store(source.options["root"]) else _look_at_files(source)
+    look = _look_at_store(source) if is_store(source.options["root"]) else _look_at_files(source, advance)
     readable = look.readable
     labels = sorted({file.label for file in look.files})
     classes: dict[str, dict[str, int]] = {label: dict.fromkeys(SPLITS, 0) for label in labels}
@@ -259,7 +260,7 @@ def _look_at_store(choice: Choice) -> _Look:
     )
 
 
-def _look_at_files(choice: Choice) -> _Look:
+def _look_at_files(choice: Choice, advance: Advance) -> _Look:
     listing = LISTINGS.create(choice)
     files, split, problems = list(listing.files), "none can be made", list(listing.problems)
     try:
@@ -268,7 +269,8 @@ def _look_at_files(choice: Choice) -> _Look:
             name_classes(files)
     except InputError as error:
         problems.append(str(error))
-    found, bad_videos = probe_all(files)
+    # The doctor looks at the files as they are now, not at what was kept of them.
+    found, bad_videos = probe_all(files, root=choice.options["root"], advance=advance, reread=True)
     return _Look(
         files=files,
         readable=[file for file, _ in found],

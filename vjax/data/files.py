@@ -1,17 +1,25 @@
-"""Opens listed video files as a source; each file is decoded once, and unreadable files are listed as bad videos."""
+"""Opens listed video files as a source; a file is decoded once, and again only after it changes or if it is unreadable.
+
+Unreadable files are listed as bad videos.
+"""
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
 
-from vjax.data import decode
+from vjax.data import decode, index_cache
 from vjax.data.listing import Listing, VideoFile, check_listing
 from vjax.data.splits import SPLITS, SplitRule, split_files
 from vjax.data.threads import thread_pool
 from vjax.data.video import BadVideo, FileReader, Source, Video
 from vjax.errors import InputError
+from vjax.text import Advance, Progress
+
+_QUIET_S = 1.0  # a dataset that is indexed faster needs no progress
 
 
-def open_files(listing: Listing, *, root: str, rule: SplitRule, max_bad_share: float) -> Source:
+def open_files(listing: Listing, *, root: str, rule: SplitRule, max_bad_share: float, advance: Advance) -> Source:
     """Returns a source with the videos of a listing.
 
     Args:
@@ -19,6 +27,7 @@ def open_files(listing: Listing, *, root: str, rule: SplitRule, max_bad_share: f
       root: location of the videos, for messages.
       rule: how the videos are split if the listing does not say it.
       max_bad_share: largest allowed share of unreadable videos.
+      advance: progress callback; gets the number of indexed videos and the number of all videos.
 
     Raises:
       InputError: the listing has problems, a class has no readable training video, no test video is readable, too many
@@ -27,7 +36,7 @@ def open_files(listing: Listing, *, root: str, rule: SplitRule, max_bad_share: f
     check_listing(listing)
     files, split = split_files(listing.files, given=listing.given, rule=rule)
     class_names = name_classes(files)
-    found, bad_videos = probe_all(files)
+    found, bad_videos = probe_all(files, root=root, advance=advance)
     splits: dict[str, list[Video]] = {split: [] for split in SPLITS}
     for file, info in found:
         read = FileReader(file.path, info.seeks)
@@ -67,21 +76,51 @@ def name_classes(files: Sequence[VideoFile]) -> tuple[str, ...]:
     return tuple(sorted(trained))
 
 
-def probe_all(
-    files: Sequence[VideoFile],
-) -> tuple[list[tuple[VideoFile, decode.VideoInfo]], list[BadVideo]]:
-    """Returns the readable files with their properties, and the unreadable files with the reason."""
+def indexing_progress(stream: TextIO) -> Progress:
+    """Returns an object that shows the progress of opening files, unless that takes less than about a second."""
+    return Progress(stream, unit="video", job="indexing", quiet_s=_QUIET_S)
 
-    def probe(file: VideoFile) -> decode.VideoInfo | decode.VideoError:
+
+def probe_all(
+    files: Sequence[VideoFile], *, root: str, advance: Advance, reread: bool = False
+) -> tuple[list[tuple[VideoFile, decode.VideoInfo]], list[BadVideo]]:
+    """Returns the readable files with their properties, and the unreadable files with the reason.
+
+    Args:
+      files: the files.
+      root: location of the dataset; what is found is kept for it (index_cache.py).
+      advance: progress callback; gets the number of indexed files and the number of all files.
+      reread: whether to decode every file, also those whose properties are kept.
+    """
+
+    def probe(path: Path) -> index_cache.Entry | decode.VideoError:
         try:
-            return decode.probe(file.path)
+            return index_cache.probe(path)
         except decode.VideoError as error:
             return error
 
-    with thread_pool() as pool:  # decoding releases the GIL
-        results = list(pool.map(probe, files))
+    # Take what is kept, and decode the other files.
+    with index_cache.kept_index(root) as index:
+        results = dict[Path, decode.VideoInfo | decode.VideoError]()
+        if not reread:
+            results |= index.find_all(file.path for file in files)
+        left = [path for path in dict.fromkeys(file.path for file in files) if path not in results]
+        done = len(files) - len(left)
+        advance(done, len(files))
+        with thread_pool() as pool:  # decoding releases the GIL
+            for path, result in zip(left, pool.map(probe, left), strict=True):
+                if isinstance(result, index_cache.Entry):
+                    index.add(path, result)
+                    results[path] = result.info
+                else:
+                    index.remove(path)
+                    results[path] = result
+                done += 1
+                advance(done, len(files))
+    # Tell the readable files from the others.
     found, bad_videos = [], []
-    for file, result in zip(files, results, strict=True):
+    for file in files:
+        result = results[file.path]
         if isinstance(result, decode.VideoError):
             bad_videos.append(BadVideo(file.name, file.split, str(result)))
         else:

@@ -34,6 +34,7 @@ from vjax.errors import InputError
 from vjax.json_files import as_json, read_json, write_json
 from vjax.ops.frames import shrink
 from vjax.spec import Choice
+from vjax.text import Advance
 
 _DATASET = "videos"
 _LEAST_VIDEOS = 8  # per shard, so that files do not become too small
@@ -108,7 +109,7 @@ def prepare(
     options: Options,
     *,
     run: Runner,
-    advance: Callable[[int, int], None],
+    advance: Advance,
 ) -> Prepared:
     """Writes a store, or continues an interrupted one.
 

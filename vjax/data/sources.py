@@ -12,6 +12,7 @@ from vjax.data.splits import SplitRule
 from vjax.data.store import is_store, open_store, read_store_files
 from vjax.data.video import Source
 from vjax.spec import Choice, Table
+from vjax.text import Advance, show_nothing
 
 # Datasets of video files: each function maps the options to the files with their labels and splits.
 LISTINGS: Table[Listing] = Table(
@@ -35,6 +36,7 @@ def open_source(
     val_share: float = 0.0,
     keep_split: str = "",
     max_bad_share: float = 0.1,
+    advance: Advance = show_nothing,
 ) -> Source:
     """Opens a source from `SOURCES`; the `root` of a listing may also be a store that `vjax prepare` wrote.
 
@@ -46,6 +48,7 @@ def open_source(
       val_share: share of each class that is drawn for validation if no validation split is given; 0 for none.
       keep_split: work directory of another run, or table of splits, whose split is kept; empty for none.
       max_bad_share: largest allowed share of unreadable videos.
+      advance: progress callback; gets the number of indexed videos and the number of all videos.
 
     Raises:
       InputError: the options are invalid, the videos are missing or inconsistent, or too many of them are unreadable.
@@ -57,7 +60,8 @@ def open_source(
     root = choice.options["root"]
     if is_store(root):
         return open_store(root, typed.as_mapping(choice), rule=rule, max_bad_share=max_bad_share)
-    return open_files(LISTINGS.create(choice), root=root, rule=rule, max_bad_share=max_bad_share)
+    listing = LISTINGS.create(choice)
+    return open_files(listing, root=root, rule=rule, max_bad_share=max_bad_share, advance=advance)
 
 
 def list_names(choice: Choice) -> set[str] | None:

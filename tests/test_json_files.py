@@ -1,0 +1,42 @@
+"""Files that are written completely or not at all."""
+
+import threading
+
+import pytest
+
+from vjax.errors import InputError
+from vjax.json_files import read_json, write_bytes, write_json
+
+
+def test_json_reads_back_as_it_was_written_and_its_folder_is_made(tmp_path):
+    content = {"a": [1, 2.5, None], "ü": "日本"}
+    write_json(tmp_path / "new" / "x.json", content)
+    assert read_json(tmp_path / "new" / "x.json") == content
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["x.json"]
+
+
+def test_a_file_that_several_threads_write_at_once_is_complete_at_any_time(tmp_path):
+    path, contents = tmp_path / "x", [bytes([number]) * 200_000 for number in range(4)]
+    write_bytes(path, contents[0])
+    writers = [
+        threading.Thread(target=lambda content=content: [write_bytes(path, content) for _ in range(20)])
+        for content in contents
+    ]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        assert path.read_bytes() in contents
+    assert [found.name for found in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "x"
+    write_bytes(path, b"old")
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(InputError, match=r"x cannot be written: No space left on device"):
+        write_bytes(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [found.name for found in tmp_path.iterdir()] == ["x"]
