@@ -1,4 +1,4 @@
-"""Reading JSON files, and writing them and other text completely or not at all."""
+"""Reading JSON files, and writing them and other files completely or not at all."""
 
 import json
 import os
@@ -28,11 +28,20 @@ def write_text(path: str | Path, text: str) -> None:
     Raises:
       InputError: the file cannot be written.
     """
+    write_bytes(path, text.encode("utf-8", errors="surrogateescape"))
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Writes a file, as `write_json` does.
+
+    Raises:
+      InputError: the file cannot be written.
+    """
     path = Path(path)
     half = path.with_name(f".{path.name}.half")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        half.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
+        half.write_bytes(content)
         os.replace(half, path)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}") from error

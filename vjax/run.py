@@ -2,7 +2,7 @@
 
 A work directory holds `config.json` (with all defaults), `classes.json`, `preprocessing.json`, `videos.csv`,
 `bad_videos.csv`, `first_batch.gif`, `checkpoints/`, `metrics.jsonl`, TensorBoard's `events/`, and at the end
-`result.json`.
+`result.json`, `confusion.png` and `curves.png`.
 """
 
 import contextlib
@@ -27,6 +27,7 @@ from vjax.data.lost import LostVideos, write_videos
 from vjax.data.video import BadVideo
 from vjax.errors import InputError
 from vjax.evaluation.evaluate import Evaluation, evaluate
+from vjax.evaluation.figures import draw_confusion, draw_curves, write_figure
 from vjax.evaluation.infer import compile_infer
 from vjax.evaluation.result import describe_result, lost_in_test
 from vjax.experiment import Experiment, build, make_init
@@ -44,7 +45,7 @@ from vjax.training.profile import Profiler
 from vjax.training.step import Step, TrainState, abstract_state, make_grad_fn, train_step
 from vjax.training.weights_and_biases import WeightsAndBiases
 from vjax.training.wrappers import accumulated, checked_finite, sharded, with_ema
-from vjax.training.writer import Console, JsonLines, TensorBoard, Writer
+from vjax.training.writer import Console, JsonLines, TensorBoard, Writer, read_json_lines
 
 _GIF_FPS = 8.0
 _GIF_CLIPS = 16
@@ -166,12 +167,14 @@ def _fit(experiment: Experiment, workdir: Path, console: TextIO, should_stop: Ca
     evaluation = loop.run(state, batches)
     checkpoints.close()
 
-    # The result, from the last evaluation.
+    # The result, from the last evaluation, and its pictures.
     result = describe_result(evaluation, source, experiment.test_view)
     for entry in workdirs.read_longer(workdir):
         result["protocol"] += f"; made longer at step {entry['step']}, from a length of {entry['length']}"
     if jax.process_index() == 0:
         write_json(workdir / "result.json", result)
+        write_figure(workdir / "confusion.png", draw_confusion(result["confusion"], source.class_names))
+        write_figure(workdir / "curves.png", draw_curves(read_json_lines(workdir / "metrics.jsonl")))
     for writer in writers:  # last, because wandb may take a while
         writer.close()
     return result
