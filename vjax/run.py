@@ -37,6 +37,7 @@ from vjax.ops.captions import add_captions
 from vjax.ops.frames import tile_clips
 from vjax.runtime import memory
 from vjax.spec import Choice
+from vjax.text import terminal_width, wrap
 from vjax.trained import load
 from vjax.training.checkpoint import Checkpoints, DamagedCheckpoint
 from vjax.training.init_from import load_pretrained
@@ -227,7 +228,7 @@ def _take_workdir(experiment: Experiment, workdir: Path, console: TextIO, *, fir
     writers: list[Writer] = []
     if config.wandb_project:
         writers.append(WeightsAndBiases(workdir, project=config.wandb_project, config=resolved))
-    console.write(describe_run(experiment, workdir))
+    console.write(describe_run(experiment, workdir, width=terminal_width()))
     _say_if_longer(experiment, workdir, console, first_step=first_step)
     write_json(workdir / "classes.json", list(source.class_names))
     write_json(workdir / "config.json", resolved)
@@ -246,8 +247,8 @@ def _take_workdir(experiment: Experiment, workdir: Path, console: TextIO, *, fir
     ]
 
 
-def describe_run(experiment: Experiment, workdir: Path) -> str:
-    """Returns what a run is about to do, one line for each part: data, clip, network, devices, place of the results."""
+def describe_run(experiment: Experiment, workdir: Path, *, width: int) -> str:
+    """Returns what a run is about to do: data, clip, network, devices, place of the results; in `width` columns."""
     config, source, devices = experiment.config, experiment.source, experiment.mesh.devices.flat
     view, backbone = experiment.test_view, config.network.options.get("backbone")
     network = config.network.name + (f" on the backbone {backbone.name}" if isinstance(backbone, Choice) else "")
@@ -261,7 +262,7 @@ def describe_run(experiment: Experiment, workdir: Path) -> str:
         "devices": f"{len(devices)} x {devices[0].device_kind}",
         "results": str(workdir),
     }
-    return "".join(f"{part:8} {text}\n" for part, text in parts.items())
+    return "".join(wrap(f"{part:8} {text}", width=width, hang=9) + "\n" for part, text in parts.items())
 
 
 def _say_if_longer(experiment: Experiment, workdir: Path, console: TextIO, *, first_step: int) -> None:
@@ -270,10 +271,11 @@ def _say_if_longer(experiment: Experiment, workdir: Path, console: TextIO, *, fi
     if before is None:
         return
     workdirs.note_longer(workdir, step=first_step, before=before)
-    console.write(
+    said = (
         f"the run is made longer: {before} before, {experiment.config.length} now. From step {first_step + 1} on, the "
-        "learning rate follows the schedule of the new length, so the result is not that of one run of this length\n"
+        "learning rate follows the schedule of the new length, so the result is not that of one run of this length"
     )
+    console.write(wrap(said, width=terminal_width()) + "\n")
 
 
 def _batches(experiment: Experiment, workdir: Path, lost: LostVideos, *, first_step: int) -> Iterator[Any]:
@@ -358,7 +360,8 @@ def _start(experiment: Experiment, make_state: Callable[[], TrainState], console
     loaded = jax.jit(lambda tree: tree, out_shardings=layout.shardings(variables))(loaded)
     if jax.process_index() == 0:
         said = f"the network of {init.workdir} at step {int(trained.state.step)}"
-        console.write(f"starts from {said}; reinitialised: {', '.join(reinitialised) or 'nothing'}\n")
+        said += f"; reinitialised: {', '.join(reinitialised) or 'nothing'}"
+        console.write(wrap(f"starts from {said}", width=terminal_width(), hang=2) + "\n")
     # Copy the arrays, because a step donates the buffers of both trees.
     ema = jax.tree.map(jnp.copy, loaded["params"]) if state.ema else {}
     return dataclasses.replace(state, ema=ema, **loaded)

@@ -59,6 +59,18 @@ def shorten(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 3].rstrip() + "..."
 
 
+def compact(number: float) -> str:
+    """Returns a number in three digits, with a prefix of the SI.
+
+    >>> compact(24_216), compact(2_123_672), compact(640)
+    ('24.2 k', '2.12 M', '640')
+    """
+    for factor, prefix in ((1, ""), (1e3, " k"), (1e6, " M"), (1e9, " G")):
+        if number / factor < 999.5:
+            return f"{number / factor:#.3g}".rstrip(".") + prefix
+    return f"{number / 1e12:#.3g} T"
+
+
 def printable(text: str) -> str:
     """Returns a text with the bytes of file names that are not UTF-8 as escapes, because they cannot be printed."""
     return text.encode(errors="backslashreplace").decode()

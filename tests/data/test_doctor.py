@@ -42,7 +42,7 @@ def test_a_healthy_data_set_has_no_problems(tmp_path):
     assert facts["sizes"] == {"32 x 24": 20}
     assert facts["batch_bytes"] == 8 * 4 * 16 * 16 * 3
     assert facts["clips_per_s_per_core"] > 1
-    assert found.page().endswith("problems:\nnone: the dataset is ready for training")
+    assert found.page(width=80).endswith("problems:\nnone: the dataset is ready for training")
 
 
 def problem(found, words):
@@ -82,7 +82,7 @@ def test_a_folder_without_any_video_is_one_page_too(tmp_path):
     found = examine(tmp_path / "v")
     assert found.problems == [f"{tmp_path}/v/spin: the class folder is empty; put videos into it or remove it"]
     assert found.facts["split"] == "none can be made"
-    assert "| videos " in found.page()
+    assert "\nsplit       none can be made\n" in found.page(width=80)
 
 
 def test_videos_that_annotations_name_but_that_are_missing_are_not_unreadable_in_a_store_either(tmp_path):
@@ -208,11 +208,27 @@ def test_classes_without_videos_on_one_side_and_classes_out_of_balance_are_named
     assert problem(found, "1 to 9 videos").startswith("the classes have 1 to 9 videos: look at the accuracy of each")
 
 
+def test_a_page_with_long_names_and_many_problems_fits_its_columns(tmp_path):
+    label = "pretending to put something behind something else so that nobody sees it again"
+    root = write_folder(tmp_path / "v", labels=(label, "fall"), groups=[f"v{i}" for i in range(12)])
+    shutil.copy(root / "fall" / "v0.mp4", root / label / "a copy of the video.mp4")
+    page = examine(root).page(width=80)
+    lines = page.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0] == "videos      25 (20 train, 5 test)"
+    (row,) = [line for line in lines if line.startswith("| pretending to put")]
+    assert len(row) >= 79
+    assert row.split("|")[1].endswith("... ")
+    (first,) = [number for number, line in enumerate(lines) if line.startswith("- 1 pair(s)")]
+    assert lines[first + 1].startswith("  "), "the rest of a problem hangs"
+
+
 def test_the_command_prints_one_page_and_writes_json(tmp_path):
     root = healthy(tmp_path / "v")
     words = ("vjax", "doctor", root, "--config", f"{ROOT}/configs/quickstart.py", "--json", tmp_path / "d.json")
     page = command(*words).stdout
     assert len(page.splitlines()) < 60
+    assert max(map(len, page.splitlines())) <= 80
     facts = json.loads((tmp_path / "d.json").read_text())
     assert facts["clip"] == "8 frames at stride 1, 32 x 32"
     assert facts["problems"] == []

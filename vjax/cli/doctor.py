@@ -9,6 +9,7 @@ from vjax.config import Config
 from vjax.config_file import load_config
 from vjax.data.doctor import examine
 from vjax.json_files import write_json
+from vjax.text import printable, terminal_width
 
 
 def add(commands: Any) -> None:
@@ -33,6 +34,6 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     config = load_config(args.config) if args.config else Config()
     source = choose_source(args.source, overrides)
     found = examine(source, config.train_view, batch_size=config.batch_size)
-    print(found.page())
+    print(printable(found.page(width=terminal_width())))
     if args.json:
         write_json(args.json, found.facts | {"problems": found.problems})

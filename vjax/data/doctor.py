@@ -23,7 +23,7 @@ from vjax.data.transforms import TrainView
 from vjax.data.video import BadVideo, FileReader, Video
 from vjax.errors import InputError
 from vjax.spec import Choice
-from vjax.text import format_table
+from vjax.text import format_table, shorten, wrap
 
 # Patterns in the file names of common datasets. Clips that share the captured text belong on one side of a split.
 _GROUP_PATTERNS = {
@@ -49,33 +49,34 @@ class Examined:
     facts: dict[str, Any]
     problems: list[str]
 
-    def page(self) -> str:
-        """Returns the findings as one page of text."""
-        # A table of the facts, one row each.
+    def page(self, *, width: int) -> str:
+        """Returns the findings as one page of text with lines of up to `width` columns."""
+        # A line for each fact.
         facts = self.facts
-        rows = [
-            ["videos", f"{facts['num_videos']:,} ({facts['num_train']:,} train, {facts['num_test']:,} test)"],
-            ["unreadable, missing", f"{len(facts['unreadable']):,}, {len(facts['missing']):,}"],
-            ["hours", f"{facts['hours']:.2f}"],
-            ["classes", f"{len(facts['classes'])}; {facts['balance']}"],
-            ["split", facts["split"]],
-            ["length", _range(facts["seconds"], " s")],
-            ["frames per second", _range(facts["fps"], "")],
-            ["frame size", ", ".join(f"{size} ({count})" for size, count in facts["sizes"].items())],
-            ["clip", facts["clip"]],
-            ["reading", facts["reading"]],
-            ["memory of a batch", facts["memory"]],
-        ]
-        table = format_table(["dataset", ""], rows)
+        rows = {
+            "videos": f"{facts['num_videos']:,} ({facts['num_train']:,} train, {facts['num_test']:,} test)",
+            "unreadable": f"{len(facts['unreadable']):,}; missing: {len(facts['missing']):,}",
+            "hours": f"{facts['hours']:.2f}",
+            "classes": f"{len(facts['classes']):,}; {facts['balance']}",
+            "split": facts["split"],
+            "length": _range(facts["seconds"], " s"),
+            "frame rate": _range(facts["fps"], " fps"),
+            "frame size": ", ".join(f"{size} ({count})" for size, count in facts["sizes"].items()) or "-",
+            "clip": facts["clip"],
+            "reading": facts["reading"],
+            "batch": facts["memory"],
+        }
+        lines = [wrap(f"{name:10}  {text}", width=width, hang=12) for name, text in rows.items()]
         # A table of the first classes, and the list of problems.
-        classes = format_table(
-            ["class", "train", "test"],
-            [[name, counts["train"], counts["test"]] for name, counts in list(facts["classes"].items())[:_SHOWN]],
-        )
+        shown = list(facts["classes"].items())[:_SHOWN]
+        widest = width - len("|  | train | test |")
+        cells = [[shorten(name, widest), counts["train"], counts["test"]] for name, counts in shown]
+        lines += ["", format_table(["class", "train", "test"], cells)]
         more = len(facts["classes"]) - _SHOWN
-        classes += f"\n... and {more} more classes" if more > 0 else ""
-        found = "\n".join(f"- {line}" for line in self.problems) or "none: the dataset is ready for training"
-        return f"{table}\n\n{classes}\n\nproblems:\n{found}"
+        lines += [f"... and {more:,} more classes"] if more > 0 else []
+        lines += ["", "problems:"]
+        lines += [wrap(f"- {problem}", width=width, hang=2) for problem in self.problems]
+        return "\n".join(lines if self.problems else [*lines, "none: the dataset is ready for training"])
 
 
 @dataclasses.dataclass(frozen=True)
