@@ -7,12 +7,14 @@ import shutil
 import pytest
 from made_videos import numbered_frames, write_video
 from official_layouts import LAYOUTS
-from processes import ROOT, command, error_line
+from processes import ROOT, command, error_line, in_this_process
 from video_files import write_folder
 
+from vjax.config_file import load_config
 from vjax.data import doctor
 from vjax.data.transforms import TrainView
 from vjax.errors import InputError
+from vjax.experiment import open_config_source
 from vjax.ops.sampling import ClipTiming
 
 VIEW = TrainView(ClipTiming(num_frames=4, fps=10.0), (16, 16))
@@ -232,6 +234,41 @@ def test_the_command_prints_one_page_and_writes_json(tmp_path):
     facts = json.loads((tmp_path / "d.json").read_text())
     assert facts["clip"] == "8 frames at stride 1, 32 x 32"
     assert facts["problems"] == []
+
+
+def test_the_split_is_that_of_the_config(tmp_path):
+    root = write_folder(tmp_path / "v", pattern="{group}_{label}.mp4", groups=[f"v{i:02d}" for i in range(10)])
+    config = f"{ROOT}/configs/folder.py:tiny"
+
+    def facts(*words):
+        in_this_process("vjax", "doctor", root, "--json", tmp_path / "d.json", *words)
+        return json.loads((tmp_path / "d.json").read_text())
+
+    found = facts("--config", config, "--config.test_share=0.5", "--config.seed=3", "--config.clip.size=8")
+    assert found["split"] == "random, 50% of each class, without groups, seed 3"
+    assert found["clip"] == "8 frames at 5 fps, 8 x 8"
+    assert found["num_test"] == 10
+    group = r"--config.source.group=([^/]+)_\w+\.mp4"
+    found = facts("--config", config, group, "--config.held_out=v03,v07")
+    assert found["split"] == "held out: v03, v07"
+    assert found["classes"] == {"fall": {"train": 8, "test": 2}, "rise": {"train": 8, "test": 2}}
+    # The same without a config file.
+    assert facts("--config.seed=4")["split"] == "random, 20% of each class, without groups, seed 4"
+
+
+def test_an_option_of_another_source_than_the_examined_one_is_refused(tmp_path):
+    root = healthy(tmp_path / "v")
+    words = ("--config", f"{ROOT}/configs/quickstart.py", "--config.source.label=shape")
+    line = error_line(in_this_process("vjax", "doctor", root, *words))
+    assert f"--config.source.label=shape: {root} is a source 'videos', but the config has 'moving_shapes'; set " in line
+
+
+def test_the_doctor_and_training_see_the_same_split(tmp_path):
+    root = healthy(tmp_path / "v")
+    config = load_config(f"{ROOT}/configs/folder.py", [f"--config.source.root={root}", "--config.seed=5"])
+    source = open_config_source(config)
+    found = doctor.examine(config.source, VIEW, batch_size=8, seed=config.seed, test_share=config.test_share)
+    assert (found.facts["split"], found.facts["num_test"]) == (source.split, len(source.test))
 
 
 def test_what_is_not_there_is_one_line(tmp_path):

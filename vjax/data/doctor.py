@@ -32,7 +32,6 @@ _GROUP_PATTERNS = {
     "film": r"(?:^|/)([^/]+)_[a-z]+_[fhlu]_(?:cm|nm)_np\d_",
     "first word (a subject?)": r"(?:^|/)([A-Za-z]+)_[^/]*$",
 }
-_SPLIT: dict[str, Any] = {"held_out": "", "test_share": 0.2, "seed": 0}
 _MEASURE_S = 3.0
 _SHOWN = 10  # entries that are printed of a long list
 
@@ -106,13 +105,18 @@ class _Look:
     problems: Sequence[str] = ()
 
 
-def examine(source: Choice, view: TrainView, *, batch_size: int) -> Examined:
-    """Examines every video of a dataset.
+def examine(
+    source: Choice, view: TrainView, *, batch_size: int, held_out: str = "", test_share: float = 0.2, seed: int = 0
+) -> Examined:
+    """Examines every video of a dataset, split as training would split it.
 
     Args:
       source: a choice from `LISTINGS` (data/sources.py).
       view: training view of a video; also used to time reading.
       batch_size: clips per training batch, for the memory estimate.
+      held_out: comma-separated groups that are the test split; see `split_files`.
+      test_share: share of each class that a random split puts into test.
+      seed: seed of a random split.
 
     Raises:
       InputError: the options are invalid, the dataset does not exist, or a prepared store lacks readable videos to
@@ -120,7 +124,8 @@ def examine(source: Choice, view: TrainView, *, batch_size: int) -> Examined:
     """
     # Read the listing and count the readable videos of each class.
     source = typed.conform_choice(source, LISTINGS, what="source")
-    look = _look_at_store(source) if is_store(source.options["root"]) else _look_at_files(source)
+    how = {"held_out": held_out, "test_share": test_share, "seed": seed}
+    look = _look_at_store(source, how) if is_store(source.options["root"]) else _look_at_files(source, how)
     readable = look.readable
     classes = {name: {"train": 0, "test": 0} for name in sorted({file.label for file in look.files})}
     for file in readable:
@@ -232,11 +237,11 @@ def _problems(facts: Mapping[str, Any], leak_kind: str, *, can_group: bool) -> I
         )
 
 
-def _look_at_store(choice: Choice) -> _Look:
+def _look_at_store(choice: Choice, how: Mapping[str, Any]) -> _Look:
     root, group = choice.options["root"], choice.options.get("group", "")
-    source = open_store(root, typed.as_mapping(choice), **_SPLIT)
+    source = open_store(root, typed.as_mapping(choice), **how)
     listed, rows = read_store_files(root, group)
-    files, _ = split_files(listed, given="", **_SPLIT)  # as open_store has split them
+    files, _ = split_files(listed, given="", **how)  # as open_store has split them
     # A row without a label is of a video that the annotations name but that is missing.
     readable, unreadable, missing = [], [], []
     for file, row in zip(files, rows, strict=True):
@@ -257,12 +262,12 @@ def _look_at_store(choice: Choice) -> _Look:
     )
 
 
-def _look_at_files(choice: Choice) -> _Look:
+def _look_at_files(choice: Choice, how: Mapping[str, Any]) -> _Look:
     listing = LISTINGS.create(choice)
     files, split, problems = list(listing.files), "none can be made", list(listing.problems)
     try:
         if files:
-            files, split = split_files(files, given=listing.given, **_SPLIT)
+            files, split = split_files(files, given=listing.given, **how)
             name_classes(files)
     except InputError as error:
         problems.append(str(error))
