@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -346,7 +347,9 @@ def test_filter_writes_a_picture_or_a_video(trained, tmp_path, words, shape):
     root, _, _ = trained
     words[-1] = str(tmp_path / words[-1])
     run = command if "background" in words else in_this_process
-    assert run("vjax", "filter", root / "rise/ann.mp4", *words).returncode == 0
+    done = run("vjax", "filter", root / "rise/ann.mp4", *words)
+    said = f"{shape[0]} frames of " * (shape[0] > 1) + f"{shape[2]} x {shape[1]} pixels"
+    assert done.stdout == f"{words[-1]}: {said}, {os.path.getsize(words[-1]) / 1e3:.1f} kB\n"
     frames = np.asarray(Image.open(words[-1]))[None] if words[-1].endswith(".png") else read_video(words[-1])
     assert frames.shape == shape
 
@@ -359,7 +362,7 @@ def test_filter_says_that_a_background_is_of_some_frames_only(trained, tmp_path)
     expected = median_background(read_video(video)[[0, 4, 7, 11]])
     np.testing.assert_array_equal(np.asarray(Image.open(out)), expected)
     done = in_this_process("vjax", "filter", video, "--op", "background", "--out", out)
-    assert done.stdout == ""
+    assert done.stdout.startswith(f"{out}: ")
     np.testing.assert_array_equal(np.asarray(Image.open(out)), median_background(read_video(video)))
 
 
