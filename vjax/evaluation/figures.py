@@ -129,11 +129,12 @@ def draw_curves(rows: Sequence[Mapping[str, float]]) -> "Figure":
         axes.set_ylabel(title)
         if title == "accuracy":
             axes.set_ylim(-0.03, 1.03)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         axes.grid(color="0.9")
         if names:
             axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     all_axes[-1].set_xlabel("step")
+    all_axes[-1].set_xlim(left=0)
     return figure
 
 
