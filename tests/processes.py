@@ -39,6 +39,11 @@ def in_this_process(*words):
     return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
 
+def unwrapped(text):
+    """Returns a text without its line breaks."""
+    return " ".join(text.split())
+
+
 def error_line(done):
     """Returns the one line that a failed command shows; there must be no traceback."""
     assert done.returncode == 2, done.stderr

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from made_videos import write_video
 from PIL import Image
-from processes import CONFIG, ROOT, arguments, command, error_line, in_this_process
+from processes import CONFIG, ROOT, arguments, command, error_line, in_this_process, unwrapped
 from video_files import write_folder
 
 from vjax.cli import filter, train
@@ -33,15 +34,22 @@ def trained(tmp_path_factory):
 def test_training_prints_its_progress_a_table_and_the_protocol(trained):
     _, workdir, done = trained
     assert "step 4/4" in done.stderr
+    assert max(len(line) for line in done.stdout.splitlines() if str(workdir) not in line) <= 80
     assert "| video@1          |" in done.stdout
-    assert "2 clips x 1 crop" in done.stdout
-    assert str(workdir) in done.stdout
+    assert "2 clips x 1 crop" in unwrapped(done.stdout)
+    assert "| label \\ predicted | fall | rise | accuracy |" in done.stdout
+    assert done.stdout.endswith(
+        f"\nwork directory: {workdir}\npictures in it: confusion.png, curves.png, first_batch.gif\n"
+        f"next: vjax evaluate {workdir} --clips 10\n      vjax predict {workdir} VIDEO\n"
+    )
+    wrong = json.loads((workdir / "result.json").read_text())["wrong"]
+    assert all(f"  {video['name']}: {video['predicted']} (" in done.stdout for video in wrong)
 
 
 def test_a_result_says_how_far_it_can_be_trusted(trained):
     _, _, done = trained
     assert re.search(r"video@1 lies between \d.\d+ and \d.\d+ \(95 % interval, 2 test videos\)", done.stdout)
-    assert "2 test videos are too few to tell most networks apart" in done.stdout
+    assert "2 test videos are too few to tell most networks apart" in unwrapped(done.stdout)
     assert "| chance           | 0.500 |" in done.stdout
     assert "video@5" not in done.stdout
 
@@ -85,9 +93,9 @@ def test_a_finished_run_is_made_longer(trained, tmp_path):
     shutil.copytree(workdir, tmp_path / "run")
     words = ["train.py", "--config", f"{CONFIG}:tiny", f"--config.source.root={root}", "--workdir", tmp_path / "run"]
     done = command(*words, "--config.length=6")
-    assert "the run is made longer: 4 before, 6 now. From step 5 on, the learning rate follows" in done.stderr
+    assert "the run is made longer: 4 before, 6 now. From step 5 on, the learning rate" in unwrapped(done.stderr)
     assert "step 6/6" in done.stderr
-    assert "made longer at step 4, from a length of 4" in done.stdout
+    assert "made longer at step 4, from a length of 4" in unwrapped(done.stdout)
     assert json.loads((tmp_path / "run/config.json").read_text())["length"] == 6
     assert (tmp_path / "run/result_of_step_4.json").read_text() == (workdir / "result.json").read_text()
     assert "holds a run of another config (config.length is 6 there and 4 here)" in error_line(in_this_process(*words))
@@ -102,11 +110,25 @@ def test_training_again_says_that_the_run_is_finished(trained):
 
 def test_evaluate_prints_tables_and_writes_every_answer(trained, tmp_path):
     _, workdir, _ = trained
-    done = command("vjax", "evaluate", workdir, "--clips", 3, "--crops", 3, "--json", tmp_path / "e.json")
+    done = command(
+        "vjax",
+        "evaluate",
+        workdir,
+        "--clips",
+        3,
+        "--crops",
+        3,
+        "--json",
+        tmp_path / "e.json",
+        "--png",
+        tmp_path / "e.png",
+    )
     found = json.loads((tmp_path / "e.json").read_text())
-    assert "3 clips x 3 crops" in done.stdout
+    assert "3 clips x 3 crops" in unwrapped(done.stdout)
     assert "label \\ predicted" in done.stdout
-    assert found["protocol"] in done.stdout
+    assert found["protocol"] in unwrapped(done.stdout)
+    with Image.open(tmp_path / "e.png") as picture:
+        assert picture.format == "PNG"
     assert found["protocol"].endswith(" unreadable; no validation split; newest checkpoint")
     assert {"clip@1", "video@1", "video@1_interval", "loss", "class_accuracy", "confusion"} <= found.keys()
     assert len(found["videos"]) == found["num_videos"] == 2
@@ -117,13 +139,15 @@ def test_evaluate_says_that_a_run_is_not_finished(trained, tmp_path):
     shutil.copytree(workdir, tmp_path / "cut_off")
     (tmp_path / "cut_off" / "result.json").unlink()
     done = command("vjax", "evaluate", tmp_path / "cut_off")
-    for text in (done.stdout, done.stderr):
+    for text in (unwrapped(done.stdout), done.stderr):
         assert "newest checkpoint of a run that is not finished, at step 4" in text
 
 
 def test_a_run_says_first_what_it_is_going_to_do(trained):
     _, workdir, done = trained
-    lines = dict(line.split(maxsplit=1) for line in done.stderr.splitlines()[:5])
+    shown = done.stderr[: done.stderr.index("step 0/4")]
+    assert max(len(line) for line in shown.splitlines() if str(workdir) not in line) <= 80
+    lines = dict(line.split(maxsplit=1) for line in shown.replace("\n         ", " ").splitlines())
     assert lines["data"].startswith(
         "6 videos to train on, 0 to validate, 2 to test on, 2 classes; test split random, 20% of each class"
     )
@@ -216,7 +240,7 @@ def test_a_run_that_is_made_longer_without_its_result_or_its_checkpoints_says_so
     if lost == "checkpoints":
         assert "holds a finished run whose checkpoints are gone, so it cannot be made longer" in error_line(done)
     else:
-        assert "made longer at step 4, from a length of 4" in done.stdout
+        assert "made longer at step 4, from a length of 4" in unwrapped(done.stdout)
 
 
 def test_other_data_with_some_names_of_the_run_is_other_data(trained, tmp_path):
@@ -224,7 +248,9 @@ def test_other_data_with_some_names_of_the_run_is_other_data(trained, tmp_path):
     other = write_folder(tmp_path / "other", groups=("ann", "eve", "flo", "gus", "hal"))
     (other / "rise/bad.mp4").write_bytes(b"no video")
     done = in_this_process("vjax", "evaluate", workdir, f"--source.root={other}")
-    assert f"of other data than the run's: videos with root={other}; 10 of 11 videos, 1 unreadable" in done.stdout
+    assert f"of other data than the run's: videos with root={other}; 10 of 11 videos, 1 unreadable" in unwrapped(
+        done.stdout
+    )
 
 
 def test_the_videos_of_a_run_under_other_names_are_asked_about(trained, tmp_path):
@@ -240,9 +266,9 @@ def test_other_options_of_a_dataset_without_names_are_other_data(tmp_path):
     words = ["--config", f"{ROOT}/configs/quickstart.py:tiny", f"--config.source.data_dir={tmp_path}/data"]
     assert in_this_process("train.py", *words, "--workdir", tmp_path / "run").returncode == 0
     same = in_this_process("vjax", "evaluate", tmp_path / "run", f"--source.data_dir={tmp_path}/moved")
-    assert "other data" not in same.stdout
+    assert "other data" not in unwrapped(same.stdout)
     other = in_this_process("vjax", "evaluate", tmp_path / "run", "--source.data_seed=5")
-    assert "of other data than the run's: moving_shapes with data_seed=5" in other.stdout
+    assert "of other data than the run's: moving_shapes with data_seed=5" in unwrapped(other.stdout)
 
 
 @pytest.mark.parametrize(
@@ -271,8 +297,8 @@ def test_evaluate_takes_other_data_and_says_so(trained, tmp_path):
     _, workdir, _ = trained
     other = write_folder(tmp_path / "other", groups=("eve", "flo", "gus"))
     done = in_this_process("vjax", "evaluate", workdir, f"--source.root={other}")
-    assert "test split of all videos, of other data than the run's:" in done.stdout
-    assert "6 of 6 videos" in done.stdout
+    assert "test split of all videos, of other data than the run's:" in unwrapped(done.stdout)
+    assert "6 of 6 videos" in unwrapped(done.stdout)
     write_folder(tmp_path / "third", labels=("fall", "jump"))
     wrong = in_this_process("vjax", "evaluate", workdir, f"--source.root={tmp_path / 'third'}")
     assert "missing ['rise'], new ['jump']" in error_line(wrong)
@@ -333,7 +359,9 @@ def test_filter_writes_a_picture_or_a_video(trained, tmp_path, words, shape):
     root, _, _ = trained
     words[-1] = str(tmp_path / words[-1])
     run = command if "background" in words else in_this_process
-    assert run("vjax", "filter", root / "rise/ann.mp4", *words).returncode == 0
+    done = run("vjax", "filter", root / "rise/ann.mp4", *words)
+    said = f"{shape[0]} frames of " * (shape[0] > 1) + f"{shape[2]} x {shape[1]} pixels"
+    assert done.stdout == f"{words[-1]}: {said}, {os.path.getsize(words[-1]) / 1e3:.1f} kB\n"
     frames = np.asarray(Image.open(words[-1]))[None] if words[-1].endswith(".png") else read_video(words[-1])
     assert frames.shape == shape
 
@@ -346,7 +374,7 @@ def test_filter_says_that_a_background_is_of_some_frames_only(trained, tmp_path)
     expected = median_background(read_video(video)[[0, 4, 7, 11]])
     np.testing.assert_array_equal(np.asarray(Image.open(out)), expected)
     done = in_this_process("vjax", "filter", video, "--op", "background", "--out", out)
-    assert done.stdout == ""
+    assert done.stdout.startswith(f"{out}: ")
     np.testing.assert_array_equal(np.asarray(Image.open(out)), median_background(read_video(video)))
 
 

@@ -2,9 +2,10 @@
 
 import json
 
-from processes import ROOT, command
+from processes import ROOT, command, unwrapped
 
 import vjax
+from vjax.cli.compare import describe
 
 
 def test_compare_trains_the_ladder_and_writes_a_table(tmp_path):
@@ -16,8 +17,23 @@ def test_compare_trains_the_ladder_and_writes_a_table(tmp_path):
     for row in rows:
         assert row.keys() == {
             "network", "clip@1", "video@1", "interval", "video@1_shuffled", "parameters", "multiply_adds",
-            "ms_per_clip",
+            "ms_per_clip", "chance", "num_videos", "protocol",
         }  # fmt: skip
         assert 0 <= row["video@1_shuffled"] <= 1
         assert min(row["parameters"], row["multiply_adds"], row["ms_per_clip"]) > 0
         assert f"| {row['network']}" in done.stdout
+    table = done.stdout[done.stdout.index("| network") :]  # below what TFDS prints
+    assert max(map(len, table.splitlines())) <= 80
+    assert f"chance 0.125; 8 test videos; {rows[0]['protocol']} interval: 95 %" in unwrapped(done.stdout)
+
+
+def test_large_networks_fit_80_columns_too():
+    row = {
+        "network": "single_frame", "video@1": 1.0, "interval": [0.98118, 1.0], "video@1_shuffled": 0.125,
+        "parameters": 33_400_000, "multiply_adds": 40_697_000_000, "ms_per_clip": 1234.5, "chance": 0.125,
+        "num_videos": 2000, "protocol": "5 clips x 1 crop",
+    }  # fmt: skip
+    text = describe([row], width=80)
+    cells = [cell.strip() for cell in text.splitlines()[2].strip("|").split("|")]
+    assert cells == ["single_frame", "1.000", "0.981-1.000", "0.125", "33.4 M", "40.7 G", "1,234"]
+    assert max(map(len, text.splitlines())) <= 80

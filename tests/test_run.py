@@ -40,8 +40,8 @@ def test_a_run_leaves_all_that_is_needed_to_use_it(finished):
     _, workdir, result = finished
     names = {path.name for path in workdir.iterdir()}
     assert names == {
-        ".lock", "bad_videos.csv", "checkpoints", "classes.json", "config.json", "events", "first_batch.gif",
-        "metrics.jsonl", "preprocessing.json", "result.json", "split.csv",
+        ".lock", "bad_videos.csv", "checkpoints", "classes.json", "config.json", "confusion.png", "curves.png",
+        "events", "first_batch.gif", "metrics.jsonl", "preprocessing.json", "result.json", "split.csv",
     }  # fmt: skip
     assert json.loads((workdir / "classes.json").read_text()) == ["fall", "rise"]
     assert json.loads((workdir / "preprocessing.json").read_text())["size"] == [16, 16]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vjax.text import Progress, format_time
+from vjax.text import Progress, compact, format_time, printable, shorten, wrap
 
 
 class Terminal(io.StringIO):
@@ -83,3 +83,31 @@ def test_a_time_reads_back_as_its_seconds(seconds):
     assert sum(int(part) * 60**power for power, part in enumerate(reversed(parts))) == seconds
     assert all(len(part) == 2 for part in parts[1:])
     assert len(parts) == (3 if seconds >= 3600 else 2)
+
+
+@given(st.text("ab ", min_size=1).filter(str.strip), st.integers(12, 40), st.integers(0, 8))
+def test_wrapping_keeps_the_words_and_the_columns(text, width, hang):
+    lines = wrap(text, width=width, hang=hang).splitlines()
+    assert " ".join(lines).split() == text.split()
+    assert all(len(line) <= width or " " not in line.strip() for line in lines)
+    assert all(line.startswith(" " * hang) for line in lines[1:])
+
+
+def test_a_path_is_not_cut_by_wrapping():
+    assert wrap("see /a/long-path/of-a/video.mp4 there", width=12) == "see\n/a/long-path/of-a/video.mp4\nthere"
+
+
+@given(st.integers(0, 10**14))
+def test_a_compact_number_has_three_digits_and_is_near(number):
+    digits, _, prefix = compact(number).partition(" ")
+    assert float(digits) * 1000 ** " kMGT".index(prefix or " ") == pytest.approx(number, rel=0.006)
+    assert len(digits) <= 5 or prefix == "T"
+
+
+def test_a_text_is_shortened_only_if_it_is_too_long():
+    assert shorten("walking", 7) == "walking"
+    assert shorten("walking", 6) == "wal..."
+
+
+def test_bytes_of_a_name_that_cannot_be_printed_are_escapes():
+    assert printable("a\udcffé") == "a\\udcffé"

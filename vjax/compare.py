@@ -20,15 +20,16 @@ from vjax.run import train
 from vjax.spec import Choice
 from vjax.trained import Trained, load
 
-COLUMNS = ("network", "clip@1", "video@1", "interval", "video@1_shuffled", "parameters", "multiply_adds", "ms_per_clip")
-
 
 def compare(config: Config, workdir: str | Path, *, console: TextIO = sys.stderr) -> list[dict[str, Any]]:
-    """Trains the five networks of `models.FUSION_NETWORKS` and returns a row of `COLUMNS` for each.
+    """Trains the five networks of `models.FUSION_NETWORKS` and returns a row for each.
+
+    A row has the `network`, its `clip@1`, `video@1` and 95 % `interval`, `video@1_shuffled`, `parameters`,
+    `multiply_adds` and `ms_per_clip`, and the `chance`, `num_videos` and `protocol` of the test. `video@1_shuffled` is
+    measured with the frames of every test clip in random order: a network that is as accurate on them does not use
+    motion. The rows are also written to `compare.json`.
 
     Each network has its own folder under the work directory, so an interrupted comparison can be resumed.
-    `video@1_shuffled` is measured with the frames of every test clip in random order: a network that is as accurate
-    on them does not use motion. The rows are also written to `compare.json`.
 
     Args:
       config: config of the runs; all five networks use the backbone, dropout and dtype of its network.
@@ -50,11 +51,12 @@ def compare(config: Config, workdir: str | Path, *, console: TextIO = sys.stderr
                 "network": name,
                 "clip@1": result["clip@1"],
                 "video@1": result["video@1"],
-                "interval": "{:.3f}-{:.3f}".format(*accuracy_interval(result["video@1"], result["num_videos"])),
+                "interval": accuracy_interval(result["video@1"], result["num_videos"]),
                 "video@1_shuffled": shuffled.metrics["video@1"],
                 "parameters": count_parameters(trained.state.params),
                 "multiply_adds": multiply_adds(trained.network, trained.test_view.shape[1:]),
                 "ms_per_clip": _ms_per_clip(trained),
+                **{key: result[key] for key in ("chance", "num_videos", "protocol")},
             }
         )
     write_json(workdir / "compare.json", rows)

@@ -36,7 +36,15 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
     """
     path, _, function = name.partition(":")
     file = Path(path) if Path(path).is_file() else shipped_configs().get(path, Path(path))
-    config = check_config(_call_config(file, function or "get_config"))
+    return override_config(check_config(_call_config(file, function or "get_config")), overrides)
+
+
+def override_config(config: Config, overrides: Sequence[str]) -> Config:
+    """Returns a checked config with overrides applied; see `load_config`.
+
+    Raises:
+      InputError: a key or a value is wrong.
+    """
     return check_config(_apply(typed.as_plain(config), overrides, Config, prefix=PREFIX))
 
 

@@ -2,7 +2,7 @@
 
 A work directory holds `config.json` (with all defaults), `classes.json`, `preprocessing.json`, `split.csv`,
 `bad_videos.csv`, `first_batch.gif`, `checkpoints/`, `metrics.jsonl`, TensorBoard's `events/`, and at the end
-`result.json`.
+`result.json`, `confusion.png` and `curves.png`.
 """
 
 import contextlib
@@ -29,6 +29,7 @@ from vjax.data.splits import SPLIT_FILE
 from vjax.data.video import BadVideo
 from vjax.errors import InputError
 from vjax.evaluation.evaluate import Evaluation, EvaluationStopped, evaluate
+from vjax.evaluation.figures import draw_confusion, draw_curves, write_figure
 from vjax.evaluation.infer import compile_infer
 from vjax.evaluation.result import describe_result, lost_in
 from vjax.experiment import Experiment, build, make_init
@@ -38,6 +39,7 @@ from vjax.ops.captions import add_captions
 from vjax.ops.frames import tile_clips
 from vjax.runtime import memory
 from vjax.spec import Choice
+from vjax.text import terminal_width, wrap
 from vjax.trained import load
 from vjax.training.checkpoint import Checkpoints, DamagedCheckpoint
 from vjax.training.init_from import load_pretrained
@@ -46,7 +48,7 @@ from vjax.training.profile import Profiler
 from vjax.training.step import Step, TrainState, abstract_state, make_grad_fn, train_step
 from vjax.training.weights_and_biases import WeightsAndBiases
 from vjax.training.wrappers import accumulated, checked_finite, sharded, with_ema
-from vjax.training.writer import Console, JsonLines, TensorBoard, Writer, write_all
+from vjax.training.writer import Console, JsonLines, TensorBoard, Writer, read_json_lines, write_all
 
 _GIF_FPS = 8.0
 _GIF_CLIPS = 16
@@ -168,7 +170,7 @@ def _fit(experiment: Experiment, workdir: Path, console: TextIO, should_stop: Ca
     state, evaluation = loop.run(state, batches)
     checkpoints.close()
 
-    # The result, on the test split.
+    # The result on the test split, and its pictures.
     if watched != "test":
         evaluation = _test(evaluate_state, state, writers)
     result = describe_result(evaluation, source, experiment.test_view)
@@ -176,6 +178,8 @@ def _fit(experiment: Experiment, workdir: Path, console: TextIO, should_stop: Ca
         result["protocol"] += f"; made longer at step {entry['step']}, from a length of {entry['length']}"
     if jax.process_index() == 0:
         write_json(workdir / "result.json", result)
+        write_figure(workdir / "confusion.png", draw_confusion(result["confusion"], source.class_names))
+        write_figure(workdir / "curves.png", draw_curves(read_json_lines(workdir / "metrics.jsonl")))
     for writer in writers:  # last, because wandb may take a while
         writer.close()
     return result
@@ -239,7 +243,7 @@ def _take_workdir(experiment: Experiment, workdir: Path, console: TextIO, *, fir
     writers: list[Writer] = []
     if config.wandb_project:
         writers.append(WeightsAndBiases(workdir, project=config.wandb_project, config=resolved))
-    console.write(describe_run(experiment, workdir))
+    console.write(describe_run(experiment, workdir, width=terminal_width()))
     _say_if_longer(experiment, workdir, console, first_step=first_step)
     write_json(workdir / "classes.json", list(source.class_names))
     write_json(workdir / "config.json", resolved)
@@ -258,8 +262,8 @@ def _take_workdir(experiment: Experiment, workdir: Path, console: TextIO, *, fir
     ]
 
 
-def describe_run(experiment: Experiment, workdir: Path) -> str:
-    """Returns what a run is about to do, one line for each part: data, clip, network, devices, place of the results."""
+def describe_run(experiment: Experiment, workdir: Path, *, width: int) -> str:
+    """Returns what a run is about to do: data, clip, network, devices, place of the results; in `width` columns."""
     config, source, devices = experiment.config, experiment.source, experiment.mesh.devices.flat
     view, backbone = experiment.test_view, config.network.options.get("backbone")
     network = config.network.name + (f" on the backbone {backbone.name}" if isinstance(backbone, Choice) else "")
@@ -273,7 +277,7 @@ def describe_run(experiment: Experiment, workdir: Path) -> str:
         "devices": f"{len(devices)} x {devices[0].device_kind}",
         "results": str(workdir),
     }
-    return "".join(f"{part:8} {text}\n" for part, text in parts.items())
+    return "".join(wrap(f"{part:8} {text}", width=width, hang=9) + "\n" for part, text in parts.items())
 
 
 def _say_if_longer(experiment: Experiment, workdir: Path, console: TextIO, *, first_step: int) -> None:
@@ -282,10 +286,11 @@ def _say_if_longer(experiment: Experiment, workdir: Path, console: TextIO, *, fi
     if before is None:
         return
     workdirs.note_longer(workdir, step=first_step, before=before)
-    console.write(
+    said = (
         f"the run is made longer: {before} before, {experiment.config.length} now. From step {first_step + 1} on, the "
-        "learning rate follows the schedule of the new length, so the result is not that of one run of this length\n"
+        "learning rate follows the schedule of the new length, so the result is not that of one run of this length"
     )
+    console.write(wrap(said, width=terminal_width()) + "\n")
 
 
 def _batches(experiment: Experiment, workdir: Path, lost: LostVideos, *, first_step: int) -> Iterator[Any]:
@@ -375,7 +380,8 @@ def _start(experiment: Experiment, workdir: Path, make_state: Callable[[], Train
     loaded = jax.jit(lambda tree: tree, out_shardings=layout.shardings(variables))(loaded)
     if jax.process_index() == 0:
         said = f"the network of {init.workdir} at step {int(trained.state.step)}"
-        console.write(f"starts from {said}; reinitialised: {', '.join(reinitialised) or 'nothing'}\n")
+        said += f"; reinitialised: {', '.join(reinitialised) or 'nothing'}"
+        console.write(wrap(f"starts from {said}", width=terminal_width(), hang=2) + "\n")
     # Copy the arrays, because a step donates the buffers of both trees.
     ema = jax.tree.map(jnp.copy, loaded["params"]) if state.ema else {}
     return dataclasses.replace(state, ema=ema, **loaded)

@@ -1,5 +1,7 @@
 """Text output: tables that read well on a terminal and in a README, and the progress of long jobs."""
 
+import shutil
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from typing import TextIO
@@ -42,6 +44,52 @@ def some(names: Sequence[str], *, most: int = 10) -> str:
     """
     more = [f"and {len(names) - most} more"] if len(names) > most else []
     return "; ".join([*names[:most], *more])
+
+
+def terminal_width() -> int:
+    """Returns the number of columns of the terminal; 80 if there is none."""
+    return shutil.get_terminal_size().columns
+
+
+def wrap(text: str, *, width: int, hang: int = 0) -> str:
+    """Returns a paragraph in lines of up to `width` columns; a longer word, such as a path, keeps its line.
+
+    Args:
+      text: paragraph; the spaces at its beginning stay.
+      width: largest number of columns of a line.
+      hang: number of spaces before every line but the first.
+
+    >>> print(wrap("data  200 videos to train on", width=20, hang=6))
+    data  200 videos to
+          train on
+    """
+    return textwrap.fill(text, width, subsequent_indent=" " * hang, break_long_words=False, break_on_hyphens=False)
+
+
+def shorten(text: str, width: int) -> str:
+    """Returns a text of up to `width` columns; a longer one loses its end.
+
+    >>> shorten("Pretending to open something", 16)
+    'Pretending to...'
+    """
+    return text if len(text) <= width else text[: width - 3].rstrip() + "..."
+
+
+def compact(number: float) -> str:
+    """Returns a number in three digits, with a prefix of the SI.
+
+    >>> compact(24_216), compact(2_123_672), compact(640)
+    ('24.2 k', '2.12 M', '640')
+    """
+    for factor, prefix in ((1, ""), (1e3, " k"), (1e6, " M"), (1e9, " G")):
+        if number / factor < 999.5:
+            return f"{number / factor:#.3g}".rstrip(".") + prefix
+    return f"{number / 1e12:#.3g} T"
+
+
+def printable(text: str) -> str:
+    """Returns a text with the bytes of file names that are not UTF-8 as escapes, because they cannot be printed."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 class Progress:

@@ -7,12 +7,15 @@ import shutil
 import pytest
 from made_videos import numbered_frames, write_video
 from official_layouts import LAYOUTS
-from processes import ROOT, command, error_line
+from processes import ROOT, command, error_line, in_this_process
 from video_files import write_folder
 
+from vjax.config_file import load_config
 from vjax.data import doctor
+from vjax.data.splits import SplitRule
 from vjax.data.transforms import TrainView
 from vjax.errors import InputError
+from vjax.experiment import open_config_source
 from vjax.ops.sampling import ClipTiming
 
 VIEW = TrainView(ClipTiming(num_frames=4, fps=10.0), (16, 16))
@@ -24,7 +27,7 @@ def short_measurement(monkeypatch):
 
 
 def examine(root, **kwargs):
-    return doctor.examine({"name": "videos", "root": str(root), **kwargs}, VIEW, batch_size=8)
+    return doctor.examine({"name": "videos", "root": str(root), **kwargs}, VIEW, batch_size=8, rule=SplitRule())
 
 
 def healthy(root):
@@ -42,7 +45,7 @@ def test_a_healthy_data_set_has_no_problems(tmp_path):
     assert facts["sizes"] == {"32 x 24": 20}
     assert facts["batch_bytes"] == 8 * 4 * 16 * 16 * 3
     assert facts["clips_per_s_per_core"] > 1
-    assert found.page().endswith("problems:\nnone: the dataset is ready for training")
+    assert found.page(width=80).endswith("problems:\nnone: the dataset is ready for training")
 
 
 def problem(found, words):
@@ -82,7 +85,7 @@ def test_a_folder_without_any_video_is_one_page_too(tmp_path):
     found = examine(tmp_path / "v")
     assert found.problems == [f"{tmp_path}/v/spin: the class folder is empty; put videos into it or remove it"]
     assert found.facts["split"] == "none can be made"
-    assert "| videos " in found.page()
+    assert "\nsplit       none can be made\n" in found.page(width=80)
 
 
 def test_videos_that_annotations_name_but_that_are_missing_are_not_unreadable_in_a_store_either(tmp_path):
@@ -91,7 +94,7 @@ def test_videos_that_annotations_name_but_that_are_missing_are_not_unreadable_in
     gone.write_bytes(b"no video")
     command("vjax", "prepare", "kinetics", f"--source.root={root}", "--out", tmp_path / "store", "--workers", 0)
     pages = [
-        doctor.examine({"name": "kinetics", "root": str(place)}, VIEW, batch_size=8)
+        doctor.examine({"name": "kinetics", "root": str(place)}, VIEW, batch_size=8, rule=SplitRule())
         for place in (root, tmp_path / "store")
     ]
     for found in pages:
@@ -182,7 +185,7 @@ def test_no_option_is_advised_that_the_source_does_not_have(tmp_path):
     (lists,) = root.rglob("trainlist01.txt")
     tested = lists.with_name("testlist01.txt").read_text().splitlines()
     lists.write_text(lists.read_text() + f"{tested[0]} 1\n")
-    found = doctor.examine({"name": "ucf101", "root": str(root)}, VIEW, batch_size=8)
+    found = doctor.examine({"name": "ucf101", "root": str(root)}, VIEW, batch_size=8, rule=SplitRule())
     assert "1 group(s) by the given group" in problem(found, "by the given group")
     assert not [line for line in found.problems if "--config.source.group" in line]
 
@@ -211,18 +214,71 @@ def test_classes_without_videos_on_one_side_and_classes_out_of_balance_are_named
     assert problem(found, "1 to 9 videos").startswith("the classes have 1 to 9 videos: look at the accuracy of each")
 
 
+def test_a_page_with_long_names_and_many_problems_fits_its_columns(tmp_path):
+    label = "pretending to put something behind something else so that nobody sees it again"
+    root = write_folder(tmp_path / "v", labels=(label, "fall"), groups=[f"v{i}" for i in range(12)])
+    shutil.copy(root / "fall" / "v0.mp4", root / label / "a copy of the video.mp4")
+    page = examine(root).page(width=80)
+    lines = page.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0] == "videos      25 (20 train, 0 val, 5 test)"
+    (row,) = [line for line in lines if line.startswith("| pretending to put")]
+    assert len(row) >= 79
+    assert row.split("|")[1].endswith("... ")
+    (first,) = [number for number, line in enumerate(lines) if line.startswith("- 1 pair(s)")]
+    assert lines[first + 1].startswith("  "), "the rest of a problem hangs"
+
+
 def test_the_command_prints_one_page_and_writes_json(tmp_path):
     root = healthy(tmp_path / "v")
     words = ("vjax", "doctor", root, "--config", f"{ROOT}/configs/quickstart.py", "--json", tmp_path / "d.json")
     page = command(*words).stdout
     assert len(page.splitlines()) < 60
+    assert max(map(len, page.splitlines())) <= 80
     facts = json.loads((tmp_path / "d.json").read_text())
     assert facts["clip"] == "8 frames at stride 1, 32 x 32"
     assert facts["problems"] == []
+
+
+def test_the_split_is_that_of_the_config(tmp_path):
+    root = write_folder(tmp_path / "v", pattern="{group}_{label}.mp4", groups=[f"v{i:02d}" for i in range(10)])
+    config = f"{ROOT}/configs/folder.py:tiny"
+
+    def facts(*words):
+        in_this_process("vjax", "doctor", root, "--json", tmp_path / "d.json", *words)
+        return json.loads((tmp_path / "d.json").read_text())
+
+    found = facts("--config", config, "--config.test_share=0.5", "--config.seed=3", "--config.clip.size=8")
+    words = "random, 50% of each class, validation split random, 10% of each class, without groups, seed 3"
+    assert found["split"].startswith(words)
+    assert found["clip"] == "8 frames at 5 fps, 8 x 8"
+    assert found["num_test"] == 10
+    group = r"--config.source.group=([^/]+)_\w+\.mp4"
+    found = facts("--config", config, group, "--config.held_out=v03,v07")
+    assert found["split"] == "held out: v03, v07"
+    assert found["classes"] == {"fall": {"train": 8, "test": 2}, "rise": {"train": 8, "test": 2}}
+    # The same without a config file.
+    assert facts("--config.seed=4")["split"] == "random, 20% of each class, without groups, seed 4"
+
+
+def test_an_option_of_another_source_than_the_examined_one_is_refused(tmp_path):
+    root = healthy(tmp_path / "v")
+    words = ("--config", f"{ROOT}/configs/quickstart.py", "--config.source.label=shape")
+    line = error_line(in_this_process("vjax", "doctor", root, *words))
+    assert f"--config.source.label=shape: {root} is a source 'videos', but the config has 'moving_shapes'; set " in line
+
+
+def test_the_doctor_and_training_see_the_same_split(tmp_path):
+    root = healthy(tmp_path / "v")
+    config = load_config(f"{ROOT}/configs/folder.py", [f"--config.source.root={root}", "--config.seed=5"])
+    source = open_config_source(config)
+    found = doctor.examine(config.source, VIEW, batch_size=8, rule=config.split_rule)
+    assert (found.facts["split"], found.facts["num_test"]) == (source.split, len(source.test))
+    assert found.facts["num_val"] == len(source.val) > 0
 
 
 def test_what_is_not_there_is_one_line(tmp_path):
     line = error_line(command("vjax", "doctor", tmp_path / "nowhere", check=False))
     assert "nowhere' does not exist; give a folder of class/video.ext, a manifest.csv, or a store" in line
     with pytest.raises(InputError, match=r"source 'videos' does not know 'rot'; did you mean 'root'"):
-        doctor.examine({"name": "videos", "rot": "x"}, VIEW, batch_size=1)
+        doctor.examine({"name": "videos", "rot": "x"}, VIEW, batch_size=1, rule=SplitRule())

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from vjax.data.decode import probe, read_video
-from vjax.data.encode import check_output, write_frames
+from vjax.data.encode import check_output, write_frames, written_size
 from vjax.errors import InputError
 
 
@@ -25,6 +25,12 @@ def test_a_png_of_a_video_is_a_strip_from_the_first_frame_to_the_last(tmp_path):
     strip = np.asarray(Image.open(tmp_path / "x.PNG"))
     assert strip.shape == (4, 8 * 5, 3)
     assert (strip[0, 0, 0], strip[0, -1, 0]) == (0, 220)
+
+
+@pytest.mark.parametrize(("name", "size"), [("x.png", (3 * 19, 17)), ("x.gif", (19, 17)), ("x.mp4", (20, 18))])
+def test_the_size_of_a_file_is_that_of_its_picture(tmp_path, name, size):
+    write_frames(tmp_path / name, gray(3, height=17, width=19), fps=10)
+    assert written_size(tmp_path / name) == size
 
 
 @pytest.mark.parametrize("name", ["x.mp4", "x.gif"])

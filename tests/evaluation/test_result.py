@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from vjax.data.transforms import TestView
 from vjax.data.video import Source, Video
 from vjax.evaluation.evaluate import Evaluation
-from vjax.evaluation.result import accuracy_interval, describe_result
+from vjax.evaluation.result import accuracy_interval, describe_classes, describe_result
 from vjax.ops.sampling import ClipTiming
 
 
@@ -48,3 +48,16 @@ def test_one_class_is_said_to_be_no_test(num_videos):
     assert describe(1.0, num_videos=num_videos, num_classes=1)["notes"] == [
         "There is one class, so every network is right about every video."
     ]
+
+
+def test_the_surest_mistakes_come_first_and_a_class_without_videos_has_no_accuracy():
+    probs = np.array([[0.9, 0.1, 0], [0.6, 0.4, 0], [0.2, 0.8, 0], [0.3, 0.7, 0]], np.float32)
+    videos = [Video(name, 0, 4, 10.0, lambda indices: indices) for name in "abcd"]
+    found = describe_classes(Evaluation({}, np.array([1, 1, 1, 0]), probs), videos, ("run", "walk", "wave"))
+    assert found["class_names"] == ["run", "walk", "wave"]
+    assert found["class_accuracy"] == {"run": 0, "walk": pytest.approx(1 / 3), "wave": None}
+    assert found["confusion"] == [[0, 1, 0], [2, 1, 0], [0, 0, 0]]
+    assert [(video["name"], video["predicted"], video["label"]) for video in found["wrong"]] == [
+        ("a", "run", "walk"), ("d", "walk", "run"), ("b", "run", "walk")
+    ]  # fmt: skip
+    assert [video["probability"] for video in found["wrong"]] == pytest.approx([0.9, 0.7, 0.6])

@@ -34,13 +34,20 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def choose_source(name: str, overrides: Sequence[str]) -> Choice:
+def choose_source(name: str, overrides: Sequence[str], *, like: Choice | None = None) -> Choice:
     """Returns the dataset that SOURCE stands for: plain videos by their path, or a dataset by its name.
 
     An existing path takes precedence, so a folder may be called "videos" or "ucf101".
+
+    Args:
+      name: SOURCE.
+      overrides: texts of the form `--source.KEY=VALUE`.
+      like: source of a config; if it has the same name, its options are the defaults.
     """
     is_path = Path(name).expanduser().exists() or name not in LISTINGS
     choice = Choice("videos", root=name) if is_path else Choice(name, root="")
+    if like is not None and like.name == choice.name:
+        choice = Choice(choice.name, **{**like.options, **(choice.options if is_path else {})})
     return override_choice(choice, LISTINGS, overrides, prefix=SOURCE_PREFIX)
 
 

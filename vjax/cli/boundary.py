@@ -40,7 +40,8 @@ def run_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> 
     # Settings of the process.
     keep_freed_memory()
     keep_compiled_programs()
-    for name in ("absl", "asyncio"):  # Orbax and TFDS warn about intended use, and log errors that they also raise
+    # Orbax and TFDS warn about intended use, and log errors that they also raise; matplotlib tells about its fonts.
+    for name in ("absl", "asyncio", "matplotlib"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()

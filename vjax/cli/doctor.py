@@ -5,12 +5,14 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from vjax.cli.arguments import add_source, choose_source
+from vjax.cli.arguments import SET_A_KEY, SOURCE_PREFIX, add_source, choose_source
 from vjax.config import Config
-from vjax.config_file import load_config
+from vjax.config_file import PREFIX, load_config, override_config
 from vjax.data.doctor import examine
 from vjax.data.files import indexing_progress
+from vjax.errors import InputError
 from vjax.json_files import write_json
+from vjax.text import printable, terminal_width
 
 
 def add(commands: Any) -> None:
@@ -21,10 +23,13 @@ def add(commands: Any) -> None:
         description="Checks a dataset before training: unreadable and duplicate videos, the split, reading speed.",
     )
     add_source(parser)
+    parser.set_defaults(overridden=(SOURCE_PREFIX, PREFIX))
+    parser.epilog = f"{parser.epilog} {SET_A_KEY}"
     parser.add_argument(
         "--config",
         metavar="FILE",
-        help="config file with the clip, augmentation and batch size to assume (default: those of the default config)",
+        help="config file with the clip, augmentation, batch size and split to assume (default: those of the default "
+        "config)",
     )
     parser.add_argument("--json", metavar="FILE", help="also write all results to this JSON file")
     parser.set_defaults(command=run)
@@ -32,10 +37,24 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     """Examines the dataset and prints one page about it."""
-    config = load_config(args.config) if args.config else Config()
-    source = choose_source(args.source, overrides)
+    of_config = [word for word in overrides if word.startswith(PREFIX)]
+    config = load_config(args.config, of_config) if args.config else override_config(Config(), of_config)
+    of_source = [word for word in overrides if word.startswith(SOURCE_PREFIX)]
+    source = choose_source(args.source, of_source, like=config.source)
+    useless = [word for word in of_config if word.startswith(f"{PREFIX}source.")]
+    if useless and source.name != config.source.name:
+        raise InputError(
+            f"{useless[0]}: {args.source} is a source {source.name!r}, but the config has {config.source.name!r}; set "
+            f"its options with {SOURCE_PREFIX}KEY=VALUE"
+        )
     with indexing_progress(sys.stderr) as progress:
-        found = examine(source, config.train_view, batch_size=config.batch_size, advance=progress.advance)
-    print(found.page())
+        found = examine(
+            source,
+            config.train_view,
+            batch_size=config.batch_size,
+            rule=config.split_rule,
+            advance=progress.advance,
+        )
+    print(printable(found.page(width=terminal_width())))
     if args.json:
         write_json(args.json, found.facts | {"problems": found.problems})

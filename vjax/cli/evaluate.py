@@ -2,25 +2,20 @@
 
 import argparse
 import dataclasses
-import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from vjax import workdirs
 from vjax.cli.arguments import SOURCE_PREFIX, add_trained
-from vjax.cli.output import print_metrics
+from vjax.cli.output import print_result
 from vjax.config_file import override_choice
 from vjax.data.files import indexing_progress
 from vjax.data.lost import describe_changes
 from vjax.data.sources import SOURCES
-from vjax.evaluation import metrics
-from vjax.evaluation.evaluate import Evaluation
+from vjax.evaluation.figures import draw_confusion, write_figure
 from vjax.evaluation.result import describe_result, lost_in
 from vjax.json_files import write_json
-from vjax.text import format_table
 from vjax.trained import load
 
 
@@ -29,7 +24,8 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "evaluate",
         help="evaluate a trained network on its test split",
-        description="Evaluates a trained network on its test split; prints the metrics and a confusion matrix.",
+        description="Evaluates a trained network on its test split; prints the metrics, a table of the classes, and "
+        "the wrong videos.",
     )
     add_trained(parser)
     parser.set_defaults(overridden=SOURCE_PREFIX)
@@ -46,6 +42,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--json", metavar="FILE", help="also write all results to this JSON file, with the probabilities of every video"
     )
+    parser.add_argument("--png", metavar="FILE", help="also draw the confusion matrix as this PNG picture")
     parser.set_defaults(command=run)
 
 
@@ -72,79 +69,21 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
         print(f"{args.workdir}: {checkpoint}; run the training command again to continue", file=sys.stderr)
     result = describe_result(evaluation, source, view, checkpoint=checkpoint)
     # The output.
-    names = [source.test[i].name for i in range(len(source.test))]
-    by_class = dict(zip(trained.class_names, evaluation.class_accuracy, strict=True))
     for bad in lost_in(evaluation, source, "test"):
         print(f"a video can no longer be read and counts as wrong: {bad.reason}", file=sys.stderr)
-    print_metrics(result)
-    print()
-    width = shutil.get_terminal_size().columns
-    print(describe_classes(trained.class_names, evaluation.confusion, by_class, width=width))
-    for line in describe_wrong(names, trained.class_names, evaluation):
-        print(line)
+    print_result(result)
     if args.json:
         rows = [
             {
-                "name": name,
+                "name": source.test[i].name,
                 "label": trained.class_names[evaluation.label[i]],
                 "probs": _by_name(trained.class_names, evaluation.probs[i]),
             }
-            for i, name in enumerate(names)
+            for i in range(len(source.test))
         ]
-        details = {"class_accuracy": by_class, "confusion": evaluation.confusion.tolist(), "videos": rows}
-        write_json(args.json, result | {"class_names": list(trained.class_names)} | details)
-
-
-def describe_classes(
-    class_names: Sequence[str], confusion: np.ndarray, by_class: Mapping[str, float | None], *, width: int
-) -> str:
-    """Returns the confusion matrix as a table, or one line for each class if the matrix is wider than `width` columns.
-
-    Args:
-      class_names: names of the classes.
-      confusion: counts `(k k)`; a row is the label, a column the prediction.
-      by_class: accuracy of each class, None for a class without videos.
-      width: columns of the terminal.
-    """
-    matrix = format_table(
-        ["label \\ predicted", *class_names, "accuracy"],
-        [[name, *map(int, counts), by_class[name]] for name, counts in zip(class_names, confusion, strict=True)],
-    )
-    if max(map(len, matrix.splitlines())) <= width:
-        return matrix
-    rows = []
-    for label, (name, counts) in enumerate(zip(class_names, confusion, strict=True)):
-        wrong = np.where(np.arange(len(counts)) == label, 0, counts)
-        other = int(wrong.argmax())
-        taken = f"{class_names[other]} ({wrong[other]})" if wrong[other] else None
-        rows.append([name, int(counts.sum()), by_class[name], taken])
-    return format_table(["label", "videos", "accuracy", "most often taken for"], rows)
-
-
-def describe_wrong(
-    names: Sequence[str], class_names: Sequence[str], evaluation: Evaluation, *, most: int = 10
-) -> list[str]:
-    """Returns a line for each video that was classified wrongly, the surest mistakes first; empty if there is none.
-
-    Args:
-      names: names of the test videos.
-      class_names: names of the classes.
-      evaluation: labels and probabilities of the test videos.
-      most: largest number of videos.
-    """
-    label, predicted = evaluation.label, metrics.predicted_class(evaluation.probs, evaluation.label)
-    wrong = [i for i in range(len(names)) if predicted[i] != label[i]]
-    if not wrong:
-        return []
-    surest = sorted(wrong, key=lambda i: -evaluation.probs[i, predicted[i]])[:most]
-    return [
-        f"\nwrong about {len(wrong)} of {len(names)} videos, the surest mistakes first:",
-        *(
-            f"  {names[i]}: {class_names[predicted[i]]} ({evaluation.probs[i, predicted[i]]:.2f}), "
-            f"not {class_names[label[i]]}"
-            for i in surest
-        ),
-    ]
+        write_json(args.json, result | {"videos": rows})
+    if args.png:
+        write_figure(args.png, draw_confusion(result["confusion"], trained.class_names))
 
 
 def _by_name(class_names: Sequence[str], probs: Any) -> dict[str, float]:

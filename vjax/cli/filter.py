@@ -51,8 +51,11 @@ def run(args: argparse.Namespace, _: Sequence[str]) -> None:
     if args.op in _PICTURES:
         encode.write_frames(args.out, _PICTURES[args.op](args, info)[None], fps=info.fps)
     else:
-        frames = _VIDEOS[args.op](args, info)
-        encode.write_frames(args.out, frames, fps=info.fps, num_frames=info.num_frames)
+        encode.write_frames(args.out, _VIDEOS[args.op](args, info), fps=info.fps, num_frames=info.num_frames)
+    width, height = encode.written_size(args.out)
+    is_picture = args.op in _PICTURES or args.out.lower().endswith(".png")
+    shape = f"{width:,} x {height:,}" if is_picture else f"{info.num_frames:,} frames of {width:,} x {height:,}"
+    print(f"{args.out}: {shape} pixels, {os.path.getsize(args.out) / 1e3:,.1f} kB")
 
 
 def _xt(args: argparse.Namespace, info: decode.VideoInfo) -> np.ndarray:

@@ -18,6 +18,7 @@ from vjax.data.video import open_video
 from vjax.errors import InputError
 from vjax.evaluation.predict import Prediction, rank
 from vjax.json_files import write_text
+from vjax.text import printable
 from vjax.trained import load
 
 _TOP = 5  # number of classes shown per video
@@ -107,8 +108,7 @@ def _files_in(folder: Path) -> list[Path]:
 
 def describe(predictions: Sequence[Prediction], class_names: Sequence[str], *, clips: bool) -> list[str]:
     """Returns a line for each video, such as "new.mp4  walk 0.93, run 0.05", and one for each clip if asked for."""
-    # A name that is not UTF-8 cannot be printed as it is.
-    names = [found.name.encode(errors="backslashreplace").decode() for found in predictions]
+    names = [printable(found.name) for found in predictions]
     width = max(map(len, names), default=0)
     lines = []
     for name, found in zip(names, predictions, strict=True):

@@ -11,12 +11,14 @@ import jax
 
 from vjax import workdirs
 from vjax.cli.arguments import add_config
-from vjax.cli.output import print_metrics
+from vjax.cli.output import print_result
 from vjax.config_file import load_config
 from vjax.run import train
 from vjax.runtime.processes import join_processes, stop_signal
 
 _DESCRIPTION = "Trains a video network and evaluates it. If a run is interrupted, the same command continues it."
+
+_PICTURES = ("confusion.png", "curves.png", "first_batch.gif")
 
 
 def add(commands: Any) -> None:
@@ -65,9 +67,12 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
             "longer --config.length",
             file=sys.stderr,
         )
-    print_metrics(result)
+    print_result(result)
     place = shlex.quote(str(workdir))
     print(f"\nwork directory: {workdir}")
+    pictures = [name for name in _PICTURES if (workdir / name).exists()]
+    if pictures:  # runs of older versions have fewer
+        print(f"pictures in it: {', '.join(pictures)}")
     print(f"next: vjax evaluate {place} --clips 10\n      vjax predict {place} VIDEO")
 
 

@@ -23,7 +23,7 @@ from vjax.data.transforms import TrainView
 from vjax.data.video import BadVideo, FileReader, Video
 from vjax.errors import InputError
 from vjax.spec import Choice
-from vjax.text import Advance, format_table, show_nothing, some
+from vjax.text import Advance, format_table, shorten, show_nothing, some, wrap
 
 # Patterns in the file names of common datasets. Clips that share the captured text belong on one side of a split.
 _GROUP_PATTERNS = {
@@ -32,7 +32,6 @@ _GROUP_PATTERNS = {
     "film": r"(?:^|/)([^/]+)_[a-z]+_[fhlu]_(?:cm|nm)_np\d_",
     "first word (a subject?)": r"(?:^|/)([A-Za-z]+)_[^/]*$",
 }
-_RULE = SplitRule()
 _MEASURE_S = 3.0
 _SHOWN = 10  # entries that are printed of a long list
 
@@ -49,34 +48,34 @@ class Examined:
     facts: dict[str, Any]
     problems: list[str]
 
-    def page(self) -> str:
-        """Returns the findings as one page of text."""
-        # A table of the facts, one row each.
+    def page(self, *, width: int) -> str:
+        """Returns the findings as one page of text with lines of up to `width` columns."""
+        # A line for each fact.
         facts = self.facts
         counts = ", ".join(f"{facts[f'num_{split}']:,} {split}" for split in SPLITS)
-        rows = [
-            ["videos", f"{facts['num_videos']:,} ({counts})"],
-            ["unreadable, missing", f"{len(facts['unreadable']):,}, {len(facts['missing']):,}"],
-            ["hours", f"{facts['hours']:.2f}"],
-            ["classes", f"{len(facts['classes'])}; {facts['balance']}"],
-            ["split", facts["split"]],
-            ["length", _range(facts["seconds"], " s")],
-            ["frames per second", _range(facts["fps"], "")],
-            ["frame size", ", ".join(f"{size} ({count})" for size, count in facts["sizes"].items())],
-            ["clip", facts["clip"]],
-            ["reading", facts["reading"]],
-            ["memory of a batch", facts["memory"]],
-        ]
-        table = format_table(["dataset", ""], rows)
+        rows = {
+            "videos": f"{facts['num_videos']:,} ({counts})",
+            "unreadable": f"{len(facts['unreadable']):,}; missing: {len(facts['missing']):,}",
+            "hours": f"{facts['hours']:.2f}",
+            "classes": f"{len(facts['classes']):,}; {facts['balance']}",
+            "split": facts["split"],
+            "length": _range(facts["seconds"], " s"),
+            "frame rate": _range(facts["fps"], " fps"),
+            "frame size": ", ".join(f"{size} ({count})" for size, count in facts["sizes"].items()) or "-",
+            "clip": facts["clip"],
+            "reading": facts["reading"],
+            "batch": facts["memory"],
+        }
+        lines = [wrap(f"{name:10}  {text}", width=width, hang=12) for name, text in rows.items()]
         # A table of the first classes, and the list of problems.
-        classes = format_table(
-            ["class", *SPLITS],
-            [[name, *counts.values()] for name, counts in list(facts["classes"].items())[:_SHOWN]],
-        )
+        widest = width - len("|  | train | val | test |")
+        cells = [[shorten(name, widest), *of.values()] for name, of in list(facts["classes"].items())[:_SHOWN]]
+        lines += ["", format_table(["class", *SPLITS], cells)]
         more = len(facts["classes"]) - _SHOWN
-        classes += f"\n... and {more} more classes" if more > 0 else ""
-        found = "\n".join(f"- {line}" for line in self.problems) or "none: the dataset is ready for training"
-        return f"{table}\n\n{classes}\n\nproblems:\n{found}"
+        lines += [f"... and {more:,} more classes"] if more > 0 else []
+        lines += ["", "problems:"]
+        lines += [wrap(f"- {problem}", width=width, hang=2) for problem in self.problems]
+        return "\n".join(lines if self.problems else [*lines, "none: the dataset is ready for training"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,13 +105,16 @@ class _Look:
     problems: Sequence[str] = ()
 
 
-def examine(source: Choice, view: TrainView, *, batch_size: int, advance: Advance = show_nothing) -> Examined:
-    """Examines every video of a dataset.
+def examine(
+    source: Choice, view: TrainView, *, batch_size: int, rule: SplitRule, advance: Advance = show_nothing
+) -> Examined:
+    """Examines every video of a dataset, split as training would split it.
 
     Args:
       source: a choice from `LISTINGS` (data/sources.py).
       view: training view of a video; also used to time reading.
       batch_size: clips per training batch, for the memory estimate.
+      rule: how the videos are split if the dataset does not say it.
       advance: progress callback; gets the number of indexed videos and the number of all videos.
 
     Raises:
@@ -121,7 +123,8 @@ def examine(source: Choice, view: TrainView, *, batch_size: int, advance: Advanc
     """
     # Read the listing and count the readable videos of each class.
     source = typed.conform_choice(source, LISTINGS, what="source")
-    look = _look_at_store(source) if is_store(source.options["root"]) else _look_at_files(source, advance)
+    is_prepared = is_store(source.options["root"])
+    look = _look_at_store(source, rule) if is_prepared else _look_at_files(source, rule, advance)
     readable = look.readable
     labels = sorted({file.label for file in look.files})
     classes: dict[str, dict[str, int]] = {label: dict.fromkeys(SPLITS, 0) for label in labels}
@@ -235,11 +238,11 @@ def _problems(facts: Mapping[str, Any], leak_kind: str, *, can_group: bool) -> I
         )
 
 
-def _look_at_store(choice: Choice) -> _Look:
+def _look_at_store(choice: Choice, rule: SplitRule) -> _Look:
     root, group = choice.options["root"], choice.options.get("group", "")
-    source = open_store(root, typed.as_mapping(choice), rule=_RULE)
+    source = open_store(root, typed.as_mapping(choice), rule=rule)
     listed, rows = read_store_files(root, group)
-    files, _ = split_files(listed, given="", rule=_RULE)  # as open_store has split them
+    files, _ = split_files(listed, given="", rule=rule)  # as open_store has split them
     # A row without a label is of a video that the annotations name but that is missing.
     readable, unreadable, missing = [], [], []
     for file, row in zip(files, rows, strict=True):
@@ -260,12 +263,12 @@ def _look_at_store(choice: Choice) -> _Look:
     )
 
 
-def _look_at_files(choice: Choice, advance: Advance) -> _Look:
+def _look_at_files(choice: Choice, rule: SplitRule, advance: Advance) -> _Look:
     listing = LISTINGS.create(choice)
     files, split, problems = list(listing.files), "none can be made", list(listing.problems)
     try:
         if files:
-            files, split = split_files(files, given=listing.given, rule=_RULE)
+            files, split = split_files(files, given=listing.given, rule=rule)
             name_classes(files)
     except InputError as error:
         problems.append(str(error))

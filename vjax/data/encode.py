@@ -57,6 +57,13 @@ def write_frames(path: str | Path, frames: Iterable[np.ndarray], *, fps: float, 
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
+def written_size(path: str | Path) -> tuple[int, int]:
+    """Returns the width and height in pixels of a file that `write_frames` has written; a strip is one picture."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        return stream.width, stream.height
+
+
 def _write_png(path: Path, frames: Iterable[np.ndarray], fps: float, num_frames: int | None) -> None:
     del fps
     assert num_frames is not None, "a PNG of a stream needs num_frames"

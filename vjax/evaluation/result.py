@@ -1,12 +1,14 @@
 """The contents of `result.json`: metrics, how far they can be trusted, and the protocol of their measurement."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
+import numpy as np
 from scipy import stats
 
 from vjax.data.transforms import TestView
-from vjax.data.video import BadVideo, Source
+from vjax.data.video import BadVideo, Source, VideoSequence
+from vjax.evaluation import metrics
 from vjax.evaluation.evaluate import Evaluation
 
 _WIDE = 0.2  # width of an interval that rarely tells two networks apart
@@ -17,8 +19,8 @@ def describe_result(
 ) -> dict[str, Any]:
     """Returns the contents of `result.json`.
 
-    These are the metrics, `video@1_interval` (95 %), `chance`, counts of videos, the `protocol` in words, and `notes`:
-    a sentence for each reason not to trust the numbers.
+    These are the metrics, `video@1_interval` (95 %), `chance`, counts of videos, the `protocol` in words, `notes` (a
+    sentence for each reason not to trust the numbers), and what `describe_classes` returns.
     """
     bad = sum(video.split == "test" for video in source.bad_videos)
     num_videos, num_classes = len(source.test), len(source.class_names)
@@ -38,6 +40,38 @@ def describe_result(
             f"{num_videos} of {num_videos + bad} videos, {bad} unreadable{also}; {validation}; {checkpoint}"
         ),
         "notes": list(_notes(interval, num_videos, num_classes)),
+        **describe_classes(evaluation, source.test, source.class_names),
+    }
+
+
+def describe_classes(evaluation: Evaluation, videos: VideoSequence, class_names: Sequence[str]) -> dict[str, Any]:
+    """Returns how well each class is recognised, and which videos are not, ready for JSON.
+
+    Args:
+      evaluation: evaluation of the videos.
+      videos: evaluated videos, for their names.
+      class_names: names of the classes.
+
+    Returns:
+      `class_names`; `class_accuracy` by class, None for a class without videos; `confusion` `(k k)`, counts whose rows
+      are labels and whose columns are predictions; and `wrong`, the wrongly classified videos (`name`, `label`,
+      `predicted` and its `probability`), the surest mistakes first.
+    """
+    label, predicted = evaluation.label, metrics.predicted_class(evaluation.probs, evaluation.label)
+    wrong = [
+        {
+            "name": videos[i].name,
+            "label": class_names[int(label[i])],
+            "predicted": class_names[int(predicted[i])],
+            "probability": float(evaluation.probs[i, predicted[i]]),
+        }
+        for i in map(int, np.flatnonzero(predicted != label))
+    ]
+    return {
+        "class_names": list(class_names),
+        "class_accuracy": dict(zip(class_names, evaluation.class_accuracy, strict=True)),
+        "confusion": evaluation.confusion.tolist(),
+        "wrong": sorted(wrong, key=lambda video: -video["probability"]),
     }
 
 

@@ -55,6 +55,11 @@ class JsonLines:
         self._stream.close()
 
 
+def read_json_lines(path: str | Path) -> list[dict[str, float]]:
+    """Returns the lines of a file that `JsonLines` has written."""
+    return [json.loads(line) for line in Path(path).read_text().splitlines()]
+
+
 class TensorBoard:
     """Event files for TensorBoard, written without TensorFlow.
 
