@@ -153,9 +153,14 @@ def test_a_run_goes_on_with_other_keys_that_change_no_result(tmp_path, uninterru
     }
     again = vjax.train(dataclasses.replace(config, **other), tmp_path / "run", console=io.StringIO())
     assert again["loss"] == pytest.approx(result["loss"])
-    assert again | {"loss": 0} == result | {"loss": 0}
+    assert without_probabilities(again) == without_probabilities(result)
     kept = json.loads((tmp_path / "run" / "config.json").read_text())
     assert kept.items() >= other.items()
+
+
+def without_probabilities(result):
+    """A result without the numbers that rounding changes."""
+    return result | {"loss": 0, "wrong": sorted(video["name"] for video in result["wrong"])}
 
 
 def wait_for_step(path, step, process, *, timeout_s=120):

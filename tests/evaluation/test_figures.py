@@ -44,7 +44,7 @@ def test_of_more_classes_than_fit_some_are_named():
 
 
 def test_a_picture_is_a_png_file_whatever_the_names_of_the_classes_are(tmp_path, recwarn):
-    write_figure(tmp_path / "c.png", draw_confusion([[1, 0], [0, 1]], ["$x^$", "跑" * 50]))
+    write_figure(tmp_path / "c.png", draw_confusion([[1, 0], [0, 1]], ["$x^$", "\udcff" + "跑" * 50]))
     with Image.open(tmp_path / "c.png") as picture:
         assert picture.format == "PNG"
         assert 200 < picture.width < 1000

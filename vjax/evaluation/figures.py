@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from vjax.json_files import write_bytes
-from vjax.text import shorten
+from vjax.text import printable, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,7 +68,7 @@ def draw_confusion(confusion: ArrayLike, class_names: Sequence[str]) -> "Figure"
     # The names of the classes: every one, unless there are more than fit.
     every = math.ceil(_CELL_IN[0] * num_classes / side - 1e-9)
     size = min(9.0, 0.8 * 72 * side * every / num_classes)
-    names = [shorten(name, _NAME_CHARS) for name in class_names]
+    names = [shorten(printable(name), _NAME_CHARS) for name in class_names]
     width_in = 0.65 * size / 72 * max(map(len, names))
     both = num_classes >= _BOTH_SIDES
     ticks = range(0, num_classes, every)
