@@ -79,7 +79,7 @@ SPLITS = {
     "kinetics": "given by Kinetics' train and validation lists",
     "something_something": "given by Something-Something's train and validation lists",
     "ucf101": "given by official split 1 of UCF101",
-    "weizmann": "random, 20% of each class, groups kept together, seed 0",
+    "weizmann": "random, 20% of each class; groups kept together, seed 0",
 }
 
 
@@ -108,7 +108,7 @@ def test_a_data_set_by_name_is_prepared_and_examined(layouts, name, tmp_path):
     words = (name, f"--source.root={layouts[name]}")
     assert "videos" in in_this_process("vjax", "prepare", *words, "--out", tmp_path / "store", "--workers", 0).stdout
     page = in_this_process("vjax", "doctor", *words).stdout
-    assert page.startswith("| dataset")
+    assert page.startswith("videos  ")
     files, store = (
         open_source({"name": name, "root": str(root)}, seed=0) for root in (layouts[name], tmp_path / "store")
     )

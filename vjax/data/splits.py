@@ -102,7 +102,7 @@ def split_files(files: Sequence[VideoFile], *, given: str, rule: SplitRule) -> t
     if any(_RANDOM in found for found in words):
         groups = "groups kept together" if any(file.group for file in files) else "without groups"
         words.append(f"{groups}, seed {rule.seed} ({_digest(split)})")
-    return split, ", ".join(words)
+    return split, "; ".join(words)
 
 
 def is_random(split: str) -> bool:
