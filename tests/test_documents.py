@@ -99,9 +99,12 @@ def test_a_command_of_a_page_has_flags_that_exist(line, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["README.md", "docs/data.md", "docs/scaling.md"])
+@pytest.mark.parametrize("name", ["docs/data.md", "docs/scaling.md"])
 def test_the_commands_of_a_page_run_one_after_the_other_as_they_are_typed(name, tmp_path):
-    """The only difference: the configs are the tiny versions, and `pip` installs nothing."""
+    """The only difference: the configs are the tiny versions, and `pip` installs nothing.
+
+    The README's commands are those of tests/walk.
+    """
     folder = make_user_folder(tmp_path / "me")
     blocks = read_blocks(ROOT / name, "bash")
     assert blocks

@@ -2,12 +2,11 @@
 
 import argparse
 import ast
-import shutil
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 from vjax.config_file import shipped_configs
+from vjax.text import terminal_width, wrap
 
 
 def add(commands: Any) -> None:
@@ -27,5 +26,4 @@ def run(args: argparse.Namespace, _: Sequence[str]) -> None:
     width = max(map(len, files))
     for name, path in files.items():
         described = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
-        start, columns = f"{name:{width}}  ", shutil.get_terminal_size().columns
-        print(textwrap.fill(described, columns, initial_indent=start, subsequent_indent=" " * len(start)))
+        print(wrap(f"{name:{width}}  {described}".rstrip(), width=terminal_width(), hang=width + 2))

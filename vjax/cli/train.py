@@ -15,6 +15,7 @@ from vjax.cli.output import print_result
 from vjax.config_file import load_config
 from vjax.run import train
 from vjax.runtime.processes import join_processes, stop_signal
+from vjax.text import terminal_width, wrap
 
 _DESCRIPTION = "Trains a video network and evaluates it. If a run is interrupted, the same command continues it."
 
@@ -62,11 +63,11 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     if jax.process_index() > 0:
         return
     if was_finished:
-        print(
+        finished = (
             f"{workdir} holds a finished run. Choose another --workdir to train again, or continue this one with a "
-            "longer --config.length",
-            file=sys.stderr,
+            "longer --config.length"
         )
+        print(wrap(finished, width=terminal_width()), file=sys.stderr)
     print_result(result)
     place = shlex.quote(str(workdir))
     print(f"\nwork directory: {workdir}")
