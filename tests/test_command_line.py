@@ -129,7 +129,8 @@ def test_evaluate_prints_tables_and_writes_every_answer(trained, tmp_path):
     assert found["protocol"] in unwrapped(done.stdout)
     with Image.open(tmp_path / "e.png") as picture:
         assert picture.format == "PNG"
-    assert found["protocol"].endswith(" unreadable; no validation split; newest checkpoint")
+    assert found["protocol"].endswith("; newest checkpoint")
+    assert " 0 unreadable; no validation split; split code " in found["protocol"]
     assert {"clip@1", "video@1", "video@1_interval", "loss", "class_accuracy", "confusion"} <= found.keys()
     assert len(found["videos"]) == found["num_videos"] == 2
 

@@ -41,7 +41,7 @@ def test_a_run_leaves_all_that_is_needed_to_use_it(finished):
     names = {path.name for path in workdir.iterdir()}
     assert names == {
         ".lock", "bad_videos.csv", "checkpoints", "classes.json", "config.json", "confusion.png", "curves.png",
-        "events", "first_batch.gif", "metrics.jsonl", "preprocessing.json", "result.json", "split.csv",
+        "data.json", "events", "first_batch.gif", "metrics.jsonl", "preprocessing.json", "result.json", "split.csv",
     }  # fmt: skip
     assert json.loads((workdir / "classes.json").read_text()) == ["fall", "rise"]
     assert json.loads((workdir / "preprocessing.json").read_text())["size"] == [16, 16]
@@ -81,7 +81,10 @@ def test_choices_use_the_validation_split_and_the_result_the_test_split(finished
     source = best.open_source()
     assert len(source.val) > 0
     assert {video.name for video in source.val}.isdisjoint({video.name for video in (*source.train, *source.test)})
-    assert f"; {len(source.val)} validation videos; newest checkpoint" in result["protocol"]
+    assert (
+        f"; {len(source.val)} validation videos; split code {source.split_code}; newest checkpoint"
+        in result["protocol"]
+    )
     assert "validation split random, 20% of each class" in result["protocol"]
 
 
@@ -89,7 +92,7 @@ def test_without_a_validation_split_no_checkpoint_is_the_best(finished, tmp_path
     root, _, _ = finished
     config = folder_config(root, max_bad_share=0.2, val_share=0.0)
     result = vjax.train(config, tmp_path / "run", console=io.StringIO())
-    assert "; no validation split; newest checkpoint" in result["protocol"]
+    assert "; no validation split; split code " in result["protocol"]
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "test/video@1" in line] == [2, 4]
     with pytest.raises(vjax.InputError, match=r"no checkpoint was evaluated on a validation split, .*config.val_share"):
@@ -109,7 +112,20 @@ def test_a_new_run_keeps_the_split_of_another_when_videos_are_added(finished, tm
     for split in ("train", "val", "test"):
         names = {video.name for video in getattr(after, split)}
         assert {name for name in names if "new" not in name} == {video.name for video in getattr(before, split)}
-    assert after.split.startswith(f"as in {workdir}, new videos by a hash")
+    assert after.split == f"as in {workdir}, new videos by a hash"
+    assert after.split_code != before.split_code
+
+
+def test_a_run_needs_the_other_run_no_more_once_it_has_kept_its_split(finished, tmp_path):
+    root, workdir, _ = finished
+    shutil.copytree(workdir, tmp_path / "other")
+    config = folder_config(root, max_bad_share=0.2, val_share=0.2, keep_split=str(tmp_path / "other"))
+    result = vjax.train(config, tmp_path / "run", console=io.StringIO())
+    shutil.rmtree(tmp_path / "other")
+    source = vjax.load(tmp_path / "run").open_source()
+    assert f"; test split {source.split}; " in result["protocol"]
+    longer = vjax.train(config | {"length": 6}, tmp_path / "run", console=io.StringIO())
+    assert f"split code {source.split_code}" in longer["protocol"]
 
 
 def test_evaluation_leaves_out_new_videos_and_names_them(finished, tmp_path):
@@ -120,6 +136,8 @@ def test_evaluation_leaves_out_new_videos_and_names_them(finished, tmp_path):
     trained = vjax.load(workdir)
     source = trained.open_source(vjax.Choice("videos", root=str(more)))
     assert source.new_videos == ("fall/new.mp4",)
+    assert f"; test split {source.split}; " in result["protocol"]
+    assert f"; split code {source.split_code}; " in result["protocol"]
     assert trained.evaluate(source).metrics["loss"] == pytest.approx(result["loss"])
 
 

@@ -1,8 +1,8 @@
 """Training: runs an experiment in a work directory and returns its result.
 
-A work directory holds `config.json` (with all defaults), `classes.json`, `preprocessing.json`, `split.csv`,
-`bad_videos.csv`, `first_batch.gif`, `checkpoints/`, `metrics.jsonl`, TensorBoard's `events/`, and at the end
-`result.json`, `confusion.png` and `curves.png`.
+A work directory holds `config.json` (with all defaults), `classes.json`, `preprocessing.json`, `data.json`,
+`split.csv`, `bad_videos.csv`, `first_batch.gif`, `checkpoints/`, `metrics.jsonl`, TensorBoard's `events/`, and at the
+end `result.json`, `confusion.png` and `curves.png`.
 """
 
 import contextlib
@@ -24,8 +24,7 @@ from vjax.config import Config, check_config, with_absolute_paths
 from vjax.data import pipeline
 from vjax.data.encode import write_frames
 from vjax.data.files import indexing_progress
-from vjax.data.lost import LostVideos, write_videos
-from vjax.data.splits import SPLIT_FILE
+from vjax.data.lost import LostVideos
 from vjax.data.video import BadVideo
 from vjax.errors import InputError
 from vjax.evaluation.evaluate import Evaluation, EvaluationStopped, evaluate
@@ -81,8 +80,8 @@ def train(
     if finished := workdirs.finished_result(workdir, length=config.length):
         return finished
     with indexing_progress(console) as progress:
-        experiment = build(config, advance=progress.advance)
-    return fit(experiment, workdir, console=console, should_stop=should_stop)
+        experiment = build(workdirs.with_own_split(workdir, config), advance=progress.advance)
+    return fit(dataclasses.replace(experiment, config=config), workdir, console=console, should_stop=should_stop)
 
 
 def fit(
@@ -249,9 +248,7 @@ def _take_workdir(experiment: Experiment, workdir: Path, console: TextIO, *, fir
     write_json(workdir / "config.json", resolved)
     write_json(workdir / "preprocessing.json", _preprocessing(experiment))
     workdirs.write_foreign(workdir, experiment.foreign_parts())
-    videos = workdir / SPLIT_FILE
-    if isinstance(source.train, list) and not videos.exists():  # videos in records have no files that could get lost
-        write_videos(videos, source)
+    workdirs.write_data(workdir, source)
     return [
         *writers,
         JsonLines(workdir / "metrics.jsonl", start_step=first_step),

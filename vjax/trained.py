@@ -83,6 +83,7 @@ class Trained:
         """
         if choice is None or self._has_videos_of_run(choice):
             config = self.config if choice is None else dataclasses.replace(self.config, source=choice)
+            config = workdirs.with_own_split(self.workdir, config)
             return workdirs.kept_source(self.workdir, open_config_source(config, advance=advance))
         # Other videos: the groups that the run held out and the split that it kept mean nothing here.
         others = dataclasses.replace(self.config, source=choice, held_out="", keep_split="", val_share=0.0)

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vjax.config import CHANGEABLE
-from vjax.data.lost import keep_videos, read_names
-from vjax.data.splits import SPLIT_FILE
+from vjax.config import CHANGEABLE, Config
+from vjax.data.lost import keep_videos, read_names, write_videos
+from vjax.data.splits import SPLIT_FILE, SPLITS
 from vjax.data.video import BadVideo, Source
 from vjax.errors import InputError
 from vjax.json_files import read_json, write_json
@@ -19,6 +19,7 @@ from vjax.ops.length import Length, is_longer
 
 _FOREIGN_FILE = "outside.json"
 _LENGTHS_FILE = "lengths.json"
+_DATA_FILE = "data.json"
 _SAME_SHARE = 0.9  # of the videos of a run; with fewer, a source has other data
 _LOCK_FILE = ".lock"
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)  # errors of network file systems without locks
@@ -100,7 +101,28 @@ def kept_source(workdir: Path, source: Source) -> Source:
     """
     check_kept_classes(workdir, source.class_names)
     path = workdir / SPLIT_FILE
-    return keep_videos(path, source) if path.exists() else source
+    if not path.exists():
+        return source
+    return dataclasses.replace(keep_videos(path, source), split=read_json(workdir / _DATA_FILE)["split"])
+
+
+def write_data(workdir: Path, source: Source) -> None:
+    """Writes which videos a new run is about: the words for their split, and a table of them if they are files.
+
+    Videos in records have no table, because they cannot get lost one by one. A run that is continued keeps its files.
+    """
+    if not (workdir / SPLIT_FILE).exists():
+        counts = {split: len(getattr(source, split)) for split in SPLITS}
+        write_json(workdir / _DATA_FILE, {"split": source.split, "split_code": source.split_code, **counts})
+        if isinstance(source.train, list):
+            write_videos(workdir / SPLIT_FILE, source)
+
+
+def with_own_split(workdir: Path, config: Config) -> Config:
+    """Returns the config of a work directory's run without the other run whose split it kept; it has its own table."""
+    if config.keep_split and (workdir / SPLIT_FILE).exists():
+        return dataclasses.replace(config, keep_split=str(workdir / SPLIT_FILE))
+    return config
 
 
 def are_videos_of_run(workdir: Path, names: set[str]) -> bool:

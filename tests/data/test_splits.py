@@ -3,7 +3,6 @@
 import collections
 import dataclasses
 import pathlib
-import re
 import shutil
 
 import pytest
@@ -156,7 +155,7 @@ def test_a_given_split_without_validation_gets_one_from_train():
     found, words = split_files(files, given="given by hand", rule=SplitRule(val_share=0.1))
     assert {file.name for file in found if file.split == "test"} == {f"a/{number}.mp4" for number in range(10)}
     assert sum(file.split == "val" for file in found) == 4
-    assert re.fullmatch(r"given by hand; validation split random, 10% of each class; .*, seed 0 \([0-9a-f]{6}\)", words)
+    assert words == "given by hand; validation split random, 10% of each class; without groups, seed 0"
 
 
 @pytest.mark.parametrize("val_share", [-0.1, 0.8, 1.0])

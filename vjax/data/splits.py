@@ -77,7 +77,7 @@ def split_files(files: Sequence[VideoFile], *, given: str, rule: SplitRule) -> t
     """
     if rule.keep:
         split = _keep(files, rule)
-        return split, f"as in {rule.keep}, new videos by a hash ({_digest(split)})"
+        return split, f"as in {rule.keep}, new videos by a hash"
     words = []
     if rule.held_out:
         split = _hold_out(files, rule.held_out_groups)
@@ -98,10 +98,9 @@ def split_files(files: Sequence[VideoFile], *, given: str, rule: SplitRule) -> t
         ]
         if val_groups:
             words.append(f"validation split {_RANDOM}, {rule.val_share:.0%} of each class")
-    # The digest tells two random splits apart whose words are equal.
     if any(_RANDOM in found for found in words):
         groups = "groups kept together" if any(file.group for file in files) else "without groups"
-        words.append(f"{groups}, seed {rule.seed} ({_digest(split)})")
+        words.append(f"{groups}, seed {rule.seed}")
     return split, "; ".join(words)
 
 
@@ -252,13 +251,5 @@ def _by_hash(groups: Collection[str], seed: int) -> list[str]:
 
 def _hash(group: str, seed: int) -> float:
     """Returns a number in [0, 1) that depends on the seed and the group alone."""
-    return int.from_bytes(_blake(f"{seed} {group}", size=6)) / 2**48
-
-
-def _digest(files: Sequence[VideoFile]) -> str:
-    """Returns a short text that is equal for two splits of the same videos only if the splits are equal."""
-    return _blake("\n".join(sorted(f"{file.split} {file.name}" for file in files)), size=3).hex()
-
-
-def _blake(text: str, *, size: int) -> bytes:
-    return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=size).digest()
+    text = f"{seed} {group}".encode(errors="surrogateescape")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=6).digest()) / 2**48

@@ -1,6 +1,7 @@
 """Sources and their labelled videos, whose frames are read only when a clip needs them."""
 
 import dataclasses
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -69,6 +70,18 @@ class Source:
     bad_videos: tuple[BadVideo, ...] = ()
     lost_videos: tuple[BadVideo, ...] = ()
     new_videos: tuple[str, ...] = ()
+
+    @property
+    def split_code(self) -> str:
+        """A short code of all names in their splits; two results with another code are of other videos.
+
+        Empty for videos in records, whose names are not known without reading them.
+        """
+        splits = {"train": self.train, "val": self.val, "test": self.test}
+        if not isinstance(self.train, list):
+            return ""
+        names = sorted(f"{split} {videos[i].name}" for split, videos in splits.items() for i in range(len(videos)))
+        return hashlib.blake2b("\n".join(names).encode(errors="surrogateescape"), digest_size=3).hexdigest()
 
     @property
     def num_videos(self) -> int:

@@ -24,6 +24,7 @@ def describe_result(
     """
     bad = sum(video.split == "test" for video in source.bad_videos)
     num_videos, num_classes = len(source.test), len(source.class_names)
+    code = f"; split code {source.split_code}" if source.split_code else ""
     validation = f"{len(source.val)} validation videos" if len(source.val) else "no validation split"
     lost = lost_in(evaluation, source, "test")
     also = f", {len(lost)} lost since training began and counted as wrong" if lost else ""
@@ -37,7 +38,7 @@ def describe_result(
         "lost_videos": len(lost),
         "protocol": (
             f"{view.describe()}; mean of softmax over opinions, clips and crops; test split {source.split}; "
-            f"{num_videos} of {num_videos + bad} videos, {bad} unreadable{also}; {validation}; {checkpoint}"
+            f"{num_videos} of {num_videos + bad} videos, {bad} unreadable{also}; {validation}{code}; {checkpoint}"
         ),
         "notes": list(_notes(interval, num_videos, num_classes)),
         **describe_classes(evaluation, source.test, source.class_names),
