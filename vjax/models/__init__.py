@@ -7,6 +7,7 @@ import flax.linen as nn
 
 from vjax import typed
 from vjax.models.backbones import BACKBONES
+from vjax.models.c3d import c3d
 from vjax.models.fusion import EarlyFusion, LateFusion, Network, SingleFrame, SlowFusion
 from vjax.models.karpathy import karpathy_early, karpathy_late, karpathy_single, karpathy_slow
 from vjax.models.network_options import DTYPES, Dropout, DType
@@ -75,6 +76,7 @@ NETWORKS: Table[nn.Module] = Table(
         "karpathy_early": karpathy_early,
         "karpathy_late": karpathy_late,
         "karpathy_slow": karpathy_slow,
+        "c3d": c3d,
     },
     given=("num_classes",),
 )
