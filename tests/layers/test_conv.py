@@ -351,6 +351,49 @@ def test_the_convolution_is_the_same_on_eight_devices_as_on_one():
     assert done.stdout == "the same on eight devices\n"
 
 
+@given(
+    kernel_frames=st.integers(1, 4),
+    more_frames=st.integers(0, 6),
+    stride=st.integers(1, 3),
+    channels=st.sampled_from([1, 3, 9]),
+    seed=st.integers(0, 2**16),
+)
+@settings(deadline=None, max_examples=8, phases=NO_SHRINKING)
+def test_a_convolution_without_padded_time_and_its_gradients_are_those_of_lax(
+    kernel_frames, more_frames, stride, channels, seed
+):
+    x, kernel = draw_arrays(seed, (2, kernel_frames + more_frames, 5, 4, channels), (kernel_frames, 3, 2, channels, 3))
+    strides = (stride, 2, 1)
+
+    def without_padding(x, kernel, strides):
+        padding, axes = [(0, 0), (1, 1), (0, 1)], ("NDHWC", "DHWIO", "NDHWC")
+        return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=axes)
+
+    def ours(x, kernel, strides):
+        return space_time_conv(x, kernel, strides=strides, pad_time=False)
+
+    found, expected = (output_and_gradients(conv, x, kernel, strides, seed) for conv in (ours, without_padding))
+    chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_layer_without_padded_time_has_the_same_kernel_and_sees_frames_of_the_clip_alone():
+    (x,) = draw_arrays(0, (1, 10, 4, 4, 3))
+    layer = Conv(5, (4, 3, 3), (2, 1, 1), pad_time=False)
+    out, variables = jax.eval_shape(layer.init_with_output, jax.random.key(0), x)
+    assert out.shape == (1, 4, 4, 4, 5)
+    assert variables["params"]["kernel"].shape == (4, 3, 3, 3, 5)
+
+
+def test_a_bias_is_added_to_each_channel_and_starts_at_zero():
+    x, kernel, bias = draw_arrays(0, (2, 4, 6, 6, 3), (3, 3, 3, 3, 5), (5,))
+    layer, params = Conv(5, (3, 3, 3), use_bias=True), {"kernel": kernel, "bias": bias}
+    plain = jax.jit(Conv(5, (3, 3, 3)).apply)({"params": {"kernel": kernel}}, x)
+    np.testing.assert_allclose(jax.jit(layer.apply)({"params": params}, x), plain + bias, rtol=1e-5, atol=1e-5)
+    started = layer.init(jax.random.key(0), x)["params"]
+    chex.assert_trees_all_equal_shapes(started, params)
+    assert not started["bias"].any()
+
+
 def test_the_layer_is_the_convolution_with_its_kernel_and_no_bias():
     x, kernel = draw_arrays(0, (2, 4, 6, 6, 3), (3, 1, 3, 3, 5))
     layer, variables = Conv(5, (3, 1, 3), (2, 1, 2)), {"params": {"kernel": kernel}}
@@ -359,9 +402,12 @@ def test_the_layer_is_the_convolution_with_its_kernel_and_no_bias():
     np.testing.assert_allclose(jax.jit(layer.apply)(variables, x), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_the_layer_computes_in_its_dtype_and_keeps_its_kernel_in_float32():
+def test_the_layer_computes_in_its_dtype_and_keeps_its_parameters_in_float32():
     (x,) = draw_arrays(0, (2, 4, 6, 6, 3))
-    layer = Conv(4, (3, 3, 3), dtype=jnp.bfloat16)
+    layer = Conv(4, (3, 3, 3), dtype=jnp.bfloat16, use_bias=True)
     out, variables = jax.eval_shape(layer.init_with_output, jax.random.key(0), x)
     assert out.dtype == jnp.bfloat16
-    assert variables["params"]["kernel"].dtype == jnp.float32
+    assert {name: leaf.dtype for name, leaf in variables["params"].items()} == {
+        "kernel": jnp.float32,
+        "bias": jnp.float32,
+    }

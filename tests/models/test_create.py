@@ -15,9 +15,48 @@ from vjax.errors import InputError
 WIDTHS = {"small": (8, 16), "resnet18": (8, 8, 16, 16)}
 
 
+# Networks that are made for one shape of clips, with the smallest clip that they take. All others take clips of
+# 8 x 16 x 16.
+CLIP_SHAPES = {
+    "karpathy_single": (2, 170, 170, 3),
+    "karpathy_early": (10, 170, 170, 3),
+    "karpathy_late": (16, 170, 170, 3),
+    "karpathy_slow": (10, 170, 170, 3),
+    "c3d": (16, 112, 112, 3),
+}
+SINGLE_FRAME = ("single_frame", "karpathy_single")
+each_row = pytest.mark.parametrize("name", models.NETWORKS)
+
+
 def shapes_of(network, clip_shape=(4, 16, 16, 3)):
     clips = jax.ShapeDtypeStruct((2, *clip_shape), jnp.float32)
     return jax.eval_shape(lambda x: network.init_with_output(jax.random.key(0), x, train=False), clips)
+
+
+@each_row
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_every_network_of_the_table_maps_clips_to_float32_logits_and_has_float32_variables(name, dtype):
+    clip_shape = CLIP_SHAPES.get(name, (8, 16, 16, 3))
+    logits, variables = shapes_of(models.create(name, 7, dtype=dtype), clip_shape)
+    assert logits.shape == (2, clip_shape[0] if name in SINGLE_FRAME else 1, 7)
+    assert logits.dtype == jnp.float32
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+
+
+@each_row
+def test_every_network_of_the_table_wants_to_know_whether_it_trains_and_refuses_single_frames(name):
+    clip_shape = CLIP_SHAPES.get(name, (8, 16, 16, 3))
+    with pytest.raises(TypeError, match="'train'"):
+        jax.eval_shape(lambda: models.create(name, 7).init(jax.random.key(0), jnp.zeros((1, *clip_shape))))
+    with pytest.raises(InputError, match=r"a network takes clips \(b t h w c\), rank 5; got shape \(1, "):
+        models.create(name, 7).init(jax.random.key(0), jnp.zeros((1, *clip_shape[1:])), train=False)
+
+
+@pytest.mark.parametrize("name", [name for name in CLIP_SHAPES if name != "karpathy_single"])
+def test_a_network_made_for_one_shape_of_clips_takes_no_shorter_one(name):
+    num_frames, *frame = CLIP_SHAPES[name]
+    with pytest.raises(InputError, match=rf"{name} takes clips with {num_frames} frames of"):
+        shapes_of(models.create(name, 7), (num_frames - 1, *frame))
 
 
 @pytest.mark.parametrize("backbone", models.BACKBONES)
@@ -83,7 +122,7 @@ def test_a_network_made_from_json_is_the_one_made_from_python():
     ("arguments", "message"),
     [
         ({"name": "slow_fuson"}, r"network does not know 'slow_fuson'; did you mean 'slow_fusion'\?"),
-        ({"name": "resnet"}, "Allowed: early_fusion, late_concat, late_pool, single_frame, slow_fusion$"),
+        ({"name": "resnet"}, f"Allowed: {', '.join(sorted(models.NETWORKS))}$"),
         (
             {"name": "late_pool", "hidden": 3},
             "network 'late_pool' does not know 'hidden'.*Allowed: backbone, dropout, dtype$",
@@ -119,7 +158,7 @@ def test_what_is_not_known_is_refused_with_the_names_that_are(arguments, message
 
 
 @pytest.mark.parametrize("dropout", [1.0, -0.5, 2, float("nan")])
-@pytest.mark.parametrize("name", models.FUSION_NETWORKS)
+@pytest.mark.parametrize("name", [name for name in models.NETWORKS if "dropout" in models.NETWORKS.options(name)])
 def test_a_dropout_that_is_no_probability_below_1_is_refused_by_every_network(name, dropout):
     with pytest.raises(InputError, match=f"a network's dropout is a probability from 0 to below 1, got {dropout}"):
         models.create(name, 3, dropout=dropout)

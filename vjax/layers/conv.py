@@ -20,13 +20,19 @@ from vjax.layers import conv_forms, winograd
 from vjax.layers.conv_forms import Triple
 
 
-def space_time_conv(x: jax.Array, kernel: jax.Array, *, strides: Triple = (1, 1, 1)) -> jax.Array:
+def space_time_conv(
+    x: jax.Array, kernel: jax.Array, *, strides: Triple = (1, 1, 1), pad_time: bool = True
+) -> jax.Array:
     """Returns the convolution of clips `(b t h w c)` with a kernel `(kt kh kw c f)`: `(b t' h' w' f)`.
 
-    Each axis is padded with (k - 1) // 2 zeros before and k // 2 after, so a stride of 1 keeps the size.
+    Each axis is padded with (k - 1) // 2 zeros before and k // 2 after, so a stride of 1 keeps the size. If `pad_time`
+    is false, time is not padded: every output sees kt frames of the clip, and t' = (t - kt) // st + 1.
     """
     chex.assert_rank([x, kernel], 5)
     chex.assert_axis_dimension(kernel, 3, x.shape[-1])
+    if not pad_time:
+        x, kernel = conv_forms.stack_time(x, kernel, strides[0])
+        strides = (1, *strides[1:])
     # Along an axis of size 1 only one tap is aligned with data; the others see only padding and are dropped.
     for axis, size in enumerate(x.shape[1:4]):
         if size == 1:
@@ -136,26 +142,34 @@ def _in_float32(form: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
 
 
 class Conv(nn.Module):
-    """A space-time convolution without bias, because a norm always follows it.
+    """A space-time convolution, by default without bias, because a norm usually follows it.
 
     Attributes:
       features: number of output channels.
       kernel_size: size `(kt, kh, kw)` of the kernel; with kt = 1 every frame is convolved on its own.
       strides: strides `(st, sh, sw)`.
-      dtype: dtype of the computation; the kernel stays float32.
+      dtype: dtype of the computation; the parameters stay float32.
+      use_bias: whether each output channel has an offset, which starts at 0.
+      pad_time: whether time is padded with zeros, as height and width are.
     """
 
     features: int
     kernel_size: Triple
     strides: Triple = (1, 1, 1)
     dtype: Any = jnp.float32
+    use_bias: bool = False
+    pad_time: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `(b t h w c)` to `(b t' h' w' features)`."""
         shape = (*self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", _he_normal, shape)
-        return space_time_conv(x.astype(self.dtype), kernel.astype(self.dtype), strides=self.strides)
+        kernel = kernel.astype(self.dtype)
+        out = space_time_conv(x.astype(self.dtype), kernel, strides=self.strides, pad_time=self.pad_time)
+        if not self.use_bias:
+            return out
+        return out + self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
 
 
 def _he_normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:

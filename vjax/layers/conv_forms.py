@@ -25,10 +25,20 @@ def native(x: jax.Array, kernel: jax.Array, *, strides: Triple) -> jax.Array:
 
 def stacked_taps(x: jax.Array, kernel: jax.Array, *, strides: Triple) -> jax.Array:
     """Returns the convolution as one 2D convolution: the frames of all temporal taps are stacked as channels."""
+    padded = jnp.pad(x, ((0, 0), pad_sizes(len(kernel)), (0, 0), (0, 0), (0, 0)))
+    frames, taps = stack_time(padded, kernel, strides[0])
+    return _conv_2d(frames, taps[0], strides[1:])
+
+
+def stack_time(x: jax.Array, kernel: jax.Array, stride: int) -> tuple[jax.Array, jax.Array]:
+    """Returns clips `(b t' h w kt*c)` and a kernel `(1 kh kw kt*c f)` that give the convolution without padded time.
+
+    The kt frames that an output sees are stacked as channels, so t' = (t - kt) // stride + 1.
+    """
     num_taps, height, width, _, features = kernel.shape
-    padded = jnp.pad(x, ((0, 0), pad_sizes(num_taps), (0, 0), (0, 0), (0, 0)))
-    frames = _side_by_side(padded, 1, num_taps, num_outputs(x.shape, strides)[0], strides[0])
-    return _conv_2d(frames, kernel.transpose(1, 2, 0, 3, 4).reshape(height, width, -1, features), strides[1:])
+    num_out = (x.shape[1] - num_taps) // stride + 1
+    frames = _side_by_side(x, 1, num_taps, num_out, stride)
+    return frames, kernel.transpose(1, 2, 0, 3, 4).reshape(1, height, width, -1, features)
 
 
 def sum_of_taps(x: jax.Array, kernel: jax.Array, *, strides: Triple) -> jax.Array:

@@ -4,21 +4,19 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import flax.linen as nn
-import jax.numpy as jnp
 
 from vjax import typed
 from vjax.models.backbones import BACKBONES
+from vjax.models.c3d import c3d
 from vjax.models.fusion import EarlyFusion, LateFusion, Network, SingleFrame, SlowFusion
-from vjax.spec import Choice, OneOf, Range, Table
-
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+from vjax.models.karpathy import karpathy_early, karpathy_late, karpathy_single, karpathy_slow
+from vjax.models.network_options import DTYPES, Dropout, DType
+from vjax.spec import Choice, Range, Table
 
 # Options of the fusion networks, with the texts that `vjax config FILE --explain` shows.
 Backbone = Annotated[
     Choice, BACKBONES, "network that maps clips or frames to features: a name of `BACKBONES` and its options."
 ]
-Dropout = Annotated[float, "rate, in [0, 1), of the dropout before the classifier; active in training only."]
-DType = Annotated[str, OneOf(DTYPES), "dtype of the computation; parameters, logits and loss stay float32."]
 Hidden = Annotated[int, Range(1), "width of the MLP's hidden layer."]
 
 SMALL = Choice("small")
@@ -74,6 +72,11 @@ NETWORKS: Table[nn.Module] = Table(
         "late_concat": late_concat,
         "early_fusion": early_fusion,
         "slow_fusion": slow_fusion,
+        "karpathy_single": karpathy_single,
+        "karpathy_early": karpathy_early,
+        "karpathy_late": karpathy_late,
+        "karpathy_slow": karpathy_slow,
+        "c3d": c3d,
     },
     given=("num_classes",),
 )
@@ -87,12 +90,13 @@ def create(name: str, num_classes: int, **options: Any) -> nn.Module:
       num_classes: k, the number of classes.
       **options: keyword arguments of the function under that name in `NETWORKS`. The five fusion networks take
         `backbone`, a choice from `BACKBONES` or a mapping `dict(name=..., ...)`; `dropout`; and `dtype`, "float32" or
-        "bfloat16". `late_concat` also takes `hidden`.
+        "bfloat16". `late_concat` also takes `hidden`. The other networks have options of their own.
 
     Raises:
       InputError: a name or an option is unknown, or a value is not allowed; the message says what is allowed.
 
     >>> import jax
+    >>> import jax.numpy as jnp
     >>> network = create("slow_fusion", 8, backbone=Choice("small", widths=(8, 16)))
     >>> clips = jnp.zeros((2, 16, 32, 32, 3))
     >>> variables = network.init(jax.random.key(0), clips, train=False)
