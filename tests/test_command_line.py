@@ -13,6 +13,7 @@ import pytest
 from made_videos import write_video
 from PIL import Image
 from processes import CONFIG, ROOT, arguments, command, error_line, in_this_process, unwrapped
+from saved_weights import save_zip
 from video_files import write_folder
 
 from vjax.cli import filter, train
@@ -20,6 +21,7 @@ from vjax.cli import main as commands
 from vjax.data.decode import read_video
 from vjax.data.listing import list_manifest
 from vjax.ops.filters import median_background
+from vjax.weights.read import read_tensors
 
 
 @pytest.fixture(scope="module")
@@ -425,6 +427,36 @@ def test_filter_never_overwrites_its_video(trained, tmp_path):
     assert video.read_bytes() == (root / "rise/ann.mp4").read_bytes()
 
 
+NAMES = [f"blocks.{number}.a_layer_with_a_name_that_is_longer_than_a_terminal.weight" for number in range(40)]
+
+
+def test_weights_are_listed_in_80_columns_and_written(tmp_path):
+    tensors = {name: np.full((2, 3), number, np.float32) for number, name in enumerate(NAMES)}
+    tensors |= {"a\x1b[2J": np.float32([1]), "norm.running_mean": np.zeros(5, np.float32), "count": np.array(3)}
+    path = save_zip(tmp_path / "x.pth", {"model": tensors, "epoch": 7, "optimizer": {"lr": 0.1}})
+    done = in_this_process("vjax", "weights", path, "--out", tmp_path / "x.safetensors")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "43 tensors with 242 parameters and 5 numbers of batch norm statistics" in unwrapped(done.stdout)
+    assert "zip form; the tensors are those of its entry model" in unwrapped(done.stdout)
+    assert "not used: epoch (7); optimizer (a dict of 1)" in unwrapped(done.stdout)
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines[:-1])) <= 80
+    assert re.fullmatch(r"\| blocks\.0\.a_layer_.*\.\.\. +\| +2 x 3 \| float32 \|", lines[2])
+    assert [line for line in lines if line.startswith("| ... 23 more ")]
+    assert r"| a\x1b[2J " in done.stdout
+    assert re.fullmatch(r".*x\.safetensors: [\d.]+ kB", lines[-1])
+    written = read_tensors(tmp_path / "x.safetensors")
+    assert written.keys() == tensors.keys()
+    np.testing.assert_array_equal(written[NAMES[7]], tensors[NAMES[7]])
+
+
+def test_weights_never_write_over_the_file_that_they_read(tmp_path):
+    path = save_zip(tmp_path / "x.npz", {"a": np.ones(3, np.float32)})
+    before = path.read_bytes()
+    assert "--out must be another file" in error_line(in_this_process("vjax", "weights", path, "--out", path))
+    assert path.read_bytes() == before
+
+
 def bad_commands(root, workdir, tmp_path):
     """Every way to go wrong, with what the one line must say."""
     train = ["train.py", "--workdir", tmp_path / "new", "--config"]
@@ -477,6 +509,11 @@ def bad_commands(root, workdir, tmp_path):
             ["vjax", "filter", root / "rise/ann.mp4", "--op", "median", "--out", tmp_path / "none/x.mp4"],
             "x.mp4 cannot be written: there is no folder",
         ),
+        "no weights": (["vjax", "weights", CONFIG], "folder.py: is no file of weights"),
+        "other ending of weights": (
+            ["vjax", "weights", CONFIG, "--out", tmp_path / "x.pth"],
+            "x.pth: the ending of a file of weights to write must be one of .safetensors, .npz",
+        ),
         "no frames": (
             ["vjax", "filter", root / "rise/ann.mp4", "--op=background", "--frames=0", "--out", tmp_path / "x.png"],
             "--frames must be 1 or more, got 0",
@@ -489,7 +526,8 @@ def bad_commands(root, workdir, tmp_path):
     [
         "missing config", "missing folder", "empty class", "unknown label", "typo in a flag", "wrong type",
         "typo in get_config", "broken config", "unknown version", "another config", "no run", "no video",
-        "missing video", "unknown ending", "row outside", "no output folder", "no frames",
+        "missing video", "unknown ending", "row outside", "no output folder", "no weights",
+        "other ending of weights", "no frames",
     ],
 )  # fmt: skip
 def test_bad_input_gives_one_line_and_an_exit_code(trained, tmp_path, case):

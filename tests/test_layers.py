@@ -15,7 +15,7 @@ FLOORS = [
     {"spec"},
     {"typed"},
     {"runtime", "json_files", "ops", "mesh", "text"},
-    {"layers"},
+    {"layers", "weights"},
     {"models", "data"},
     {"evaluation"},
     {"training"},

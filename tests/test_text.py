@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vjax.text import Progress, compact, format_time, printable, shorten, wrap
+from vjax.text import Progress, compact, format_time, printable, shorten, visible, wrap
 
 
 class Terminal(io.StringIO):
@@ -111,3 +111,9 @@ def test_a_text_is_shortened_only_if_it_is_too_long():
 
 def test_bytes_of_a_name_that_cannot_be_printed_are_escapes():
     assert printable("a\udcffé") == "a\\udcffé"
+
+
+@given(st.text())
+def test_a_visible_text_is_one_line_that_a_terminal_only_prints(text):
+    assert visible(text).isprintable()
+    assert not text.isprintable() or visible(text) == text

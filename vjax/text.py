@@ -87,6 +87,15 @@ def compact(number: float) -> str:
     return f"{number / 1e12:#.3g} T"
 
 
+def visible(text: str) -> str:
+    r"""Returns a text in one line, with control characters and line breaks as escapes; a file may hold any text.
+
+    >>> visible("conv\n\x1b[2J")
+    'conv\\n\\x1b[2J'
+    """
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
 def printable(text: str) -> str:
     """Returns a text with the bytes of file names that are not UTF-8 as escapes, because they cannot be printed."""
     return text.encode(errors="backslashreplace").decode()

@@ -39,7 +39,7 @@ def load_pretrained(initial: Any, pretrained: Any, *, same_classes: bool, where:
       InputError: the networks differ outside the classifier.
     """
     wanted, found = _flat(initial), _flat(pretrained)
-    reinitialised = tuple(name for name in wanted if not same_classes and lies_in(name.partition("/")[2], CLASSIFIER))
+    reinitialised = () if same_classes else tuple(filter(in_classifier, wanted))
     if differing := first_difference(pretrained, initial, ignored=reinitialised):
         name, there, here = differing
         raise InputError(
@@ -50,6 +50,15 @@ def load_pretrained(initial: Any, pretrained: Any, *, same_classes: bool, where:
     loaded = {name: leaf if name in reinitialised else found[name] for name, leaf in wanted.items()}
     # A network without batch norms has no batch statistics, and flattening drops empty trees.
     return {**initial, **flax.traverse_util.unflatten_dict(loaded, sep="/")}, reinitialised
+
+
+def in_classifier(name: str) -> bool:
+    """Returns whether a variable belongs to the classifier.
+
+    >>> in_classifier("params/head/logits/kernel"), in_classifier("params/backbone/Conv_0/kernel")
+    (True, False)
+    """
+    return lies_in(name.partition("/")[2], CLASSIFIER)
 
 
 def _flat(tree: Any) -> dict[str, Any]:
