@@ -101,7 +101,7 @@ class Hostile:
         (b"K\x01(0.", "a value is missing"),
         (b"a.", "a value is missing"),
         (b"t.", "a mark is missing"),
-        (b"h\x05.", "nothing was memorized as 5"),
+        (b"h\x05.", "a value that was never memorized"),
         (b"]p9999999999999999999999999\n.", "memorized under a number of 84 bits"),
         (b"}K\x01a.", "a dict where a list belongs"),
         (b"}(K\x01u.", "a key without a value"),

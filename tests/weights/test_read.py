@@ -48,6 +48,16 @@ def test_safetensors_of_another_program_and_its_notes_are_read(tmp_path):
     assert (found.form, found.entry, found.unused) == ("safetensors", "", {"__metadata__/format": "'pt'"})
 
 
+@pytest.mark.parametrize("start", [b"\x80", b"P"])
+def test_safetensors_may_begin_with_any_byte(tmp_path, start):
+    """They begin with the length of their header."""
+    entry = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+    text = json.dumps({"a": entry}).encode().ljust(int.from_bytes(start, "little"))
+    (tmp_path / "x").write_bytes(struct.pack("<Q", len(text)) + text + struct.pack("<f", 2.5))
+    assert (tmp_path / "x").read_bytes().startswith(start)
+    np.testing.assert_array_equal(read_tensors(tmp_path / "x")["a"], [2.5])
+
+
 OPTIMIZER = {"state": {0: {"m": np.ones(2), "v": np.ones(2), "step": np.array(1.0), "w": np.ones(1)}}, "lr": 0.1}
 
 
@@ -113,7 +123,7 @@ def header(content, numbers=b""):
         (b"", "is no file of weights; vjax reads .safetensors, and .pth or .pt of torch.save"),
         (b"this is no file of weights", "is no file of weights"),
         (b"\x89HDF\r\n\x1a\n" + bytes(100), "is no file of weights"),
-        (b"\x80\x02}.", "is a pickle that torch.save did not write"),
+        (b"\x80\x02}.", "is a pickle, but torch.save did not write it"),
         (b"PK\x03\x04", "is a damaged zip archive"),
         (header({}), "holds no tensors"),
         (

@@ -70,7 +70,7 @@ def _instructions(stream: Stream) -> Iterator[tuple[str, Any]]:
         for instruction, argument, _ in pickletools.genops(stream):  # pyright: ignore[reportArgumentType]
             yield instruction.name, argument
     except ValueError as error:
-        raise damaged(shorten(visible(str(error)), 100)) from error
+        raise damaged(shorten(visible(str(error)[:200]), 100)) from error
 
 
 class _Machine:
@@ -117,7 +117,7 @@ class _Machine:
 
     def recall(self, index: int) -> None:
         if index not in self._memo:
-            raise damaged(f"nothing was memorized as {index}")
+            raise damaged("a value that was never memorized")
         self.push(self._memo[index])
 
     def push_tuple(self, size: int) -> None:

@@ -75,20 +75,20 @@ def read_weight_file(path: str | Path) -> WeightFile:
     if not path.is_file():
         raise InputError(f"{path}: {'is not a file' if path.exists() else 'no such file'}; give a file of weights")
     with path.open("rb") as file:
-        start = file.read(len(OLD_START))
+        start = file.read(9)
     try:
+        # First, because its length, in front of the brace, may begin with any byte.
+        if start[8:9] == b"{":
+            return _from_safetensors(path.read_bytes())
         if start.startswith(ZIP_START):
             with open_zip(path) as saved:
                 return _from_torch(saved, "torch.save, zip form")
-        if start == OLD_START:
+        if start.startswith(OLD_START):
             with open_old(path) as saved:
                 return _from_torch(saved, "torch.save, old form")
-        if start[8:9] == b"{":
-            return _from_safetensors(path.read_bytes())
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    kind = "a pickle that torch.save did not write" if start.startswith(b"\x80") else "no file of weights"
-    raise InputError(f"{path}: is {kind}; vjax reads .safetensors, and .pth or .pt of torch.save")
+    raise InputError(f"{path}: is no file of weights; vjax reads .safetensors, and .pth or .pt of torch.save")
 
 
 def _from_safetensors(content: bytes) -> WeightFile:

@@ -16,7 +16,7 @@ from vjax.weights.pickles import damaged, interpret
 from vjax.weights.torch_tensors import KNOWN, Storage, Storages, shown
 
 ZIP_START = b"PK\x03\x04"
-OLD_START = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # the pickle of _MAGIC
+OLD_START = b"\x80"  # of every pickle of protocol 2 and later
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 
 
@@ -36,6 +36,16 @@ class Saved(NamedTuple):
     big_endian: bool
 
 
+class _Mapped(mmap.mmap):
+    """A file in memory, as `zipfile` wants it.
+
+    A file of Python allocates what a damaged length asks for, before it reads; this one does not.
+    """
+
+    def seekable(self) -> bool:  # part of mmap since Python 3.13
+        return True
+
+
 @contextlib.contextmanager
 def open_zip(path: Path) -> Iterator[Saved]:
     """Opens a file that begins with `ZIP_START`; its storages are read until the context ends.
@@ -43,16 +53,15 @@ def open_zip(path: Path) -> Iterator[Saved]:
     Raises:
       InputError: torch.save did not write it, it is damaged, or it holds more than tensors and plain values.
     """
-    with _zip_errors():
-        archive = zipfile.ZipFile(path)
-    with archive:
+    with path.open("rb") as file, _Mapped(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        with _zip_errors():
+            archive = zipfile.ZipFile(mapped)  # pyright: ignore[reportArgumentType, reportCallIssue]
         entries = {entry.filename: entry for entry in archive.infolist()}
         pickles = [name for name in entries if name.rpartition("/")[2] == "data.pkl"]
         if len(pickles) != 1:
             raise InputError(f"is a zip archive with {len(pickles)} files data.pkl; torch.save writes one")
         # Entries that share bytes, or that grow when they are unpacked, could fill a machine's memory.
-        file_bytes = path.stat().st_size
-        if sum(entry.file_size for entry in archive.infolist()) > file_bytes:
+        if sum(entry.file_size for entry in archive.infolist()) > len(mapped):
             raise InputError("is a zip archive whose files claim more bytes than it has; torch.save compresses nothing")
         folder = pickles[0].removesuffix("data.pkl")
 
@@ -73,7 +82,7 @@ def open_zip(path: Path) -> Iterator[Saved]:
         order = read("byteorder") if f"{folder}byteorder" in entries else b"little"
         if order not in (b"little", b"big"):
             raise InputError("is damaged: its byteorder is neither little nor big")
-        storages = Storages(file_bytes)
+        storages = Storages(len(mapped))
         content = interpret(io.BytesIO(read("data.pkl")), known=KNOWN, find_stored=storages.find)
         yield Saved(content, storages, read_storage, order == b"big")
 
@@ -97,13 +106,12 @@ def open_old(path: Path) -> Iterator[Saved]:
     Raises:
       InputError: it is damaged, or it holds more than tensors and plain values.
     """
-    # A file of Python allocates what a damaged length asks for, before it reads; a mapped file does not.
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+    with path.open("rb") as file, _Mapped(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
         storages = Storages(len(mapped))
-        magic, protocol, system, content, keys = (
-            interpret(mapped, known=KNOWN, find_stored=storages.find) for _ in range(5)
-        )
-        if magic != _MAGIC or protocol != _PROTOCOL or not isinstance(system, dict) or not isinstance(keys, list):
+        if interpret(mapped, known=KNOWN, find_stored=storages.find) != _MAGIC:
+            raise InputError("is a pickle, but torch.save did not write it")
+        protocol, system, content, keys = (interpret(mapped, known=KNOWN, find_stored=storages.find) for _ in range(4))
+        if protocol != _PROTOCOL or not isinstance(system, dict) or not isinstance(keys, list):
             raise damaged("it does not begin as torch.save begins")
         # The numbers of each storage lie behind their count, in the order of the keys.
         places: dict[str, int] = {}
