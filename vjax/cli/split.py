@@ -11,6 +11,7 @@ from vjax.config import Config, check_config
 from vjax.data.listing import check_listing, write_manifest
 from vjax.data.sources import LISTINGS
 from vjax.data.splits import split_files
+from vjax.text import terminal_width, wrap
 
 
 def add(commands: Any) -> None:
@@ -68,8 +69,9 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     files, split = split_files(listing.files, given=listing.given, rule=config.split_rule)
     write_manifest(args.out, files)
     counts = Counter(file.split for file in files)
-    print(
+    said = (
         f"{args.out}: {counts['train']:,} videos to train on, {counts['val']:,} to validate, {counts['test']:,} to "
         f"test on; {split}"
     )
+    print(wrap(said, width=terminal_width()))
     print(f"\ntrain on it: vjax train --config folder --config.source.root={shlex.quote(args.out)}")
