@@ -83,7 +83,7 @@ def test_a_network_made_from_json_is_the_one_made_from_python():
     ("arguments", "message"),
     [
         ({"name": "slow_fuson"}, r"network does not know 'slow_fuson'; did you mean 'slow_fusion'\?"),
-        ({"name": "resnet"}, "Allowed: early_fusion, late_concat, late_pool, single_frame, slow_fusion$"),
+        ({"name": "resnet"}, f"Allowed: {', '.join(sorted(models.NETWORKS))}$"),
         (
             {"name": "late_pool", "hidden": 3},
             "network 'late_pool' does not know 'hidden'.*Allowed: backbone, dropout, dtype$",

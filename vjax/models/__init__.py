@@ -4,21 +4,15 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import flax.linen as nn
-import jax.numpy as jnp
 
 from vjax import typed
+from vjax.models.arguments import DTYPES, Backbone, Dropout, DType
 from vjax.models.backbones import BACKBONES
 from vjax.models.fusion import EarlyFusion, LateFusion, Network, SingleFrame, SlowFusion
-from vjax.spec import Choice, OneOf, Range, Table
+from vjax.models.r3d import mc3_18, r2plus1d_18, r3d_18, r3d_34, r3d_50
+from vjax.spec import Choice, Range, Table
 
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-
-# Options of the fusion networks, with the texts that `vjax config FILE --explain` shows.
-Backbone = Annotated[
-    Choice, BACKBONES, "network that maps clips or frames to features: a name of `BACKBONES` and its options."
-]
-Dropout = Annotated[float, "rate, in [0, 1), of the dropout before the classifier; active in training only."]
-DType = Annotated[str, OneOf(DTYPES), "dtype of the computation; parameters, logits and loss stay float32."]
+# An option of `late_concat`, with the text that `vjax config FILE --explain` shows.
 Hidden = Annotated[int, Range(1), "width of the MLP's hidden layer."]
 
 SMALL = Choice("small")
@@ -74,6 +68,11 @@ NETWORKS: Table[nn.Module] = Table(
         "late_concat": late_concat,
         "early_fusion": early_fusion,
         "slow_fusion": slow_fusion,
+        "r3d_18": r3d_18,
+        "mc3_18": mc3_18,
+        "r2plus1d_18": r2plus1d_18,
+        "r3d_34": r3d_34,
+        "r3d_50": r3d_50,
     },
     given=("num_classes",),
 )
@@ -94,7 +93,7 @@ def create(name: str, num_classes: int, **options: Any) -> nn.Module:
 
     >>> import jax
     >>> network = create("slow_fusion", 8, backbone=Choice("small", widths=(8, 16)))
-    >>> clips = jnp.zeros((2, 16, 32, 32, 3))
+    >>> clips = jax.numpy.zeros((2, 16, 32, 32, 3))
     >>> variables = network.init(jax.random.key(0), clips, train=False)
     >>> network.apply(variables, clips, train=False).shape
     (2, 1, 8)
