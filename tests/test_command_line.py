@@ -187,7 +187,9 @@ def test_split_writes_a_manifest_whose_split_stays_when_videos_are_added(tmp_pat
     out = tmp_path / "split.csv"
     done = in_this_process("vjax", "split", root, "--out", out, "--seed", 3, r"--source.group=(\w+)\.mp4")
     assert done.returncode == 0
-    assert "split.csv: 6 videos to train on, 0 to validate, 2 to test on; random, 20% of each class" in unwrapped(done.stdout)
+    assert "split.csv: 6 videos to train on, 0 to validate, 2 to test on; random, 20% of each class" in unwrapped(
+        done.stdout
+    )
     before = list(list_manifest(out))
     (root / "rise/new.mp4").write_bytes((root / "rise/ann.mp4").read_bytes())
     assert list(list_manifest(out)) == before

@@ -185,11 +185,13 @@ def test_the_defaults_alone_differ_from_those_of_their_options_in_little():
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_key_says_what_it_is(network, source, optimizer):
     given = {"tfds": {"dataset": "x"}, "moving_shapes": {"data_dir": "x"}}.get(source, {"root": "x"})
-    takes_backbone = "backbone" in NETWORKS.options(network)
-    for options in [{"backbone": Choice(name)} for name in ("small", "resnet18")] if takes_backbone else [{}]:
+    choices = [Choice(network)]
+    if "backbone" in NETWORKS.options(network):
+        choices = [Choice(network, backbone=Choice(backbone)) for backbone in ("small", "resnet18")]
+    for choice in choices:
         config = Config(
             source=Choice(source, **given),
-            network=Choice(network, **options),
+            network=choice,
             optimizer=Choice(optimizer, learning_rate=0.1),
         )
         assert [row.key for row in list_keys(check_config(config)) if len(row.what.split()) < 2] == []

@@ -6,17 +6,15 @@ from typing import Annotated, Any
 import flax.linen as nn
 
 from vjax import typed
+from vjax.models.arguments import DTYPES, Backbone, Dropout, DType
 from vjax.models.backbones import BACKBONES
 from vjax.models.c3d import c3d
 from vjax.models.fusion import EarlyFusion, LateFusion, Network, SingleFrame, SlowFusion
 from vjax.models.karpathy import karpathy_early, karpathy_late, karpathy_single, karpathy_slow
-from vjax.models.network_options import DTYPES, Dropout, DType
+from vjax.models.r3d import mc3_18, r2plus1d_18, r3d_18, r3d_34, r3d_50
 from vjax.spec import Choice, Range, Table
 
-# Options of the fusion networks, with the texts that `vjax config FILE --explain` shows.
-Backbone = Annotated[
-    Choice, BACKBONES, "network that maps clips or frames to features: a name of `BACKBONES` and its options."
-]
+# An option of `late_concat`, with the text that `vjax config FILE --explain` shows.
 Hidden = Annotated[int, Range(1), "width of the MLP's hidden layer."]
 
 SMALL = Choice("small")
@@ -77,6 +75,11 @@ NETWORKS: Table[nn.Module] = Table(
         "karpathy_late": karpathy_late,
         "karpathy_slow": karpathy_slow,
         "c3d": c3d,
+        "r3d_18": r3d_18,
+        "mc3_18": mc3_18,
+        "r2plus1d_18": r2plus1d_18,
+        "r3d_34": r3d_34,
+        "r3d_50": r3d_50,
     },
     given=("num_classes",),
 )
@@ -96,9 +99,8 @@ def create(name: str, num_classes: int, **options: Any) -> nn.Module:
       InputError: a name or an option is unknown, or a value is not allowed; the message says what is allowed.
 
     >>> import jax
-    >>> import jax.numpy as jnp
     >>> network = create("slow_fusion", 8, backbone=Choice("small", widths=(8, 16)))
-    >>> clips = jnp.zeros((2, 16, 32, 32, 3))
+    >>> clips = jax.numpy.zeros((2, 16, 32, 32, 3))
     >>> variables = network.init(jax.random.key(0), clips, train=False)
     >>> network.apply(variables, clips, train=False).shape
     (2, 1, 8)

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from vjax.errors import InputError
-from vjax.models.backbones import check_rate
+from vjax.models.checks import check_rate
 
 
 class Network(nn.Module):

@@ -39,9 +39,9 @@ from vjax.layers.conv import Conv
 from vjax.layers.conv_forms import Triple
 from vjax.layers.pool import max_pool
 from vjax.layers.response_norm import local_response_norm
-from vjax.models.backbones import check_rate
+from vjax.models.arguments import DTYPES, DropoutOfLayers, DType
+from vjax.models.checks import check_rate
 from vjax.models.fully_connected import FullyConnected, check_clips
-from vjax.models.network_options import DTYPES, DropoutOfLayers, DType
 
 POOL: Triple = (1, 2, 2)
 SIZE = 170

@@ -2,17 +2,17 @@ import jax.numpy as jnp
 import pytest
 
 from vjax import models, typed
-from vjax.models.network_options import DTYPES, Dropout, DropoutOfLayers, DType
+from vjax.models.arguments import DTYPES, Dropout, DropoutOfLayers, DType, Remat
 
 
 @pytest.mark.parametrize("name", models.NETWORKS)
 def test_an_option_has_the_same_type_and_range_in_every_network(name):
     options = models.NETWORKS.options(name)
-    for key, allowed in {"dtype": [DType], "dropout": [Dropout, DropoutOfLayers]}.items():
+    for key, allowed in {"dtype": [DType], "dropout": [Dropout, DropoutOfLayers], "remat": [Remat]}.items():
         assert key not in options or options[key].annotation in allowed
 
 
-@pytest.mark.parametrize("option", [Dropout, DropoutOfLayers, DType])
+@pytest.mark.parametrize("option", [Dropout, DropoutOfLayers, DType, Remat])
 def test_every_option_says_what_it_is(option):
     assert len(typed.description(option).split()) > 5
 
