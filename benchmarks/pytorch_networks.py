@@ -5,6 +5,7 @@ Modules keep flax's names (`Conv_0`, `BatchNorm_0`), so that `load` can copy par
 
 # pyright: basic, reportMissingImports=false
 
+import functools
 import math
 from typing import Any
 
@@ -14,7 +15,9 @@ from torch.nn import functional
 
 
 def create(name: str, num_classes: int, backbone: dict, clip_shape: tuple[int, ...]) -> nn.Module:
-    """Returns a network of `vjax.models.FUSION_NETWORKS` with a backbone of `vjax.models.backbones.BACKBONES`."""
+    """Returns a network of `vjax.models.FUSION_NETWORKS` on a backbone of `BACKBONES`, or one of `PUBLISHED`."""
+    if name in PUBLISHED:
+        return Network(name, ResNet18(3, temporal=True, **PUBLISHED[name]), num_classes, clip_shape)
     options = dict(backbone)
     built = BACKBONES[options.pop("name")](
         3 * clip_shape[0] if name == "early_fusion" else 3, temporal=name == "slow_fusion", **options
@@ -74,17 +77,35 @@ class Small(nn.Module):
 
 
 class ResNet18(nn.Module):
-    """R3D-18; R(2+1)D-18 if factored; the 2D network if not temporal."""
+    """R3D-18; R(2+1)D-18 if factored; MC3-18 if mixed; the 2D network if not temporal.
 
-    def __init__(self, channels: int, *, temporal: bool, factored: bool = False, widths=(64, 128, 256, 512)):
+    The channels between the two kernels of a factored convolution are computed for each convolution; with a
+    `stem_between` as in torchvision: that number in the stem, then computed once for a block.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        temporal: bool,
+        factored: bool = False,
+        mixed: bool = False,
+        stem_between: int | None = None,
+        widths=(64, 128, 256, 512),
+    ):
         super().__init__()
         conv, self.conv_name = (Factored, "FactoredConv") if factored and temporal else (_conv, "Conv")
-        self.add_module(f"{self.conv_name}_0", conv(channels, widths[0], (3 if temporal else 1, 7, 7), (1, 2, 2)))
+        stem = functools.partial(conv, between=stem_between) if stem_between else conv
+        self.add_module(f"{self.conv_name}_0", stem(channels, widths[0], (3 if temporal else 1, 7, 7), (1, 2, 2)))
         self.BatchNorm_0 = _norm(widths[0])
         self.out_channels, channels = widths[-1], widths[0]
         for index in range(8):
             width, stride = widths[index // 2], 2 if index in (2, 4, 6) else 1
-            self.add_module(f"BasicBlock_{index}", Block(channels, width, stride, conv, temporal=temporal))
+            # In a mixed network, time is covered by the stem and the first stage alone.
+            covers = temporal and not (mixed and index >= 2)
+            between = equal_width(channels, width, (3, 3, 3)) if stem_between else None
+            block = Block(channels, width, stride, conv, temporal=covers, between=between)
+            self.add_module(f"BasicBlock_{index}", block)
             channels = width
 
     def forward(self, x):
@@ -98,12 +119,13 @@ class ResNet18(nn.Module):
 class Block(nn.Module):
     """Two convolutions and a shortcut."""
 
-    def __init__(self, channels: int, features: int, stride: int, conv, *, temporal: bool):
+    def __init__(self, channels: int, features: int, stride: int, conv, *, temporal: bool, between: int | None = None):
         super().__init__()
         kernel, strides = (3 if temporal else 1, 3, 3), (stride if temporal else 1, stride, stride)
         self.names = [f"FactoredConv_{i}" if conv is Factored else f"Conv_{i}" for i in range(2)]
-        self.add_module(self.names[0], conv(channels, features, kernel, strides))
-        self.add_module(self.names[1], conv(features, features, kernel))
+        make = functools.partial(conv, between=between) if between else conv
+        self.add_module(self.names[0], make(channels, features, kernel, strides))
+        self.add_module(self.names[1], make(features, features, kernel))
         self.BatchNorm_0, self.BatchNorm_1 = _norm(features), _norm(features)
         self.shortcut = ""
         if stride != 1 or channels != features:
@@ -123,10 +145,11 @@ class Block(nn.Module):
 class Factored(nn.Module):
     """A convolution over space, a norm, a ReLU and a convolution over time."""
 
-    def __init__(self, channels: int, features: int, kernel: tuple[int, int, int], strides=(1, 1, 1)):
+    def __init__(
+        self, channels: int, features: int, kernel: tuple[int, int, int], strides=(1, 1, 1), between: int | None = None
+    ):
         super().__init__()
-        time, area = kernel[0], math.prod(kernel[1:])
-        between = time * area * channels * features // (area * channels + time * features)
+        time, between = kernel[0], between or equal_width(channels, features, kernel)
         self.Conv_0 = _conv(channels, between, (1, *kernel[1:]), (1, *strides[1:]))
         self.BatchNorm_0 = _norm(between)
         self.Conv_1 = _conv(between, features, (time, 1, 1), (strides[0], 1, 1))
@@ -136,7 +159,14 @@ class Factored(nn.Module):
         return self.Conv_1(functional.relu(self.BatchNorm_0(self.Conv_0(x))))
 
 
+def equal_width(channels: int, features: int, kernel: tuple[int, int, int]) -> int:
+    """Returns the channels between two factored convolutions with about the parameters of the one they replace."""
+    time, area = kernel[0], math.prod(kernel[1:])
+    return time * area * channels * features // (area * channels + time * features)
+
+
 BACKBONES = {"small": Small, "resnet18": ResNet18}
+PUBLISHED = {"r3d_18": {}, "mc3_18": {"mixed": True}, "r2plus1d_18": {"factored": True, "stem_between": 45}}
 
 
 class Network(nn.Module):

@@ -38,7 +38,10 @@ SIDES = ("vjax", "pytorch", "xla")
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A network, its backbone, the shape `(t h w c)` of its clips, the batch size and the number of classes."""
+    """A network, its backbone, the shape `(t h w c)` of its clips, the batch size and the number of classes.
+
+    A network of a fixed form has no backbone: `{}`.
+    """
 
     network: str
     backbone: dict[str, Any]
@@ -83,8 +86,10 @@ CASES = (
         "late_concat, resnet18": Case("late_concat", _RESNET18, _FULL, 1),
         "early_fusion, resnet18": Case("early_fusion", _RESNET18, _FULL, 4),
         "C3D": Case("slow_fusion", _C3D, _FULL, 1),
-        "R3D-18": Case("slow_fusion", _RESNET18, _FULL, 1),
+        "R3D-18": Case("r3d_18", {}, _FULL, 1),
+        "MC3-18": Case("mc3_18", {}, _FULL, 1),
         "R(2+1)D-18": Case("slow_fusion", _RESNET18 | {"factored": True}, _FULL, 1),
+        "R(2+1)D-18, torchvision": Case("r2plus1d_18", {}, _FULL, 1),
     }
 )
 
@@ -199,7 +204,7 @@ def measure_case(name: str, sides: tuple[str, ...], *, rounds: int, half: bool, 
     row: dict[str, Any] = {"case": name} | case
     for side in sides[1:]:
         what = f"{name}: {sides[0]} and {side}"
-        deep = case["backbone"]["name"] == "resnet18"
+        deep = case["backbone"].get("name") != "small"
         error = _check_gradients(gradients[sides[0]], gradients[side], what=what, half=half, deep=deep)
         row[f"gradient_off_{side}"] = error
         _check_same(first[sides[0]], first[side], what=what, half=half)

@@ -79,7 +79,8 @@ class Jax:
         jax, jnp = self.jax, self.jax.numpy
         shape = tuple(case["clip_shape"])
         mesh = meshes.make_mesh(jax.devices()[:1])
-        network = models.create(case["network"], case["num_classes"], backbone=case["backbone"], dtype=self.dtype)
+        options = {"backbone": case["backbone"]} if case["backbone"] else {}
+        network = models.create(case["network"], case["num_classes"], dtype=self.dtype, **options)
         optimizer, _ = optim.create_optimizer(
             Choice("sgd", learning_rate=LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY),
             num_steps=1_000_000,
