@@ -394,6 +394,14 @@ def test_a_bias_is_added_to_each_channel_and_starts_at_zero():
     assert not started["bias"].any()
 
 
+def test_the_gradient_of_a_bias_in_half_precision_is_the_sum_over_all_positions():
+    x = jnp.ones((4, 8, 56, 56, 1), jnp.bfloat16)
+    layer = Conv(2, (1, 1, 1), dtype=jnp.bfloat16, use_bias=True)
+    params = {"kernel": jnp.ones((1, 1, 1, 1, 2)), "bias": jnp.zeros(2)}
+    grads = jax.grad(lambda params: layer.apply({"params": params}, x).astype(jnp.float32).sum())(params)
+    np.testing.assert_allclose(grads["bias"], x.size, rtol=1e-5)
+
+
 def test_the_layer_is_the_convolution_with_its_kernel_and_no_bias():
     x, kernel = draw_arrays(0, (2, 4, 6, 6, 3), (3, 1, 3, 3, 5))
     layer, variables = Conv(5, (3, 1, 3), (2, 1, 2)), {"params": {"kernel": kernel}}

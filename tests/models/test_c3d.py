@@ -75,8 +75,8 @@ def test_every_stage_has_the_published_shape(padding):
     assert {path: leaf.shape[1:] for path, leaf in outputs.items() if path.startswith("conv")} == expected
     assert {params[layer]["kernel"].shape[:3] for layer in expected} == {(3, 3, 3)}
     side = 3 if padding == "none" else 4
-    assert params["classifier"]["fc6"]["kernel"].shape == (512 * 1 * side * side, 4096)
-    assert params["classifier"]["fc7"]["kernel"].shape == (4096, 4096)
+    assert params["fully_connected"]["fc6"]["kernel"].shape == (512 * 1 * side * side, 4096)
+    assert params["fully_connected"]["fc7"]["kernel"].shape == (4096, 4096)
 
 
 def plainly(params, clips, *, padding):
@@ -100,9 +100,9 @@ def plainly(params, clips, *, padding):
     x = pool(conv(conv(x, "conv4a"), "conv4b"), (2, 2, 2))
     around = {"after": (0, 1), "both": (1, 1), "none": (0, 0)}[padding]
     x = pool(conv(conv(x, "conv5a"), "conv5b"), (2, 2, 2), ((0, 0), around, around)).reshape(len(clips), 1, -1)
-    layers = params["classifier"]
+    layers = params["fully_connected"]
     x = nn.relu(dense(nn.relu(dense(x, layers["fc6"])), layers["fc7"]))
-    return dense(x, layers["head"]["logits"])
+    return dense(x, params["head"]["logits"])
 
 
 @each_padding

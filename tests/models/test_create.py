@@ -6,11 +6,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
+from flax.traverse_util import flatten_dict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vjax import models
 from vjax.errors import InputError
+from vjax.training.init_from import in_classifier
 
 WIDTHS = {"small": (8, 16), "resnet18": (8, 8, 16, 16)}
 
@@ -50,6 +52,14 @@ def test_every_network_of_the_table_wants_to_know_whether_it_trains_and_refuses_
         jax.eval_shape(lambda: models.create(name, 7).init(jax.random.key(0), jnp.zeros((1, *clip_shape))))
     with pytest.raises(InputError, match=r"a network takes clips \(b t h w c\), rank 5; got shape \(1, "):
         models.create(name, 7).init(jax.random.key(0), jnp.zeros((1, *clip_shape[1:])), train=False)
+
+
+@each_row
+def test_in_every_network_only_the_classifier_depends_on_the_number_of_classes(name):
+    clip_shape = CLIP_SHAPES.get(name, (8, 16, 16, 3))
+    few, many = (flatten_dict(shapes_of(models.create(name, k), clip_shape)[1], sep="/") for k in (5, 7))
+    differing = {path for path, leaf in few.items() if many[path].shape != leaf.shape}
+    assert differing == set(filter(in_classifier, few)) == {f"params/head/logits/{leaf}" for leaf in ("kernel", "bias")}
 
 
 @pytest.mark.parametrize("name", [name for name in CLIP_SHAPES if name != "karpathy_single"])

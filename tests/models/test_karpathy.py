@@ -94,10 +94,10 @@ def test_every_stage_has_the_published_shape(name, multiresolution):
     network = models.create(name, NUM_CLASSES, multiresolution=multiresolution)
     logits, params, outputs = shapes_inside(network, clip_shape(name, multiresolution=multiresolution))
     opinions = 3 if name == "karpathy_single" else 1
-    assert logits.shape == outputs["classifier"].shape == (2, opinions, NUM_CLASSES)
+    assert logits.shape == outputs["head"].shape == (2, opinions, NUM_CLASSES)
     assert logits.dtype == jnp.float32
     streams = ("context", "fovea") if multiresolution else ("frame",)
-    assert set(params) == {*streams, "classifier"}
+    assert set(params) == {*streams, "fully_connected", "head"}
     sizes = (30, 15, 7, 7, 7) if multiresolution else (57, 28, 14, 14, 14)
     for stream in streams:
         for i, features in enumerate((96, 256, 384, 384, 256)):
@@ -105,8 +105,8 @@ def test_every_stage_has_the_published_shape(name, multiresolution):
             assert outputs[f"{stream}/conv{i + 1}"].shape == expected
         assert outputs[stream].shape == (2, FRAMES_LEFT[name][-1], 7, 7, 256)
     joined = len(streams) * 7 * 7 * 256 * (2 if name == "karpathy_late" else 1)
-    assert params["classifier"]["fc6"]["kernel"].shape == (joined, 4096)
-    assert params["classifier"]["fc7"]["kernel"].shape == (4096, 4096)
+    assert params["fully_connected"]["fc6"]["kernel"].shape == (joined, 4096)
+    assert params["fully_connected"]["fc7"]["kernel"].shape == (4096, 4096)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_in_half_precision_parameters_and_logits_stay_float32(name, multiresolut
 
 def plainly(name, params, clips):
     """The network without multiresolution, from lax's own operations, in evaluation."""
-    axes, tower, layers = ("NDHWC", "DHWIO", "NDHWC"), params["frame"], params["classifier"]
+    axes, tower, layers = ("NDHWC", "DHWIO", "NDHWC"), params["frame"], params["fully_connected"]
 
     def conv(x, layer, strides=(1, 1, 1)):
         pads = [(0, 0), *[(size // 2, size // 2) for size in tower[layer]["kernel"].shape[1:3]]]
@@ -163,7 +163,7 @@ def plainly(name, params, clips):
     x = pool(conv(conv(conv(x, "conv3", strides), "conv4"), "conv5"))
     x = x.reshape(len(x), x.shape[1] if name == "karpathy_single" else 1, -1)
     x = nn.relu(dense(nn.relu(dense(x, layers["fc6"])), layers["fc7"]))
-    return dense(x, layers["head"]["logits"])
+    return dense(x, params["head"]["logits"])
 
 
 @each_network

@@ -54,3 +54,12 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(InputError, match=r"x.npz cannot be written: "):
         write_weights(tmp_path / "file/x.npz", TENSORS)
+
+
+@pytest.mark.parametrize("name", ["", "a\0b", "\ud800", "a" * 70_000, "__metadata__"])
+@pytest.mark.parametrize("ending", ["safetensors", "npz"])
+def test_a_name_that_no_file_can_hold_is_refused_in_words(tmp_path, name, ending):
+    with pytest.raises(InputError, match="cannot be written: a name has 1 to 1000 characters of UTF-8") as caught:
+        write_weights(tmp_path / f"x.{ending}", {name: np.zeros(2, np.float32)})
+    assert len(str(caught.value)) < 300
+    assert not list(tmp_path.iterdir())

@@ -169,7 +169,9 @@ class Conv(nn.Module):
         out = space_time_conv(x.astype(self.dtype), kernel, strides=self.strides, pad_time=self.pad_time)
         if not self.use_bias:
             return out
-        return out + self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+        # In float32: the gradient of a bias is a sum over all positions, which bfloat16 cannot hold.
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return (out.astype(jnp.promote_types(self.dtype, jnp.float32)) + bias).astype(self.dtype)
 
 
 def _he_normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:

@@ -5,14 +5,15 @@ Source: Tran et al. 2015, "Learning spatiotemporal features with 3D convolutiona
 
 - "after": 512 x 1 x 4 x 4, as in the released network: Caffe adds a window that reaches past the last row and column.
 - "both": 512 x 1 x 4 x 4, as in ports to PyTorch such as that of mmaction2: a row and a column are padded on each side,
-  so the first window holds the first row alone. Their weights need this form.
+  so the first window holds the first row alone.
 - "none": 512 x 1 x 3 x 3, as in VMZ: the last row and column are dropped.
 
 The first two have 78.41 M parameters at 101 classes, the third 64.95 M at 400.
 
-Deviations: kernels start from He et al. 2015 and biases at 0, not from fixed deviations and at 0 or 1. Dropout scales
-up what it keeps in training. In the first four stages the ReLU follows the pool instead of preceding it, which gives
-the same numbers with less work. VMZ's network has a batch norm after each convolution; this one has none.
+Deviations: kernels start from He et al. 2015, that of the classifier from LeCun's rule, and biases at 0, not from fixed
+deviations and at 0 or 1. In the first four stages the ReLU follows the pool instead of preceding it, which gives the
+same numbers with less work. VMZ's network has a batch norm after each convolution, with 5,504 parameters more; this one
+has none.
 """
 
 from typing import Annotated, Any, Literal
@@ -28,6 +29,7 @@ from vjax.layers.pool import max_pool
 from vjax.models.arguments import DTYPES, DropoutOfLayers, DType
 from vjax.models.checks import check_rate
 from vjax.models.fully_connected import FullyConnected, check_clips
+from vjax.models.fusion import Head
 
 NUM_FRAMES = 16
 SIZE = 112
@@ -89,8 +91,8 @@ class C3D(nn.Module):
         pads = PADS[self.pool5_padding]
         pooled: jax.Array = max_pool(jnp.pad(x, ((0, 0), (0, 0), pads, pads, (0, 0))), (2, 2, 2))
         flat = pooled.reshape(len(clips), 1, -1)
-        layers = FullyConnected(self.num_classes, self.dropout, self.width, self.dtype, name="classifier")
-        return layers(flat, train=train)
+        features = FullyConnected(self.dropout, self.width, self.dtype, name="fully_connected")(flat, train=train)
+        return Head(self.num_classes, self.dropout, name="head")(features, train=train)
 
     def _conv(self, x: jax.Array, name: str, features: int, *, pool: Triple = NO_POOL) -> jax.Array:
         x = Conv(features, (3, 3, 3), dtype=self.dtype, use_bias=True, name=name)(x)

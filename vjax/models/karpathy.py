@@ -24,7 +24,7 @@ says nothing, these are the choices of vjax:
 - A ReLU follows each convolution, before N and P, and each of the two FC(4096), as in Krizhevsky et al. 2012.
 - A pool drops the row and the column that do not fill a window.
 - Dropout follows each FC(4096). Its rate is an option; 0.5 is that of Krizhevsky et al. 2012.
-- Kernels start from He et al. 2015, biases at 0.
+- Kernels start from He et al. 2015, that of the classifier from LeCun's rule, and biases at 0.
 - The context is the mean of 2 x 2 pixels. The fovea begins at row and column 44. Each stream has its own parameters.
 """
 
@@ -42,6 +42,7 @@ from vjax.layers.response_norm import local_response_norm
 from vjax.models.arguments import DTYPES, DropoutOfLayers, DType
 from vjax.models.checks import check_rate
 from vjax.models.fully_connected import FullyConnected, check_clips
+from vjax.models.fusion import Head
 
 POOL: Triple = (1, 2, 2)
 SIZE = 170
@@ -161,17 +162,17 @@ class Karpathy(nn.Module):
         streams = {"frame": frames}
         if self.multiresolution:
             streams = {"context": half_size(frames), "fovea": centre(frames)}
-        features = jnp.concatenate(
+        maps = jnp.concatenate(
             [
                 Tower(self.fusion.extents, self.fusion.stride, not self.multiresolution, self.dtype, name=name)(stream)
                 for name, stream in streams.items()
             ],
             axis=-1,
         )
-        opinions = 1 if self.fusion.joined else features.shape[1]
-        flat = features.reshape(len(clips), opinions, -1)
-        layers = FullyConnected(self.num_classes, self.dropout, self.width, self.dtype, name="classifier")
-        return layers(flat, train=train)
+        opinions = 1 if self.fusion.joined else maps.shape[1]
+        flat = maps.reshape(len(clips), opinions, -1)
+        features = FullyConnected(self.dropout, self.width, self.dtype, name="fully_connected")(flat, train=train)
+        return Head(self.num_classes, self.dropout, name="head")(features, train=train)
 
 
 class Tower(nn.Module):

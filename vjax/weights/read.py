@@ -101,7 +101,9 @@ def _from_safetensors(content: bytes) -> WeightFile:
         if tensor["dtype"] not in _SAFETENSORS:
             raise InputError(f"the tensor {shown(name)} has the type {tensor['dtype']}, which vjax does not read")
         check_shape(tensor["shape"])
-        tensors[name] = np.frombuffer(bytes(tensor["data"]), _SAFETENSORS[tensor["dtype"]]).reshape(tensor["shape"])
+        array = np.frombuffer(tensor["data"], _SAFETENSORS[tensor["dtype"]]).reshape(tensor["shape"])
+        array.flags.writeable = False
+        tensors[name] = array
     if not tensors:
         raise InputError("holds no tensors")
     (header_bytes,) = struct.unpack("<Q", content[:8])

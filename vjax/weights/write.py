@@ -11,6 +11,9 @@ import safetensors.numpy
 
 from vjax.errors import InputError
 from vjax.json_files import write_bytes
+from vjax.text import shorten, visible
+
+_LONGEST_NAME = 1000
 
 
 def write_weights(path: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
@@ -20,7 +23,19 @@ def write_weights(path: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
       InputError: the ending is neither `.safetensors` nor `.npz`, or the file cannot be written.
     """
     check_output(path)
+    _check_names(tensors)
     _FORMS[Path(path).suffix.lower()](path, tensors)
+
+
+def _check_names(tensors: Mapping[str, np.ndarray]) -> None:
+    """Raises an InputError if a name cannot stand in both forms of file: one that is too long, not text or reserved."""
+    for name in tensors:
+        odd = name == "__metadata__" or any(char == "\0" or "\ud800" <= char <= "\udfff" for char in name)
+        if odd or not 0 < len(name) <= _LONGEST_NAME:
+            raise InputError(
+                f"the tensor called {visible(shorten(name, 60))!r} cannot be written: a name has 1 to {_LONGEST_NAME} "
+                "characters of UTF-8, no null character, and is not __metadata__; rename it where it was written"
+            )
 
 
 def check_output(path: str | Path) -> None:
