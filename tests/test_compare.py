@@ -1,11 +1,16 @@
 """The comparison of the five networks, as a process."""
 
+import dataclasses
+import io
 import json
 
-from processes import ROOT, command, unwrapped
+import pytest
+from processes import CONFIG, ROOT, command, error_line, in_this_process, unwrapped
+from video_files import write_folder
 
 import vjax
 from vjax.cli.compare import describe
+from vjax.compare import compare
 
 
 def test_compare_trains_the_ladder_and_writes_a_table(tmp_path):
@@ -25,6 +30,24 @@ def test_compare_trains_the_ladder_and_writes_a_table(tmp_path):
     table = done.stdout[done.stdout.index("| network") :]  # below what TFDS prints
     assert max(map(len, table.splitlines())) <= 80
     assert f"chance 0.125; 8 test videos; {rows[0]['protocol']} interval: 95 %" in unwrapped(done.stdout)
+
+
+def test_a_network_that_is_none_of_the_five_is_refused(tmp_path):
+    words = ["--config", f"{ROOT}/configs/quickstart.py:tiny", f"--config.source.data_dir={tmp_path}/data"]
+    done = in_this_process("vjax", "compare", *words, "--config.network.name=r3d_18", "--workdir", tmp_path / "ladder")
+    assert "config.network.name of a comparison does not know 'r3d_18'" in error_line(done)
+    assert not (tmp_path / "ladder").exists()
+
+
+def test_runs_on_other_videos_are_not_compared(tmp_path):
+    root = write_folder(tmp_path / "videos")
+    config = vjax.load_config(f"{CONFIG}:tiny", [f"--config.source.root={root}", "--config.length=2"])
+    shared = {key: config.network.options[key] for key in ("backbone", "dropout", "dtype")}
+    first = dataclasses.replace(config, network=vjax.Choice("single_frame", **shared))
+    vjax.train(first, tmp_path / "ladder/single_frame", console=io.StringIO())
+    (root / "rise/new.mp4").write_bytes((root / "rise/ann.mp4").read_bytes())
+    with pytest.raises(vjax.InputError, match=r"late_pool was tested on other videos .* than single_frame: .* away"):
+        compare(config, tmp_path / "ladder", console=io.StringIO())
 
 
 def test_large_networks_fit_80_columns_too():

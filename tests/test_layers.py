@@ -24,6 +24,7 @@ FLOORS = [
     {"workdirs"},
     {"experiment"},
     {"trained"},
+    {"first_state"},
     {"run"},
     {"compare"},
     {"cli"},

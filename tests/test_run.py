@@ -67,7 +67,7 @@ def test_a_broken_video_is_left_out_counted_and_listed(finished):
         (row,) = csv.DictReader(stream)
     assert row["name"] == "rise/zoe.mp4"
     assert "InvalidDataError" in row["reason"]
-    assert result["bad_videos"] + result["bad_train_videos"] == 1
+    assert result["bad_videos"] + result["bad_train_videos"] + result["bad_val_videos"] == 1
 
 
 def test_choices_use_the_validation_split_and_the_result_the_test_split(finished):
@@ -81,10 +81,8 @@ def test_choices_use_the_validation_split_and_the_result_the_test_split(finished
     source = best.open_source()
     assert len(source.val) > 0
     assert {video.name for video in source.val}.isdisjoint({video.name for video in (*source.train, *source.test)})
-    assert (
-        f"; {len(source.val)} validation videos; split code {source.split_code}; newest checkpoint"
-        in result["protocol"]
-    )
+    validated = f"; 1 validation videos of 1 of the 2 classes; split code {source.split_code}; newest checkpoint"
+    assert validated in result["protocol"]
     assert "validation split random, 20% of each class" in result["protocol"]
 
 
@@ -112,7 +110,7 @@ def test_a_new_run_keeps_the_split_of_another_when_videos_are_added(finished, tm
     for split in ("train", "val", "test"):
         names = {video.name for video in getattr(after, split)}
         assert {name for name in names if "new" not in name} == {video.name for video in getattr(before, split)}
-    assert after.split == f"as in {workdir}, new videos by a hash"
+    assert after.split == f"as in {workdir}, 7 new videos by a hash of their groups"  # the broken one is new as well
     assert after.split_code != before.split_code
 
 
@@ -136,7 +134,9 @@ def test_evaluation_leaves_out_new_videos_and_names_them(finished, tmp_path):
     trained = vjax.load(workdir)
     source = trained.open_source(vjax.Choice("videos", root=str(more)))
     assert source.new_videos == ("fall/new.mp4",)
-    assert f"; test split {source.split}; " in result["protocol"]
+    words, _, place = source.split.partition(", read from ")
+    assert f"; test split {words}; " in result["protocol"]
+    assert place == f"videos with root={more}"
     assert f"; split code {source.split_code}; " in result["protocol"]
     assert trained.evaluate(source).metrics["loss"] == pytest.approx(result["loss"])
 
@@ -295,7 +295,7 @@ def test_a_run_without_a_checkpoint_cannot_be_loaded(finished, tmp_path):
             "config.clip.size is a whole number or 2 whole numbers",
         ),
         ({"clip": {"num_frames": 8, "size": 16}}, "exactly one of stride, fps and duration_s, got none"),
-        ({"network": {"backbone": {"name": "small"}}}, "config.network needs a name; choose one of: early_fusion"),
+        ({"network": {"backbone": {"name": "small"}}}, "config.network needs a name; choose one of: c3d, early_fusion"),
         ({"network": {"name": "slow"}}, "network does not know 'slow'"),
         ({"augment": {"flipp": True}}, "config.augment does not know 'flipp'; did you mean 'flip'"),
         ({"mix": {"mixupp": 1.0}}, "config.mix does not know 'mixupp'; did you mean 'mixup'"),

@@ -7,13 +7,13 @@ LABELS = ("fall", "rise")
 GROUPS = ("ann", "bob", "cem", "dan")
 
 
-def write_folder(root, *, pattern="{group}.mp4", labels=LABELS, groups=GROUPS):
+def write_folder(root, *, pattern="{group}.mp4", labels=LABELS, groups=GROUPS, num_frames=12):
     """Writes `root/label/...`: a bright bar that rises or falls, one video for each label and group."""
     for label in labels:
         (root / label).mkdir(parents=True)
         for number, group in enumerate(groups):
             name = pattern.format(label=label, group=group)
-            _write(root / label / name, _bar(up=label == labels[-1], phase=number))
+            _write(root / label / name, _bar(up=label == labels[-1], phase=number, num_frames=num_frames))
     return root
 
 
@@ -27,7 +27,7 @@ def _write(path, frames):
         container.mux(stream.encode())
 
 
-def _bar(*, up, phase, num_frames=12, size=24):
+def _bar(*, up, phase, num_frames, size=24):
     frames = np.full((num_frames, size, size + 8, 3), 40, np.uint8)
     for index in range(num_frames):
         row = (phase * 5 + 2 * index * (-1 if up else 1)) % size

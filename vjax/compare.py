@@ -12,12 +12,13 @@ from vjax import mesh as meshes
 from vjax import models
 from vjax.config import Config
 from vjax.data.files import indexing_progress
+from vjax.errors import InputError
 from vjax.evaluation.probes import shuffle_frames
 from vjax.evaluation.result import accuracy_interval
 from vjax.json_files import write_json
 from vjax.models.cost import count_parameters, multiply_adds
 from vjax.run import train
-from vjax.spec import Choice
+from vjax.spec import Choice, check_names
 from vjax.trained import Trained, load
 
 
@@ -37,11 +38,18 @@ def compare(config: Config, workdir: str | Path, *, console: TextIO = sys.stderr
       console: stream for progress messages.
     """
     workdir = Path(workdir).expanduser()
+    check_names([config.network.name], models.FUSION_NETWORKS, what="config.network.name of a comparison")
     shared = {key: value for key, value in config.network.options.items() if key in ("backbone", "dropout", "dtype")}
     rows = []
     for name in models.FUSION_NETWORKS:
         console.write(f"{name}\n")
         result = train(dataclasses.replace(config, network=Choice(name, **shared)), workdir / name, console=console)
+        if rows and result["protocol"] != rows[0]["protocol"]:
+            raise InputError(
+                f"{workdir / name} was tested on other videos or clips than {rows[0]['network']}: "
+                f"{result['protocol']!r}, not {rows[0]['protocol']!r}; move the files that were added since away, or "
+                "compare in another --workdir"
+            )
         trained = load(workdir / name)
         with indexing_progress(console) as progress:
             source = trained.open_source(advance=progress.advance)

@@ -87,16 +87,16 @@ class Config:
         random one if it has none.
       test_share: share of each class that a random split puts into the test split.
       val_share: share of each class that is kept out of training for choices such as the best checkpoint, if the
-        dataset gives no validation split; 0 for none. Classes too small for it have no such videos.
+        dataset gives no validation split; 0 for none. A class that is too small has no validation videos.
       keep_split: work directory of another run, or CSV file with the columns name (or path) and split, whose split is
-        kept; videos that it does not name join by a hash. Empty for none.
+        kept instead of any other; new videos join by a hash of their group. Empty for none.
       max_bad_share: largest share of unreadable videos; more of them are an error.
       clip: frames of a clip.
       augment: data augmentation of the training clips.
       mix: mixup and cutmix of the training batches.
       normalization: mean and standard deviation of the channels, for frames in [0, 1].
       network: network to train: a name from `NETWORKS` and its options.
-      init: run whose checkpoint gives the initial parameters.
+      init: run or file that gives the initial parameters; random ones if neither is set.
       optimizer: optimizer with its learning rate schedule: a name from `OPTIMIZERS` and its options.
       layer_rates: factors on the learning rate by layer, such as "backbone=0.1,backbone/Conv_0=0"; 0 freezes a layer.
       label_smoothing: share of the target that is spread evenly over all classes.
@@ -243,7 +243,9 @@ def with_absolute_paths(config: Config) -> Config:
         config,
         source=Choice(config.source.name, **options),
         keep_split=absolute(config.keep_split),
-        init=dataclasses.replace(config.init, workdir=absolute(config.init.workdir)),
+        init=dataclasses.replace(
+            config.init, workdir=absolute(config.init.workdir), weights=absolute(config.init.weights)
+        ),
     )
 
 

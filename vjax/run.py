@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from vjax import mesh as meshes
@@ -24,7 +23,7 @@ from vjax.config import Config, check_config, with_absolute_paths
 from vjax.data import pipeline
 from vjax.data.encode import write_frames
 from vjax.data.files import indexing_progress
-from vjax.data.lost import LostVideos
+from vjax.data.lost import LostVideos, describe_changes
 from vjax.data.video import BadVideo
 from vjax.errors import InputError
 from vjax.evaluation.evaluate import Evaluation, EvaluationStopped, evaluate
@@ -32,16 +31,16 @@ from vjax.evaluation.figures import draw_confusion, draw_curves, write_figure
 from vjax.evaluation.infer import compile_infer
 from vjax.evaluation.result import describe_result, lost_in
 from vjax.experiment import Experiment, build, make_init
+from vjax.first_state import make_first_state
 from vjax.json_files import as_json, write_json
 from vjax.mesh import Layout
+from vjax.models.cost import count_parameters
 from vjax.ops.captions import add_captions
 from vjax.ops.frames import tile_clips
 from vjax.runtime import memory
 from vjax.spec import Choice
 from vjax.text import terminal_width, wrap
-from vjax.trained import load
 from vjax.training.checkpoint import Checkpoints, DamagedCheckpoint
-from vjax.training.init_from import load_pretrained
 from vjax.training.loop import Interrupted, Intervals, Loop, scalars_of
 from vjax.training.profile import Profiler
 from vjax.training.step import Step, TrainState, abstract_state, make_grad_fn, train_step
@@ -135,11 +134,12 @@ def _fit(experiment: Experiment, workdir: Path, console: TextIO, should_stop: Ca
     make_state = make_init(config, experiment.network, optimizer, view=experiment.test_view, key=init_key)
     state = _restore(make_state, checkpoints, experiment.layout, console)
     if state is None:
-        state = _start(experiment, workdir, make_state, console)
+        workdirs.check_unfinished(workdir)
+        state = make_first_state(experiment, make_state, console)
     first = int(state.step)
 
     # Write into the work directory only now, when all other parts were built without an error.
-    writers = _take_workdir(experiment, workdir, console, first_step=first)
+    writers = _take_workdir(experiment, workdir, console, first_state=state)
     lost = _lost_videos(experiment, workdir, console)
 
     # The training loop, which evaluates on the validation split if there is one: the test split serves no choice.
@@ -170,15 +170,14 @@ def _fit(experiment: Experiment, workdir: Path, console: TextIO, should_stop: Ca
     checkpoints.close()
 
     # The result on the test split, and its pictures.
-    if watched != "test":
-        evaluation = _test(evaluate_state, state, writers)
-    result = describe_result(evaluation, source, experiment.test_view)
-    for entry in workdirs.read_longer(workdir):
-        result["protocol"] += f"; made longer at step {entry['step']}, from a length of {entry['length']}"
+    if evaluation is None or watched != "test":
+        evaluation = _test(evaluate_state, state, writers if watched == "val" else [])
+    checkpoint = f"newest checkpoint{workdirs.describe_longer(workdir)}"
+    result = describe_result(evaluation, source, experiment.test_view, checkpoint=checkpoint)
     if jax.process_index() == 0:
-        write_json(workdir / "result.json", result)
         write_figure(workdir / "confusion.png", draw_confusion(result["confusion"], source.class_names))
         write_figure(workdir / "curves.png", draw_curves(read_json_lines(workdir / "metrics.jsonl")))
+        write_json(workdir / "result.json", result)  # last, because a run with a result is finished
     for writer in writers:  # last, because wandb may take a while
         writer.close()
     return result
@@ -234,15 +233,19 @@ def _test(evaluate_state: Callable[..., Evaluation], state: TrainState, writers:
     return evaluation
 
 
-def _take_workdir(experiment: Experiment, workdir: Path, console: TextIO, *, first_step: int) -> list[Writer]:
+def _take_workdir(experiment: Experiment, workdir: Path, console: TextIO, *, first_state: TrainState) -> list[Writer]:
     """Writes the files that describe the run, and returns its writers; only process 0 writes and has writers."""
     if jax.process_index() > 0:
         return []
     config, source, resolved = experiment.config, experiment.source, _resolve(experiment.config)
+    first_step = int(first_state.step)
     writers: list[Writer] = []
     if config.wandb_project:
         writers.append(WeightsAndBiases(workdir, project=config.wandb_project, config=resolved))
-    console.write(describe_run(experiment, workdir, width=terminal_width()))
+    num_parameters = count_parameters(first_state.params)
+    console.write(describe_run(experiment, workdir, num_parameters=num_parameters, width=terminal_width()))
+    for line in describe_changes(dataclasses.replace(source, lost_videos=())):  # lost videos are said one by one
+        console.write(wrap(line, width=terminal_width(), hang=2) + "\n")
     _say_if_longer(experiment, workdir, console, first_step=first_step)
     write_json(workdir / "classes.json", list(source.class_names))
     write_json(workdir / "config.json", resolved)
@@ -259,7 +262,7 @@ def _take_workdir(experiment: Experiment, workdir: Path, console: TextIO, *, fir
     ]
 
 
-def describe_run(experiment: Experiment, workdir: Path, *, width: int) -> str:
+def describe_run(experiment: Experiment, workdir: Path, *, num_parameters: int, width: int) -> str:
     """Returns what a run is about to do: data, clip, network, devices, place of the results; in `width` columns."""
     config, source, devices = experiment.config, experiment.source, experiment.mesh.devices.flat
     view, backbone = experiment.test_view, config.network.options.get("backbone")
@@ -270,7 +273,7 @@ def describe_run(experiment: Experiment, workdir: Path, *, width: int) -> str:
         "data": f"{len(source.train):,} videos to train on, {len(source.val):,} to validate, {len(source.test):,} to "
         f"test on, {len(source.class_names):,} classes; test split {source.split}",
         "clip": f"{view.timing.describe()}, {view.size[0]} x {view.size[1]}; batches of {config.batch_size}",
-        "network": network,
+        "network": f"{network}, {num_parameters:,} parameters",
         "devices": f"{len(devices)} x {devices[0].device_kind}",
         "results": str(workdir),
     }
@@ -354,34 +357,6 @@ def _restore(
             "files, or start a new run in another --workdir"
         )
     return None
-
-
-def _start(experiment: Experiment, workdir: Path, make_state: Callable[[], TrainState], console: TextIO) -> TrainState:
-    """Returns the state of a new run: random, or with the network of the run that `config.init` names."""
-    if workdirs.finished_result(workdir):
-        raise InputError(
-            f"{workdir} holds a finished run whose checkpoints are gone, so it cannot be made longer; choose another "
-            "--workdir"
-        )
-    layout, init = experiment.layout, experiment.config.init
-    state = jax.jit(make_state, out_shardings=layout.shardings(jax.eval_shape(make_state)))()
-    if not init.workdir:
-        return state
-    foreign = "network" in experiment.foreign_parts()
-    trained = load(init.workdir, checkpoint=init.checkpoint, network=experiment.network if foreign else None)
-    variables = {"params": state.params, "batch_stats": state.batch_stats}
-    same_classes = trained.class_names == experiment.source.class_names
-    loaded, reinitialised = load_pretrained(
-        variables, trained.state.variables, same_classes=same_classes, where=init.workdir
-    )
-    loaded = jax.jit(lambda tree: tree, out_shardings=layout.shardings(variables))(loaded)
-    if jax.process_index() == 0:
-        said = f"the network of {init.workdir} at step {int(trained.state.step)}"
-        said += f"; reinitialised: {', '.join(reinitialised) or 'nothing'}"
-        console.write(wrap(f"starts from {said}", width=terminal_width(), hang=2) + "\n")
-    # Copy the arrays, because a step donates the buffers of both trees.
-    ema = jax.tree.map(jnp.copy, loaded["params"]) if state.ema else {}
-    return dataclasses.replace(state, ema=ema, **loaded)
 
 
 def _resolve(config: Config) -> dict[str, Any]:

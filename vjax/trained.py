@@ -15,7 +15,7 @@ from vjax import mesh as meshes
 from vjax import typed, workdirs
 from vjax.config import PATHS, Config, check_config
 from vjax.data.sources import list_names
-from vjax.data.splits import SPLIT_FILE, is_random
+from vjax.data.splits import SPLIT_FILE, is_drawn, read_splits
 from vjax.data.transforms import TestView
 from vjax.data.video import Source, Video, open_video
 from vjax.errors import InputError
@@ -81,29 +81,35 @@ class Trained:
         Raises:
           InputError: the videos are missing, or their classes are not those of the run.
         """
-        if choice is None or self._has_videos_of_run(choice):
-            config = self.config if choice is None else dataclasses.replace(self.config, source=choice)
-            config = workdirs.with_own_split(self.workdir, config)
+        if choice is None:
+            config = workdirs.with_own_split(self.workdir, self.config)
             return workdirs.kept_source(self.workdir, open_config_source(config, advance=advance))
-        # Other videos: the groups that the run held out and the split that it kept mean nothing here.
-        others = dataclasses.replace(self.config, source=choice, held_out="", keep_split="", val_share=0.0)
-        source = open_config_source(others, advance=advance)
-        split, bad_videos = source.split, source.bad_videos
-        if is_random(source.split):
-            every = [of_split[i] for of_split in (source.train, source.test) for i in range(len(of_split))]
-            bad_videos = tuple(dataclasses.replace(bad, split="test") for bad in bad_videos)
-            source, split = dataclasses.replace(source, test=every), "of all videos"
+        # The groups that the run held out and the split that it kept mean nothing for other videos.
+        config = dataclasses.replace(self.config, source=choice, held_out="", keep_split="", val_share=0.0)
+        table = self.workdir / SPLIT_FILE
+        if table.exists() and not read_splits(table).keys().isdisjoint(list_names(choice) or ()):
+            config = dataclasses.replace(config, keep_split=str(table))
+        source = open_config_source(config, advance=advance)
         differing = [
             f"{key}={value}" for key, value in choice.options.items() if self.config.source.options.get(key) != value
         ]
-        split += f", of other data than the run's: {choice.name} with {', '.join(differing)}"
-        return dataclasses.replace(source, split=split, bad_videos=bad_videos)
+        place = f"{choice.name} with {', '.join(differing) or 'the same options'}"
+        if self._has_videos_of_run(choice, source):
+            kept = workdirs.kept_source(self.workdir, source)
+            return dataclasses.replace(kept, split=f"{kept.split}, read from {place}")
+        split, bad_videos = source.split, source.bad_videos
+        if is_drawn(source.split):
+            every = [of_split[i] for of_split in (source.train, source.val, source.test) for i in range(len(of_split))]
+            bad_videos = tuple(dataclasses.replace(bad, split="test") for bad in bad_videos)
+            source, split = dataclasses.replace(source, test=every), "of all videos"
+        return dataclasses.replace(
+            source, split=f"{split}, of other data than the run's: {place}", bad_videos=bad_videos
+        )
 
-    def _has_videos_of_run(self, choice: Choice) -> bool:
-        """Tells whether a source has the videos that the run began with."""
-        names = list_names(choice)
-        if names is not None and (self.workdir / SPLIT_FILE).exists():
-            return workdirs.are_videos_of_run(self.workdir, names)
+    def _has_videos_of_run(self, choice: Choice, source: Source) -> bool:
+        """Tells whether a source, opened from a choice, has the videos that the run began with."""
+        if list_names(choice) is not None and (self.workdir / SPLIT_FILE).exists():
+            return workdirs.are_videos_of_run(self.workdir, source)
         # Without names, the options tell, but for the place.
         here, there = (
             {key: value for key, value in found.options.items() if key not in PATHS}

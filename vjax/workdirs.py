@@ -5,22 +5,23 @@ import csv
 import dataclasses
 import errno
 import fcntl
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from vjax.config import CHANGEABLE, Config
-from vjax.data.lost import keep_videos, read_names, write_videos
+from vjax.data.lost import keep_videos, read_num_frames, write_videos
 from vjax.data.splits import SPLIT_FILE, SPLITS
 from vjax.data.video import BadVideo, Source
 from vjax.errors import InputError
-from vjax.json_files import read_json, write_json
+from vjax.json_files import read_json, write_json, write_text
 from vjax.ops.length import Length, is_longer
 
 _FOREIGN_FILE = "outside.json"
 _LENGTHS_FILE = "lengths.json"
 _DATA_FILE = "data.json"
-_SAME_SHARE = 0.9  # of the videos of a run; with fewer, a source has other data
+_SAME_SHARE = 0.9  # of the videos of a run that a source has under other names
 _LOCK_FILE = ".lock"
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)  # errors of network file systems without locks
 
@@ -67,6 +68,15 @@ def finished_result(workdir: str | Path, *, length: Length | None = None) -> dic
     if not path.exists() or (length is not None and longer_than(Path(workdir), length) is not None):
         return None
     return read_json(path)
+
+
+def check_unfinished(workdir: Path) -> None:
+    """Raises an InputError if a work directory without checkpoints holds the result of a run."""
+    if finished_result(workdir):
+        raise InputError(
+            f"{workdir} holds a finished run whose checkpoints are gone, so it cannot be made longer; choose another "
+            "--workdir"
+        )
 
 
 def longer_than(workdir: Path, length: Length) -> Length | None:
@@ -118,6 +128,13 @@ def write_data(workdir: Path, source: Source) -> None:
             write_videos(workdir / SPLIT_FILE, source)
 
 
+def describe_longer(workdir: Path) -> str:
+    """Returns the part of a protocol that says when a run was made longer; empty if it never was."""
+    return "".join(
+        f"; made longer at step {entry['step']}, from a length of {entry['length']}" for entry in read_longer(workdir)
+    )
+
+
 def with_own_split(workdir: Path, config: Config) -> Config:
     """Returns the config of a work directory's run without the other run whose split it kept; it has its own table."""
     if config.keep_split and (workdir / SPLIT_FILE).exists():
@@ -125,18 +142,29 @@ def with_own_split(workdir: Path, config: Config) -> Config:
     return config
 
 
-def are_videos_of_run(workdir: Path, names: set[str]) -> bool:
-    """Tells whether names of videos are those that the run of a work directory began with; a tenth may be missing.
+def are_videos_of_run(workdir: Path, source: Source) -> bool:
+    """Tells whether a source has the videos that the run of a work directory began with; up to half may be missing.
+
+    A video is the same if its name and its number of frames are, or if it can no longer be read.
 
     Raises:
-      InputError: the videos seem to be the same, but have other names.
+      InputError: the source has fewer than half of the videos, or all of them under other names.
     """
-    kept = read_names(workdir / SPLIT_FILE)
-    if len(kept & names) >= _SAME_SHARE * len(kept):
+    kept = read_num_frames(workdir / SPLIT_FILE)
+    there = {video.name: video.num_frames for split in SPLITS for video in getattr(source, split)}
+    unreadable = {bad.name for bad in source.bad_videos}
+    same = [name for name, num_frames in kept.items() if there.get(name) == num_frames or name in unreadable]
+    if 2 * len(same) >= len(kept):
         return True
+    if same:
+        raise InputError(
+            f"only {len(same)} of the {len(kept)} videos of {workdir} are there, such as {same[0]!r}, next to "
+            f"{len(there) - len(same)} others. Give a place that has the run's videos, or one that has none of them: a "
+            "network is not tested on videos that it was trained on"
+        )
     # The class folder and the file name, without the folders above them.
-    kept_tails, tails = ({"/".join(name.split("/")[-2:]): name for name in found} for found in (kept, names))
-    both = sorted(kept_tails.keys() & tails.keys())
+    kept_tails, tails = ({"/".join(name.split("/")[-2:]): name for name in found} for found in (kept, there))
+    both = sorted(tail for tail in kept_tails.keys() & tails.keys() if kept[kept_tails[tail]] == there[tails[tail]])
     if len(both) >= _SAME_SHARE * len(kept):
         raise InputError(
             f"the videos seem to be those of {workdir}, but under other names: {tails[both[0]]!r} here, "
@@ -215,7 +243,8 @@ def check_classes(there: tuple[str, ...], here: tuple[str, ...], *, where: str) 
 
 def write_bad_videos(path: Path, bad_videos: tuple[BadVideo, ...]) -> None:
     """Writes a CSV table with the columns `name`, `split` and `reason`."""
-    with path.open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow([field.name for field in dataclasses.fields(BadVideo)])
-        writer.writerows(dataclasses.astuple(video) for video in bad_videos)
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow([field.name for field in dataclasses.fields(BadVideo)])
+    writer.writerows(dataclasses.astuple(video) for video in bad_videos)
+    write_text(path, table.getvalue())

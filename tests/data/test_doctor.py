@@ -146,7 +146,7 @@ def test_the_same_content_in_two_splits_is_found_in_files_and_stores(tmp_path):
         found = examine(place)
         assert len(found.facts["same_content"]) == 4
         assert found.facts["same_content_across_splits"]
-        assert "have the same content on both sides of the split: fall/" in problem(found, "both sides")
+        assert "have the same content in different splits: fall/" in problem(found, "in different splits")
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_groups_that_are_given_are_looked_at_first(tmp_path):
     (root / "m.csv").write_text("\n".join(["path,label,split,group", *rows]) + "\n")
     found = examine(root / "m.csv")
     assert found.facts["groups_across_splits"] == ["a"]
-    assert "1 group(s) by the given group are on both sides of the split: a. " in problem(found, "given group")
+    assert "1 group(s) by the given group are in different splits: a. " in problem(found, "given group")
 
 
 def test_classes_without_videos_on_one_side_and_classes_out_of_balance_are_named(tmp_path):

@@ -135,7 +135,7 @@ def test_folders_of_splits_are_the_given_split_and_never_classes(tmp_path, names
     assert source.class_names == ("fall", "rise")
     assert sorted(video.name for video in source.test) == [f"{names[1]}/fall/cem.mp4", f"{names[1]}/rise/cem.mp4"]
     assert len(source.train) == 4
-    lone_val = "" if "test" in names else ", whose val is the test split"
+    lone_val = "" if "test" in names else " (val is used as the test split)"
     assert source.split == f"given by the folders {' and '.join(sorted(names))}{lone_val}"
     assert len(source.val) == 0
 

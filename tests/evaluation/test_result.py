@@ -14,7 +14,7 @@ def describe(accuracy, *, num_videos, num_classes):
     videos = [Video(str(i), i % num_classes, 4, 10.0, lambda indices: indices) for i in range(num_videos)]
     source = Source(tuple(map(str, range(num_classes))), videos, videos, split="given")
     metrics = {"clip@1": accuracy, "video@1": accuracy, "loss": 1.0}
-    evaluation = Evaluation(metrics, np.zeros(num_videos, int), np.zeros((num_videos, num_classes)))
+    evaluation = Evaluation(metrics, np.arange(num_videos) % num_classes, np.zeros((num_videos, num_classes)))
     return describe_result(evaluation, source, TestView(ClipTiming(2, stride=1), (8, 8)))
 
 
@@ -41,6 +41,16 @@ def test_an_accuracy_that_may_be_chance_is_called_so():
     found = describe(0.12, num_videos=200, num_classes=8)
     assert found["chance"] == 0.125
     assert found["notes"] == ["The interval holds chance, 0.125: the network may have learned nothing."]
+
+
+def test_a_class_that_most_test_videos_are_of_is_named():
+    label = np.array([0] * 80 + [1] * 20)
+    videos = [Video(str(i), int(label[i]), 4, 10.0, lambda indices: indices) for i in range(100)]
+    source = Source(("run", "walk"), videos, videos, split="given")
+    evaluation = Evaluation({"clip@1": 0.9, "video@1": 0.9, "loss": 1.0}, label, np.zeros((100, 2)))
+    assert describe_result(evaluation, source, TestView(ClipTiming(2, stride=1), (8, 8)))["notes"] == [
+        "A network that always says run has a video@1 of 0.800: look at the accuracy of each class."
+    ]
 
 
 @pytest.mark.parametrize("num_videos", [1, 500])

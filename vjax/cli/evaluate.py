@@ -67,7 +67,9 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     if workdirs.finished_result(args.workdir) is None:
         checkpoint += f" of a run that is not finished, at step {int(trained.state.step)}"
         print(f"{args.workdir}: {checkpoint}; run the training command again to continue", file=sys.stderr)
-    result = describe_result(evaluation, source, view, checkpoint=checkpoint)
+    result = describe_result(
+        evaluation, source, view, checkpoint=checkpoint + workdirs.describe_longer(trained.workdir)
+    )
     # The output.
     for bad in lost_in(evaluation, source, "test"):
         print(f"a video can no longer be read and counts as wrong: {bad.reason}", file=sys.stderr)

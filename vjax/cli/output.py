@@ -7,7 +7,17 @@ import numpy as np
 
 from vjax.text import format_table, printable, shorten, terminal_width, wrap
 
-_METRICS = ("clip@1", "video@1", "video@5", "loss", "chance", "num_videos", "bad_videos", "bad_train_videos")
+_METRICS = (
+    "clip@1",
+    "video@1",
+    "video@5",
+    "loss",
+    "chance",
+    "num_videos",
+    "bad_videos",
+    "bad_train_videos",
+    "bad_val_videos",
+)
 _SHOWN_CLASSES = 30
 _SHOWN_WRONG = 10
 

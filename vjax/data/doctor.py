@@ -218,13 +218,13 @@ def _problems(facts: Mapping[str, Any], leak_kind: str, *, can_group: bool) -> I
     leaking = facts["same_content_across_splits"]
     if leaking:
         yield (
-            f"{len(leaking)} pair(s) of videos have the same content on both sides of the split: "
+            f"{len(leaking)} pair(s) of videos have the same content in different splits: "
             f"{some([' = '.join(pair) for pair in leaking])}. Remove one of each pair; otherwise the test result is "
             "too high"
         )
     same_side = [" = ".join(pair) for pair in facts["same_content"] if pair not in leaking]
     if same_side:
-        yield f"{len(same_side)} pair(s) of videos have the same content on one side of the split: {some(same_side)}"
+        yield f"{len(same_side)} pair(s) of videos have the same content in one split: {some(same_side)}"
     if leaks := facts["groups_across_splits"]:
         pattern = _GROUP_PATTERNS.get(leak_kind)
         fix = (
@@ -233,7 +233,7 @@ def _problems(facts: Mapping[str, Any], leak_kind: str, *, can_group: bool) -> I
             else "a manifest path,label,split can give a split that keeps each group on one side"
         )
         yield (
-            f"{len(leaks)} group(s) by {leak_kind} are on both sides of the split: {some(leaks)}. The test result "
+            f"{len(leaks)} group(s) by {leak_kind} are in different splits: {some(leaks)}. The test result "
             f"is too high if the videos of a group look alike; {fix}"
         )
 

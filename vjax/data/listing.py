@@ -131,6 +131,11 @@ def list_folder(root: Path) -> Listing:
         raise InputError(f"{root}: holds no class folders; videos belong in {root}/CLASS/VIDEO.EXT")
     splits = {folder: _SPLIT_FOLDERS.get(folder.name.lower(), "") for folder in folders}
     given = {split for split in splits.values() if split}
+    if given == {"val", "test"}:
+        names = " and ".join(folder.name for folder in folders)
+        raise InputError(
+            f"{root}: holds the folders {names}, which are splits, and none to train on; add a folder train"
+        )
     if "train" not in given or len(given) == 1:
         files, problems = _list_classes(root, folders, split="")
         return Listing(tuple(files), problems=tuple(problems))
@@ -143,7 +148,10 @@ def list_folder(root: Path) -> Listing:
         )
     files, problems = [], []
     for folder, split in splits.items():
-        of_split, wrong = _list_classes(root, _subfolders(folder), split=split)
+        classes = _subfolders(folder)
+        of_split, wrong = _list_classes(root, classes, split=split)
+        if not classes:
+            wrong = [f"{folder}: holds no class folders; videos belong in {folder}/CLASS/VIDEO.EXT"]
         files, problems = files + of_split, problems + wrong
     files, lone_val = _without_lone_val(files)
     return Listing(
@@ -160,7 +168,7 @@ def _without_lone_val(files: Sequence[VideoFile]) -> tuple[list[VideoFile], str]
         return list(files), ""
     return (
         [dataclasses.replace(file, split="test") if file.split == "val" else file for file in files],
-        ", whose val is the test split",
+        " (val is used as the test split)",
     )
 
 
@@ -287,7 +295,7 @@ def write_manifest(path: str | Path, files: Sequence[VideoFile]) -> None:
     path = Path(path)
     if path.exists():
         raise InputError(f"{path}: the file exists; give another name, or remove it")
-    folder = path.parent.resolve()
+    folder = Path(os.path.abspath(path.parent))
     rows = []
     for file in files:
         place = Path(os.path.abspath(file.path))

@@ -7,6 +7,7 @@ clips as an uninterrupted run sees from that step on. Batches carry the reasons,
 
 import csv
 import dataclasses
+import io
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from vjax.data.splits import SPLITS
 from vjax.data.transforms import TestView, TrainView
 from vjax.data.video import BadVideo, Source, Video, VideoSequence
 from vjax.errors import InputError
+from vjax.json_files import write_text
 from vjax.text import some
 
 TRIES = 8  # consecutive videos that are tried for one clip
@@ -168,16 +170,20 @@ class Gone:
 
 
 def write_videos(path: Path, source: Source) -> None:
-    """Writes the videos of a run, in order, to a CSV file with the columns `name`, `label` and `split`."""
-    rows = [(v.name, source.class_names[v.label], split) for split in SPLITS for v in _all(getattr(source, split))]
-    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
-        csv.writer(stream).writerows([("name", "label", "split"), *rows])
+    """Writes the videos of a run, in order, as CSV with the columns `name`, `label`, `split` and `num_frames`."""
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(["name", "label", "split", "num_frames"])
+    for split in SPLITS:
+        for video in _all(getattr(source, split)):
+            writer.writerow([video.name, source.class_names[video.label], split, video.num_frames])
+    write_text(path, table.getvalue())
 
 
-def read_names(path: Path) -> set[str]:
-    """Returns the names of the videos in the table at `path`."""
+def read_num_frames(path: Path) -> dict[str, int]:
+    """Returns the number of frames of each video in the table at `path`, by its name."""
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
-        return {row["name"] for row in csv.DictReader(stream)}
+        return {row["name"]: int(row["num_frames"]) for row in csv.DictReader(stream)}
 
 
 def keep_videos(path: Path, source: Source) -> Source:
@@ -188,14 +194,16 @@ def keep_videos(path: Path, source: Source) -> Source:
     """
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
         rows = list(csv.DictReader(stream))
-    there = {video.name: video for split in SPLITS for video in _all(getattr(source, split))}
+    # The names of a source from outside may be unique in each split only.
+    of_splits = {split: {video.name: video for video in _all(getattr(source, split))} for split in SPLITS}
+    there = of_splits["test"] | of_splits["val"] | of_splits["train"]
     reasons = {bad.name: bad.reason for bad in source.bad_videos}
     # A video that is missing keeps its position, with a reader that raises the reason.
     splits: dict[str, list[Video]] = {split: [] for split in SPLITS}
     lost = []
     for row in rows:
         name, label = row["name"], source.class_names.index(row["label"])
-        video = there.get(name)
+        video = of_splits[row["split"]].get(name) or there.get(name)
         if video is None:
             bad = BadVideo(name, row["split"], reasons.get(name, f"{name}: is no longer in the dataset"))
             lost.append(bad)

@@ -15,6 +15,7 @@ from vjax.errors import InputError
 SPLITS: tuple[str, ...] = ("train", "val", "test")
 SPLIT_FILE = "split.csv"  # in the work directory of a run
 _RANDOM = "random"
+_KEPT = "as in "
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +47,11 @@ class SplitRule:
                 f"config.val_share must be 0 or more, and below 1 - test_share = {1 - self.test_share:g}; got "
                 f"{self.val_share}"
             )
+        if self.keep and self.held_out:
+            raise InputError(
+                f"config.keep_split and config.held_out both say which videos are tested; got {self.keep!r} and "
+                f"{self.held_out!r}; set one of them to an empty text"
+            )
 
     @property
     def held_out_groups(self) -> list[str]:
@@ -76,8 +82,8 @@ def split_files(files: Sequence[VideoFile], *, given: str, rule: SplitRule) -> t
       InputError: no video is of a group to hold out or of the split to keep, or all videos are of one group.
     """
     if rule.keep:
-        split = _keep(files, rule)
-        return split, f"as in {rule.keep}, new videos by a hash"
+        split, num_new = _keep(files, rule)
+        return split, f"{_KEPT}{rule.keep}, {num_new} new videos by a hash of their groups"
     words = []
     if rule.held_out:
         split = _hold_out(files, rule.held_out_groups)
@@ -104,9 +110,9 @@ def split_files(files: Sequence[VideoFile], *, given: str, rule: SplitRule) -> t
     return split, "; ".join(words)
 
 
-def is_random(split: str) -> bool:
-    """Tells whether the description of a split is that of a random test split."""
-    return split.startswith(_RANDOM)
+def is_drawn(split: str) -> bool:
+    """Tells whether the description of a split is that of one that vjax drew, in this run or in another."""
+    return split.startswith((_RANDOM, _KEPT))
 
 
 def read_splits(path: Path) -> dict[str, str]:
@@ -126,7 +132,7 @@ def read_splits(path: Path) -> dict[str, str]:
     name = "name" if "name" in columns else "path"
     if not {name, "split"} <= columns:
         raise InputError(f"{path}: a table of splits has the columns name (or path) and split")
-    splits = {row[name]: row["split"] for row in rows}
+    splits = {row[name] or "": row["split"] or "" for row in rows}
     if name == "path":
         splits |= {os.path.abspath(path.parent / found): split for found, split in splits.items()}
     spec.check_names(sorted(set(splits.values())), SPLITS, what=f"{path}: split")
@@ -144,10 +150,11 @@ def _hold_out(files: Sequence[VideoFile], wanted: Sequence[str]) -> list[VideoFi
     return [dataclasses.replace(file, split="test" if file.group in wanted else "train") for file in files]
 
 
-def _keep(files: Sequence[VideoFile], rule: SplitRule) -> list[VideoFile]:
-    """Returns the files with the splits of `rule.keep`; new videos join by a rule that moves no other video.
+def _keep(files: Sequence[VideoFile], rule: SplitRule) -> tuple[list[VideoFile], int]:
+    """Returns the files with the splits of `rule.keep`, and the number of new videos, which move no other video.
 
-    A new video joins its group. A new group joins by its hash, or the training split if its class is new.
+    A new video keeps its given split, or joins its group. A new group joins by its hash, which does not depend on the
+    seed. Of a class that is not trained on yet, the group with the largest hash joins the training split.
     """
     place = Path(rule.keep).expanduser()
     path = place / SPLIT_FILE if place.is_dir() else place
@@ -162,17 +169,21 @@ def _keep(files: Sequence[VideoFile], rule: SplitRule) -> list[VideoFile]:
         )
     val_share = rule.val_share if "val" in kept.values() else 0.0
     trained = {file.label for file in files if known.get(_group_of(file)) == "train"}
+    largest: dict[str, float] = {}
+    for file in files:
+        largest[file.label] = max(largest.get(file.label, 0.0), _hash(_group_of(file), seed=0))
 
     def split_of(file: VideoFile) -> str:
         group = _group_of(file)
-        if own[file.name] or group in known:
-            return own[file.name] or known[group]
-        place = _hash(group, rule.seed)
-        if file.label not in trained or place >= rule.test_share + val_share:
+        if found := own[file.name] or file.split or known.get(group):
+            return found
+        place = _hash(group, seed=0)
+        if place >= rule.test_share + val_share or (file.label not in trained and place == largest[file.label]):
             return "train"
         return "test" if place < rule.test_share else "val"
 
-    return [dataclasses.replace(file, split=split_of(file)) for file in files]
+    num_new = sum(not own[file.name] for file in files)
+    return [dataclasses.replace(file, split=split_of(file)) for file in files], num_new
 
 
 def _draw_test_groups(files: Sequence[VideoFile], rule: SplitRule) -> set[str]:

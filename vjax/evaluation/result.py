@@ -1,5 +1,6 @@
 """The contents of `result.json`: metrics, how far they can be trusted, and the protocol of their measurement."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from vjax.evaluation import metrics
 from vjax.evaluation.evaluate import Evaluation
 
 _WIDE = 0.2  # width of an interval that rarely tells two networks apart
+_UNEVEN = 0.2  # by which the share of the largest class exceeds chance before it is said
 
 
 def describe_result(
@@ -22,10 +24,10 @@ def describe_result(
     These are the metrics, `video@1_interval` (95 %), `chance`, counts of videos, the `protocol` in words, `notes` (a
     sentence for each reason not to trust the numbers), and what `describe_classes` returns.
     """
-    bad = sum(video.split == "test" for video in source.bad_videos)
+    bad = Counter(video.split for video in source.bad_videos)
     num_videos, num_classes = len(source.test), len(source.class_names)
     code = f"; split code {source.split_code}" if source.split_code else ""
-    validation = f"{len(source.val)} validation videos" if len(source.val) else "no validation split"
+    validation = _describe_validation(source)
     lost = lost_in(evaluation, source, "test")
     also = f", {len(lost)} lost since training began and counted as wrong" if lost else ""
     interval = accuracy_interval(evaluation.metrics["video@1"], num_videos)
@@ -33,14 +35,16 @@ def describe_result(
         "video@1_interval": interval,
         "chance": 1 / num_classes,
         "num_videos": num_videos,
-        "bad_videos": bad,
-        "bad_train_videos": len(source.bad_videos) - bad,
+        "bad_videos": bad["test"],
+        "bad_train_videos": bad["train"],
+        "bad_val_videos": bad["val"],
         "lost_videos": len(lost),
         "protocol": (
             f"{view.describe()}; mean of softmax over opinions, clips and crops; test split {source.split}; "
-            f"{num_videos} of {num_videos + bad} videos, {bad} unreadable{also}; {validation}{code}; {checkpoint}"
+            f"{num_videos} of {num_videos + bad['test']} videos, {bad['test']} unreadable{also}; {validation}{code}; "
+            f"{checkpoint}"
         ),
-        "notes": list(_notes(interval, num_videos, num_classes)),
+        "notes": list(_notes(interval, evaluation.label, source.class_names)),
         **describe_classes(evaluation, source.test, source.class_names),
     }
 
@@ -90,7 +94,18 @@ def accuracy_interval(accuracy: float, num_videos: int) -> list[float]:
     return [float(end) for end in test.proportion_ci(method="wilson")]
 
 
-def _notes(interval: list[float], num_videos: int, num_classes: int) -> Iterator[str]:
+def _describe_validation(source: Source) -> str:
+    if not len(source.val):
+        return "no validation split"
+    if not isinstance(source.val, list):
+        return f"{len(source.val)} validation videos"
+    found, all_classes = len({video.label for video in source.val}), len(source.class_names)
+    of_classes = f" of {found} of the {all_classes} classes" if found < all_classes else ""
+    return f"{len(source.val)} validation videos{of_classes}"
+
+
+def _notes(interval: list[float], label: np.ndarray, class_names: Sequence[str]) -> Iterator[str]:
+    num_videos, num_classes = len(label), len(class_names)
     if num_classes == 1:
         yield "There is one class, so every network is right about every video."
         return
@@ -102,6 +117,10 @@ def _notes(interval: list[float], num_videos: int, num_classes: int) -> Iterator
         )
     if low <= 1 / num_classes:
         yield f"The interval holds chance, {1 / num_classes:.3f}: the network may have learned nothing."
+    counts = np.bincount(label, minlength=num_classes)
+    largest, name = counts.max() / num_videos, class_names[int(counts.argmax())]
+    if largest > _UNEVEN + 1 / num_classes:
+        yield f"A network that always says {name} has a video@1 of {largest:.3f}: look at the accuracy of each class."
 
 
 def lost_in(evaluation: Evaluation, source: Source, split: Literal["val", "test"]) -> list[BadVideo]:

@@ -1,6 +1,6 @@
 """Networks: pure linen modules from clips `(b t h w c)` to logits `(b v k)`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import flax.linen as nn
@@ -11,7 +11,7 @@ from vjax.models.backbones import BACKBONES
 from vjax.models.c3d import c3d
 from vjax.models.fusion import EarlyFusion, LateFusion, Network, SingleFrame, SlowFusion
 from vjax.models.karpathy import karpathy_early, karpathy_late, karpathy_single, karpathy_slow
-from vjax.models.r3d import mc3_18, r2plus1d_18, r3d_18, r3d_34, r3d_50
+from vjax.models.r3d import mc3_18, r2plus1d_18, r3d_18, r3d_34, r3d_50, torch_names
 from vjax.spec import Choice, Range, Table
 
 # An option of `late_concat`, with the text that `vjax config FILE --explain` shows.
@@ -82,6 +82,13 @@ NETWORKS: Table[nn.Module] = Table(
         "r3d_50": r3d_50,
     },
     given=("num_classes",),
+)
+
+
+# For each network with a form in PyTorch: the function from its variables to the names of PyTorch's tensors. Names of
+# networks from outside this package are added here.
+TORCH_NAMES: dict[str, Callable[[Mapping[str, Any]], dict[str, str]]] = dict.fromkeys(
+    ("r3d_18", "mc3_18", "r2plus1d_18", "r3d_34", "r3d_50"), torch_names
 )
 
 

@@ -1,4 +1,4 @@
-"""Initial parameters from another run: which ones are loaded, and which ones are reinitialised."""
+"""Initial parameters from elsewhere: where they come from, which are loaded, and which are reinitialised."""
 
 import dataclasses
 from typing import Any, Literal
@@ -18,12 +18,21 @@ class InitFrom:
     """Where a run's first parameters come from.
 
     Attributes:
-      workdir: work directory of another run; empty for random parameters.
+      workdir: work directory of another run; empty for none.
       checkpoint: checkpoint of that run: "newest" or "best".
+      weights: file of weights of PyTorch's form of the network (docs/weights.md); empty for none.
     """
 
     workdir: str = ""
     checkpoint: Literal["newest", "best"] = "newest"
+    weights: str = ""
+
+    def __post_init__(self):
+        if self.workdir and self.weights:
+            raise InputError(
+                f"config.init: a run starts from workdir or from weights, not from both; got {self.workdir!r} and "
+                f"{self.weights!r}"
+            )
 
 
 def load_pretrained(initial: Any, pretrained: Any, *, same_classes: bool, where: str) -> tuple[Any, tuple[str, ...]]:

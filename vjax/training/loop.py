@@ -83,8 +83,10 @@ class Loop:
     accumulate: int
     data_timeout_s: float
 
-    def run(self, state: TrainState, batches: Iterator[Any]) -> tuple[TrainState, Evaluation]:
+    def run(self, state: TrainState, batches: Iterator[Any]) -> tuple[TrainState, Evaluation | None]:
         """Trains until the state's step is `num_steps`; returns the final state and its evaluation.
+
+        The evaluation is None if the given state is the final one and was evaluated before.
 
         If a stop request prevented the evaluation of the given state, that evaluation is made first.
 
@@ -96,20 +98,20 @@ class Loop:
           Interrupted: the run was asked to stop.
           InputError: a loss or a gradient is not finite, or no batch came in time.
         """
-        # The evaluation of the given state, if it is due and missing, or if no step is left.
+        # The evaluation of the given state, if it is due and missing.
         first = int(state.step)
         at_end = first >= self.num_steps
         is_due = first > 0 and (at_end or first % self.intervals.evaluate == 0)
         is_missing = is_due and not self.checkpoints.was_evaluated(first)
-        if is_missing or at_end:
+        evaluation = None
+        if is_missing:
             try:
                 evaluation = self.evaluate(state)
             except EvaluationStopped as stopped:
                 raise Interrupted(first) from stopped
-            if is_missing:
-                self._write_evaluation(first, evaluation)
-            if at_end:
-                return state, evaluation
+            self._write_evaluation(first, evaluation)
+        if at_end:
+            return state, evaluation
         # The remaining steps.
         prefetcher = Prefetcher(batches, self.mesh, timeout_s=self.data_timeout_s)
         try:

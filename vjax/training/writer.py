@@ -136,7 +136,7 @@ def describe(values: Mapping[str, float]) -> str:
     """Returns the numbers as one line of text: `clip@1 0.873  loss 0.512  121 clips/s`."""
     words: dict[str, list[str]] = {"train": [], "val": [], "test": []}
     for key, value in values.items():
-        split, _, name = key.rpartition("/")
+        split, _, name = key.partition("/")
         if name not in _FILES_ONLY and not value < _SHOWN_FROM.get(name, -math.inf):  # NaN is shown
             words[split].append(_FORMATS.get(name, name + " {:.3f}").format(value))
     for split in ("val", "test"):

@@ -1,0 +1,92 @@
+"""Runs that start from a file of weights; tests/test_fine_tuning.py has those that start from another run."""
+
+import io
+
+import jax
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+from processes import CONFIG, unwrapped
+from video_files import write_folder
+
+import vjax
+from vjax.models import NETWORKS, TORCH_NAMES
+from vjax.weights.write import write_safetensors
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return write_folder(tmp_path_factory.mktemp("first") / "videos")
+
+
+def tiny(root, *overrides):
+    return vjax.load_config(f"{CONFIG}:tiny", [f"--config.source.root={root}", *overrides])
+
+
+def names_of(variables):
+    """Names as a network of PyTorch might have them: those of the variables, with dots."""
+    return {name: name.replace("/", ".") for name in flatten_dict(variables, sep="/")}
+
+
+def as_torch(name, leaf):
+    return np.moveaxis(leaf, (-1, -2), (0, 1)) if name.endswith("kernel") else leaf
+
+
+@pytest.fixture
+def file_of_weights(tmp_path, root, monkeypatch):
+    """A file with random numbers for the tiny network, in PyTorch's axes, and the same numbers in ours."""
+    monkeypatch.setitem(TORCH_NAMES, "slow_fusion", names_of)
+    experiment = vjax.build(tiny(root))
+    clips = np.zeros((1, *experiment.test_view.shape[1:]), np.float32)
+    shapes = jax.eval_shape(lambda: experiment.network.init(jax.random.key(0), clips, train=False))
+    rng = np.random.default_rng(0)
+    flat = flatten_dict(shapes, sep="/")
+    ours = {name: rng.uniform(0.5, 1.5, leaf.shape).astype(np.float32) for name, leaf in flat.items()}
+    path = tmp_path / "w.safetensors"
+    tensors = {names_of(shapes)[name]: as_torch(name, leaf) for name, leaf in ours.items()}
+    write_safetensors(path, tensors | {"other.weight": np.zeros(3, np.float32)})
+    return path, ours
+
+
+def start(config, workdir):
+    console = io.StringIO()
+    vjax.train(config, workdir, console=console)
+    return unwrapped(console.getvalue())
+
+
+def test_a_run_starts_from_a_file_of_weights_and_says_what_it_did_not_use(tmp_path, root, file_of_weights):
+    path, ours = file_of_weights
+    config = tiny(root, f"--config.init.weights={path}", "--config.layer_rates=backbone=0,head=0", "--config.length=2")
+    said = start(config, tmp_path / "run")
+    assert f"starts from the weights in {path}; reinitialised: nothing; not used: other.weight" in said
+    found = flatten_dict(vjax.load(tmp_path / "run").state.params, sep="/")
+    assert len(found) > 4
+    for name, leaf in found.items():
+        np.testing.assert_array_equal(leaf, ours[f"params/{name}"], err_msg=name)
+
+
+def test_a_classifier_for_other_classes_is_reinitialised(tmp_path, root, file_of_weights):
+    path, ours = file_of_weights
+    write_folder(tmp_path / "videos", labels=("fall", "rise", "still"))
+    config = tiny(tmp_path / "videos", f"--config.init.weights={path}", "--config.layer_rates=backbone=0")
+    said = start(config, tmp_path / "run")
+    assert "reinitialised: params/head/logits/bias, params/head/logits/kernel" in said
+    found = flatten_dict(vjax.load(tmp_path / "run").state.params["backbone"], sep="/")
+    for name, leaf in found.items():
+        np.testing.assert_array_equal(leaf, ours[f"params/backbone/{name}"], err_msg=name)
+
+
+def test_a_network_without_names_in_pytorch_is_refused_before_a_work_directory_is_taken(tmp_path, root):
+    config = tiny(root, f"--config.init.weights={tmp_path / 'w.pth'}")
+    with pytest.raises(vjax.InputError, match=r"config.init.weights: the names that PyTorch gives .* r3d_18, mc3_18"):
+        vjax.train(config, tmp_path / "run", console=io.StringIO())
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_a_run_starts_from_one_place_only(tmp_path, root):
+    with pytest.raises(vjax.InputError, match=r"from workdir or from weights, not from both; got 'a' and 'b'"):
+        tiny(root, "--config.init.workdir=a", "--config.init.weights=b")
+
+
+def test_every_network_with_names_in_pytorch_is_in_the_table():
+    assert TORCH_NAMES.keys() <= NETWORKS.keys()
