@@ -14,6 +14,7 @@ from made_videos import numbered_frames, write_video
 from vjax.data import decode, doctor
 from vjax.data.index_cache import Entry, Stamp, kept_index, pack, unpack
 from vjax.data.sources import open_source
+from vjax.data.splits import SplitRule
 from vjax.data.transforms import TrainView
 from vjax.ops.sampling import ClipTiming
 
@@ -232,7 +233,7 @@ def test_without_a_cache_folder_the_videos_open_all_the_same(folder, opened, mon
 def test_the_doctor_decodes_every_file_and_fills_the_cache(folder, opened):
     view = TrainView(ClipTiming(4, stride=2), (16, 16))
     path = folder / "fall" / "0.mkv"
-    doctor.examine({"name": "videos", "root": str(folder)}, view, batch_size=8)
+    doctor.examine({"name": "videos", "root": str(folder)}, view, batch_size=8, rule=SplitRule())
     opened.clear()
     open_folder(folder)
     assert opened == []
@@ -240,7 +241,9 @@ def test_the_doctor_decodes_every_file_and_fills_the_cache(folder, opened):
     path.write_bytes(bytes(path.stat().st_size))
     os.utime(path, ns=(LONG_AGO_NS, LONG_AGO_NS))
     assert open_folder(folder).bad_videos == ()
-    (bad,) = doctor.examine({"name": "videos", "root": str(folder)}, view, batch_size=8).facts["unreadable"]
+    (bad,) = doctor.examine({"name": "videos", "root": str(folder)}, view, batch_size=8, rule=SplitRule()).facts[
+        "unreadable"
+    ]
     assert bad["name"] == "fall/0.mkv"
     # What the doctor finds, the next run knows.
     assert [bad.name for bad in open_folder(folder).bad_videos] == ["fall/0.mkv"]

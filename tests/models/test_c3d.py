@@ -167,7 +167,7 @@ def test_an_unknown_padding_is_refused_with_the_allowed_ones():
 
 @pytest.mark.parametrize("shape", [(8, 112, 112, 3), (16, 128, 112, 3), (16, 112, 171, 3)])
 def test_clips_of_another_length_or_size_are_refused_with_what_is_allowed(shape):
-    given = rf"got {shape[0]} frame\(s\) of {shape[1]} x {shape[2]}; use clips of that length and frame size"
+    given = rf"got {shape[0]} frame\(s\) of {shape[1]} x {shape[2]}; set config.clip.num_frames and config.clip.size"
     with pytest.raises(InputError, match=rf"c3d takes clips with 16 frames of 112 x 112, because .*; {given}"):
         models.create("c3d", 5).init(jax.random.key(0), jnp.zeros((1, *shape)), train=False)
 

@@ -281,12 +281,17 @@ def test_the_streams_are_half_the_frame_in_size_and_the_whole_of_it_and_its_cent
             {},
             (4, 112, 112, 3),
             r"karpathy_single takes clips with any number of frames of 170 x 170, because its fully connected layers "
-            r"are made for them; got 4 frame\(s\) of 112 x 112; use clips of that length and frame size",
+            r"are made for them; got 4 frame\(s\) of 112 x 112; set config.clip.num_frames and config.clip.size",
         ),
         ("karpathy_single", {"multiresolution": True}, (1, 170, 170, 3), "with multiresolution takes .* of 178 x 178"),
         ("karpathy_early", {}, (16, 170, 170, 3), r"takes clips with 10 frames of 170 x 170.*; got 16 frame\(s\)"),
         ("karpathy_late", {}, (10, 170, 170, 3), r"takes clips with 16 frames of 170 x 170.*; got 10 frame\(s\)"),
-        ("karpathy_slow", {}, (10, 170, 178, 3), r"takes clips with 10 frames of 170 x 170.* of 170 x 178; use"),
+        (
+            "karpathy_slow",
+            {},
+            (10, 170, 178, 3),
+            r"takes clips with 10 frames of 170 x 170.* of 170 x 178; set config.clip",
+        ),
         ("karpathy_slow", {}, (170, 170, 3), r"a network takes clips \(b t h w c\), rank 5; got shape"),
     ],
 )
