@@ -87,12 +87,12 @@ def promised_accuracy():
     return tuple(map(float, found.groups()))
 
 
-def test_vjax_is_installed_by_pip_and_runs_from_there(clone, type_in, said):
+def vjax_is_installed_by_pip_and_runs_from_there(clone, type_in, said):
     place = type_in("cd / && python -c 'import vjax; print(vjax.__file__)'")
     assert str(clone / ".venv") in place
 
 
-def test_the_quickstart_reaches_what_the_readme_promises(clone, said):
+def the_quickstart_reaches_what_the_readme_promises(clone, said):
     result = json.loads((clone / "runs/quickstart/result.json").read_text())
     _, low, _ = promised_accuracy()
     assert result["video@1"] >= low
@@ -101,14 +101,14 @@ def test_the_quickstart_reaches_what_the_readme_promises(clone, said):
     assert "95 % interval" in output
 
 
-def test_a_run_leaves_the_files_that_the_readme_names(clone, said):
+def a_run_leaves_the_files_that_the_readme_names(clone, said):
     (text,) = re.findall(r"## What a run leaves\n(.*?)\n## ", README.read_text(), flags=re.DOTALL)
     named = set(re.findall(r"`([\w.]+/?)`", text)) - {"outside.json", "lengths.json", "split.csv"}  # not in this run
     assert "confusion.png" in named
     assert [name for name in sorted(named) if not (clone / "runs/quickstart" / name).exists()] == []
 
 
-def test_the_commands_that_a_run_says_are_next_work_as_typed(clone, type_in, said):
+def the_commands_that_a_run_says_are_next_work_as_typed(clone, type_in, said):
     output = said_by(said, "--workdir runs/mine")
     commands = re.findall(r"(?:next:|^ +)\s*(vjax (?:evaluate|predict) runs/mine.*)", output, flags=re.MULTILINE)
     assert len(commands) == 2
@@ -116,36 +116,50 @@ def test_the_commands_that_a_run_says_are_next_work_as_typed(clone, type_in, sai
         type_in(command.replace("VIDEO", "new.mp4"))
 
 
-def test_a_run_says_at_its_end_how_far_its_number_can_be_trusted(said):
+def a_run_says_at_its_end_how_far_its_number_can_be_trusted(said):
     output = said_by(said, "--workdir runs/mine")
     assert "chance" in output
     assert "too few to tell most networks apart" in re.sub(r"\s+", " ", output)
 
 
-def test_the_split_that_was_written_is_one_to_train_on(type_in, said):
+def the_split_that_was_written_is_one_to_train_on(type_in, said):
     command = re.search("train on it: (.*split.csv)", said_by(said, "vjax split videos")).group(1)
     type_in(f"{command} --workdir runs/split")
 
 
-def test_predict_says_in_one_line_what_it_thinks_of_a_video(said):
+def predict_says_in_one_line_what_it_thinks_of_a_video(said):
     output = said_by(said, "vjax predict runs/mine new.mp4")
     assert re.search(r"^new.mp4\W.*(run|walk)", output, flags=re.MULTILINE)
 
 
-def test_outside_of_the_clone_the_configs_have_names(type_in, said, tmp_path):
+def outside_of_the_clone_the_configs_have_names(type_in, said, tmp_path):
     assert "folder" in type_in("vjax configs", tmp_path)
     type_in("vjax train --config quickstart:tiny", tmp_path)
     assert (tmp_path / "runs/quickstart_tiny/result.json").exists()
 
 
-def test_what_the_commands_print_fits_a_terminal(said):
+def what_the_commands_print_fits_a_terminal(said):
     long = [line for output in said.values() for line in output.splitlines() if len(line) > WIDTH]
     of_pip_and_tfds = r"site-packages|WARNING|Processing|wheel|^Downloading and preparing|^Dataset \w+ downloaded"
     assert [line for line in long if not re.search(of_pip_and_tfds, line)] == []
 
 
-def test_a_run_that_is_killed_continues_with_the_same_command(clone, type_in, said):
+def a_run_that_is_killed_continues_with_the_same_command(clone, type_in, said):
     command = "vjax train --config folder --config.source.root=videos --workdir runs/cut --config.length=8"
     shutil.rmtree(clone / "runs/cut", ignore_errors=True)
     type_in(f"{command} & job=$!; until [ -d runs/cut/checkpoints/2 ]; do sleep 0.1; done; kill -9 $job; wait || true")
     assert "step 8/8" in type_in(command)
+
+
+def test_the_first_hour_goes_as_the_readme_says(clone, type_in, said, tmp_path):
+    """One test, because the workers of pytest would each play the hour for their share of several."""
+    vjax_is_installed_by_pip_and_runs_from_there(clone, type_in, said)
+    the_quickstart_reaches_what_the_readme_promises(clone, said)
+    a_run_leaves_the_files_that_the_readme_names(clone, said)
+    the_commands_that_a_run_says_are_next_work_as_typed(clone, type_in, said)
+    a_run_says_at_its_end_how_far_its_number_can_be_trusted(said)
+    the_split_that_was_written_is_one_to_train_on(type_in, said)
+    predict_says_in_one_line_what_it_thinks_of_a_video(said)
+    outside_of_the_clone_the_configs_have_names(type_in, said, tmp_path)
+    what_the_commands_print_fits_a_terminal(said)
+    a_run_that_is_killed_continues_with_the_same_command(clone, type_in, said)
