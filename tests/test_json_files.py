@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from vjax.errors import InputError
-from vjax.json_files import read_json, write_bytes, write_json
+from vjax.json_files import read_json, write_bytes, write_csv, write_json
 
 
 def test_json_reads_back_as_it_was_written_and_its_folder_is_made(tmp_path):
@@ -40,3 +40,8 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
         write_bytes(path, b"new")
     assert path.read_bytes() == b"old"
     assert [found.name for found in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_table_is_written_whole_with_any_name_and_in_a_new_folder(tmp_path):
+    write_csv(tmp_path / "new" / "x.csv", [("name", "n"), ('a "b", c\udcff', 3)])
+    assert (tmp_path / "new" / "x.csv").read_bytes() == b'name,n\r\n"a ""b"", c\xff",3\r\n'

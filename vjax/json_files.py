@@ -1,9 +1,12 @@
 """Reading JSON files, and writing them and other files completely or not at all."""
 
 import contextlib
+import csv
+import io
 import json
 import os
 import secrets
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,17 @@ def write_text(path: str | Path, text: str) -> None:
       InputError: the file cannot be written.
     """
     write_bytes(path, text.encode("utf-8", errors="surrogateescape"))
+
+
+def write_csv(path: str | Path, rows: Iterable[Sequence[object]]) -> None:
+    """Writes rows, the first of which are the columns, as CSV; as `write_text` does.
+
+    Raises:
+      InputError: the file cannot be written.
+    """
+    table = io.StringIO(newline="")
+    csv.writer(table).writerows(rows)
+    write_text(path, table.getvalue())
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:

@@ -87,14 +87,15 @@ class Trained:
         # The groups that the run held out and the split that it kept mean nothing for other videos.
         config = dataclasses.replace(self.config, source=choice, held_out="", keep_split="", val_share=0.0)
         table = self.workdir / SPLIT_FILE
-        if table.exists() and not read_splits(table).keys().isdisjoint(list_names(choice) or ()):
+        names = list_names(choice)
+        if table.exists() and not read_splits(table).keys().isdisjoint(names or ()):
             config = dataclasses.replace(config, keep_split=str(table))
         source = open_config_source(config, advance=advance)
         differing = [
             f"{key}={value}" for key, value in choice.options.items() if self.config.source.options.get(key) != value
         ]
         place = f"{choice.name} with {', '.join(differing) or 'the same options'}"
-        if self._has_videos_of_run(choice, source):
+        if self._has_videos_of_run(choice, source, has_names=names is not None):
             kept = workdirs.kept_source(self.workdir, source)
             return dataclasses.replace(kept, split=f"{kept.split}, read from {place}")
         split, bad_videos = source.split, source.bad_videos
@@ -106,9 +107,9 @@ class Trained:
             source, split=f"{split}, of other data than the run's: {place}", bad_videos=bad_videos
         )
 
-    def _has_videos_of_run(self, choice: Choice, source: Source) -> bool:
+    def _has_videos_of_run(self, choice: Choice, source: Source, *, has_names: bool) -> bool:
         """Tells whether a source, opened from a choice, has the videos that the run began with."""
-        if list_names(choice) is not None and (self.workdir / SPLIT_FILE).exists():
+        if has_names and (self.workdir / SPLIT_FILE).exists():
             return workdirs.are_videos_of_run(self.workdir, source)
         # Without names, the options tell, but for the place.
         here, there = (

@@ -1,11 +1,9 @@
 """Work directories: their lock, their small files, and the checks that a run fits the directory."""
 
 import contextlib
-import csv
 import dataclasses
 import errno
 import fcntl
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from vjax.data.lost import keep_videos, read_num_frames, write_videos
 from vjax.data.splits import SPLIT_FILE, SPLITS
 from vjax.data.video import BadVideo, Source
 from vjax.errors import InputError
-from vjax.json_files import read_json, write_json, write_text
+from vjax.json_files import read_json, write_csv, write_json
 from vjax.ops.length import Length, is_longer
 
 _FOREIGN_FILE = "outside.json"
@@ -243,8 +241,5 @@ def check_classes(there: tuple[str, ...], here: tuple[str, ...], *, where: str) 
 
 def write_bad_videos(path: Path, bad_videos: tuple[BadVideo, ...]) -> None:
     """Writes a CSV table with the columns `name`, `split` and `reason`."""
-    table = io.StringIO(newline="")
-    writer = csv.writer(table)
-    writer.writerow([field.name for field in dataclasses.fields(BadVideo)])
-    writer.writerows(dataclasses.astuple(video) for video in bad_videos)
-    write_text(path, table.getvalue())
+    columns = [field.name for field in dataclasses.fields(BadVideo)]
+    write_csv(path, [columns, *map(dataclasses.astuple, bad_videos)])

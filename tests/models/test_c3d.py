@@ -2,13 +2,13 @@
 
 import functools
 
-import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from published_networks import assert_every_parameter_gets_a_finite_gradient_in_training, shapes_inside
 from random_variables import random_variables
 
 from vjax import models
@@ -16,8 +16,6 @@ from vjax.errors import InputError
 from vjax.models.cost import count_parameters, multiply_adds
 
 CLIP_SHAPE = (16, 112, 112, 3)
-# XLA takes longer to optimise a gradient of this size than to run it.
-UNOPTIMISED = {"xla_backend_optimization_level": 0}
 each_padding = pytest.mark.parametrize("padding", ["after", "both", "none"])
 
 
@@ -32,35 +30,20 @@ def make_clips(num_clips, seed=0):
     return np.random.default_rng(seed).normal(size=(num_clips, *CLIP_SHAPE)).astype(np.float32)
 
 
-def shapes_inside(network):
-    """Returns the logits, the parameters and the outputs of all layers by their path, as shapes."""
-    logits, variables = jax.eval_shape(
-        lambda x: network.init_with_output(
-            jax.random.key(0), x, train=False, capture_intermediates=True, mutable=["params", "intermediates"]
-        ),
-        jax.ShapeDtypeStruct((2, *CLIP_SHAPE), jnp.float32),
-    )
-    outputs = {
-        "/".join(entry.key for entry in path[:-2]): leaf
-        for path, leaf in jax.tree.leaves_with_path(variables["intermediates"])
-    }
-    return logits, variables["params"], outputs
-
-
 @pytest.mark.parametrize(
     ("num_classes", "padding", "parameters", "mega"),
     [(101, "after", 78_409_573, 78.41), (101, "both", 78_409_573, 78.41), (400, "none", 64_954_512, 64.95)],
 )
 def test_parameters_and_multiply_adds_are_those_published(num_classes, padding, parameters, mega):
     network = models.create("c3d", num_classes, pool5_padding=padding)
-    assert count_parameters(shapes_inside(network)[1]) == parameters
+    assert count_parameters(shapes_inside(network, CLIP_SHAPE)[1]) == parameters
     assert round(parameters / 1e6, 2) == mega
     assert round(multiply_adds(network, CLIP_SHAPE) / 1e9, 1) == 38.5
 
 
 @each_padding
 def test_every_stage_has_the_published_shape(padding):
-    logits, params, outputs = shapes_inside(models.create("c3d", 101, pool5_padding=padding))
+    logits, params, outputs = shapes_inside(models.create("c3d", 101, pool5_padding=padding), CLIP_SHAPE)
     assert logits.shape == (2, 1, 101)
     expected = {
         "conv1a": (16, 112, 112, 64),
@@ -129,18 +112,7 @@ def test_every_frame_of_a_clip_and_their_order_change_the_logits():
 def test_every_parameter_gets_a_finite_gradient_in_training():
     network, variables, _ = narrow_with_variables("after")
     clips = make_clips(1)
-
-    @functools.partial(jax.jit, compiler_options=UNOPTIMISED)
-    def grads(params):
-        def loss(params):
-            logits = network.apply({"params": params}, clips, train=True, rngs={"dropout": jax.random.key(0)})
-            return -jax.nn.log_softmax(logits)[..., 0].mean()
-
-        return jax.grad(loss)(params)
-
-    found = grads(variables["params"])
-    chex.assert_tree_all_finite(found)
-    assert not [path for path, grad in jax.tree.leaves_with_path(found) if not np.any(grad)]
+    assert_every_parameter_gets_a_finite_gradient_in_training(network, variables, clips)
 
 
 @pytest.mark.slow
@@ -152,7 +124,7 @@ def test_logits_are_the_same_with_and_without_jit():
 
 
 def test_in_half_precision_parameters_and_logits_stay_float32():
-    logits, params, outputs = shapes_inside(models.create("c3d", 101, dtype="bfloat16"))
+    logits, params, outputs = shapes_inside(models.create("c3d", 101, dtype="bfloat16"), CLIP_SHAPE)
     assert logits.dtype == jnp.float32
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
     layers = [path for path in outputs if path.split("/")[-1].startswith(("conv", "fc"))]

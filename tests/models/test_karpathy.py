@@ -2,13 +2,13 @@
 
 import functools
 
-import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from published_networks import UNOPTIMISED, assert_every_parameter_gets_a_finite_gradient_in_training, shapes_inside
 from random_variables import random_variables
 
 from vjax import models
@@ -20,8 +20,6 @@ from vjax.models.karpathy import centre, half_size
 # Frames of a clip; single frame takes any number.
 NUM_FRAMES = {"karpathy_single": 3, "karpathy_early": 10, "karpathy_late": 16, "karpathy_slow": 10}
 NUM_CLASSES = 5
-# XLA takes longer to optimise a gradient of this size than to run it.
-UNOPTIMISED = {"xla_backend_optimization_level": 0}
 
 each_network = pytest.mark.parametrize("name", NUM_FRAMES)
 each_resolution = pytest.mark.parametrize("multiresolution", [False, True], ids=["one", "two"])
@@ -44,22 +42,6 @@ def narrow_with_variables(name):
 
 def make_clips(num_clips, shape, seed=0):
     return np.random.default_rng(seed).normal(size=(num_clips, *shape)).astype(np.float32)
-
-
-def shapes_inside(network, shape):
-    """Returns the logits, the parameters and the outputs of all layers by their path, as shapes."""
-    clips = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
-    logits, variables = jax.eval_shape(
-        lambda x: network.init_with_output(
-            jax.random.key(0), x, train=False, capture_intermediates=True, mutable=["params", "intermediates"]
-        ),
-        clips,
-    )
-    outputs = {
-        "/".join(entry.key for entry in path[:-2]): leaf
-        for path, leaf in jax.tree.leaves_with_path(variables["intermediates"])
-    }
-    return logits, variables["params"], outputs
 
 
 @pytest.mark.parametrize(
@@ -228,18 +210,7 @@ def test_networks_that_fuse_time_know_the_order_of_frames(name):
 def test_every_parameter_gets_a_finite_gradient_in_training(name):
     network, variables, _ = narrow_with_variables(name)
     clips = make_clips(1, clip_shape(name))
-
-    @functools.partial(jax.jit, compiler_options=UNOPTIMISED)
-    def grads(params):
-        def loss(params):
-            logits = network.apply({"params": params}, clips, train=True, rngs={"dropout": jax.random.key(0)})
-            return -jax.nn.log_softmax(logits)[..., 0].mean()
-
-        return jax.grad(loss)(params)
-
-    found = grads(variables["params"])
-    chex.assert_tree_all_finite(found)
-    assert not [path for path, grad in jax.tree.leaves_with_path(found) if not np.any(grad)]
+    assert_every_parameter_gets_a_finite_gradient_in_training(network, variables, clips)
 
 
 def pixels_seen(stream):

@@ -1,9 +1,7 @@
 """`vjax predict`: predicts the classes of videos."""
 
 import argparse
-import csv
 import glob
-import io
 import json
 import os
 import sys
@@ -17,7 +15,7 @@ from vjax.data.listing import is_left_out
 from vjax.data.video import open_video
 from vjax.errors import InputError
 from vjax.evaluation.predict import Prediction, rank
-from vjax.json_files import write_text
+from vjax.json_files import write_csv
 from vjax.text import printable
 from vjax.trained import load
 
@@ -130,9 +128,7 @@ def _write_csv(path: str, predictions: Sequence[Prediction], class_names: Sequen
         for found in predictions
         for name, probability in found.ranked(class_names)[:_TOP]
     ]
-    table = io.StringIO(newline="")
-    csv.writer(table).writerows([("video", "class", "probability"), *rows])
-    write_text(path, table.getvalue())
+    write_csv(path, [("video", "class", "probability"), *rows])
 
 
 def _prediction_json(prediction: Prediction, class_names: Sequence[str]) -> dict[str, Any]:

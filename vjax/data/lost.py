@@ -7,7 +7,6 @@ clips as an uninterrupted run sees from that step on. Batches carry the reasons,
 
 import csv
 import dataclasses
-import io
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from vjax.data.splits import SPLITS
 from vjax.data.transforms import TestView, TrainView
 from vjax.data.video import BadVideo, Source, Video, VideoSequence
 from vjax.errors import InputError
-from vjax.json_files import write_text
+from vjax.json_files import write_csv
 from vjax.text import some
 
 TRIES = 8  # consecutive videos that are tried for one clip
@@ -171,13 +170,12 @@ class Gone:
 
 def write_videos(path: Path, source: Source) -> None:
     """Writes the videos of a run, in order, as CSV with the columns `name`, `label`, `split` and `num_frames`."""
-    table = io.StringIO(newline="")
-    writer = csv.writer(table)
-    writer.writerow(["name", "label", "split", "num_frames"])
-    for split in SPLITS:
-        for video in _all(getattr(source, split)):
-            writer.writerow([video.name, source.class_names[video.label], split, video.num_frames])
-    write_text(path, table.getvalue())
+    rows = [
+        (video.name, source.class_names[video.label], split, video.num_frames)
+        for split in SPLITS
+        for video in _all(getattr(source, split))
+    ]
+    write_csv(path, [("name", "label", "split", "num_frames"), *rows])
 
 
 def read_num_frames(path: Path) -> dict[str, int]:

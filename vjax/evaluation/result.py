@@ -26,7 +26,8 @@ def describe_result(
     """
     bad = Counter(video.split for video in source.bad_videos)
     num_videos, num_classes = len(source.test), len(source.class_names)
-    code = f"; split code {source.split_code}" if source.split_code else ""
+    split_code = source.split_code
+    code = f"; split code {split_code}" if split_code else ""
     validation = _describe_validation(source)
     lost = lost_in(evaluation, source, "test")
     also = f", {len(lost)} lost since training began and counted as wrong" if lost else ""
