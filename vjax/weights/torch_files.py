@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from vjax.errors import InputError
 from vjax.text import shorten, visible
@@ -42,7 +42,7 @@ class _Mapped(mmap.mmap):
     A file of Python allocates what a damaged length asks for, before it reads; this one does not.
     """
 
-    def seekable(self) -> bool:  # part of mmap since Python 3.13
+    def seekable(self) -> Literal[True]:  # part of mmap since Python 3.13
         return True
 
 
