@@ -54,10 +54,10 @@ class Jax:
             def pool_by_xla(x: Any, window: Any) -> Any:
                 return nn.max_pool(x, window, window)
 
-            def norm_by_xla(x: Any, scale: Any, bias: Any, window: Any) -> Any:
+            def norm_by_xla(x: Any, scale: Any, bias: Any, window: Any, epsilon: float) -> Any:
                 axes = tuple(range(x.ndim - 1))
                 mean, variance = x.mean(axes), x.var(axes)
-                out = (x - mean) * (scale * jax.lax.rsqrt(variance + norm.EPSILON)) + bias
+                out = (x - mean) * (scale * jax.lax.rsqrt(variance + epsilon)) + bias
                 return out if window == norm.NO_POOL else pool_by_xla(out, window), mean, variance
 
             conv.on_cpu, norm.max_pool, norm.normalize_batch = by_xla, pool_by_xla, norm_by_xla

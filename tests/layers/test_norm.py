@@ -19,6 +19,7 @@ def draw(seed, *shape):
 @given(sizes=st.lists(st.integers(2, 5), min_size=1, max_size=4), channels=st.integers(1, 4), seed=st.integers(0, 99))
 @settings(deadline=None, max_examples=15)
 def test_batch_norm_and_its_gradients_are_those_of_flax(sizes, channels, seed):
+    epsilon = (1e-5, 1e-3)[seed % 2]
     x, weights = draw(seed, *sizes, channels), draw(seed + 1, *sizes, channels)
     params = {"scale": draw(seed + 2, channels), "bias": draw(seed + 3, channels)}
     stats = {"mean": draw(seed + 4, channels), "var": np.abs(draw(seed + 5, channels))}
@@ -30,12 +31,12 @@ def test_batch_norm_and_its_gradients_are_those_of_flax(sizes, channels, seed):
 
         return jax.value_and_grad(loss, (0, 1), has_aux=True)(params, x)
 
-    found = jax.jit(functools.partial(run, BatchNorm(train=True)))(params, x)
+    found = jax.jit(functools.partial(run, BatchNorm(train=True, epsilon=epsilon)))(params, x)
     # In float64, because flax's own gradient is off by 4e-2 in float32 if two rows are nearly equal.
     with jax.enable_x64(True):
         wide = jax.tree.map(lambda array: array.astype(np.float64), (params, stats, x))
         stats = wide[1]
-        layer = nn.BatchNorm(use_running_average=False, momentum=0.9, param_dtype=np.float64)
+        layer = nn.BatchNorm(use_running_average=False, momentum=0.9, epsilon=epsilon, param_dtype=np.float64)
         expected = jax.jit(functools.partial(run, layer))(wide[0], wide[2])
     chex.assert_trees_all_close(found, jax.tree.map(np.float32, expected), rtol=1e-3, atol=1e-3)
 
@@ -86,11 +87,12 @@ def test_group_norm_is_right_where_the_mean_is_a_thousand_times_the_deviation():
     np.testing.assert_allclose(out, (exact - exact.mean(axes, keepdims=True)) * inverse, atol=3e-4)
 
 
-def test_batch_norm_evaluates_with_the_running_statistics():
+@pytest.mark.parametrize("epsilon", [1e-5, 1e-3])
+def test_batch_norm_evaluates_with_the_running_statistics(epsilon):
     x, stats = draw(0, 4, 3), {"mean": draw(1, 3), "var": np.abs(draw(2, 3))}
     variables = {"params": {"scale": jnp.ones(3), "bias": jnp.zeros(3)}, "batch_stats": stats}
-    found = BatchNorm(train=False).apply(variables, x)
-    np.testing.assert_allclose(found, (x - stats["mean"]) / np.sqrt(stats["var"] + 1e-5), rtol=1e-5, atol=1e-5)
+    found = BatchNorm(train=False, epsilon=epsilon).apply(variables, x)
+    np.testing.assert_allclose(found, (x - stats["mean"]) / np.sqrt(stats["var"] + epsilon), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("train", [False, True])

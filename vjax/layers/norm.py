@@ -15,7 +15,6 @@ from vjax.layers.conv_forms import Triple
 from vjax.layers.pool import find_maxima, max_pool, spread
 
 NO_POOL: Triple = (1, 1, 1)
-EPSILON = 1e-5
 
 
 def norm_layer(kind: str, *, train: bool, dtype: Any) -> Callable[..., nn.Module]:
@@ -41,6 +40,7 @@ class BatchNorm(nn.Module):
       dtype: dtype of the output; statistics are float32.
       scale_init: initializer of the scale.
       pool: window of a max pool after the norm; (1, 1, 1) for none.
+      epsilon: number that is added to the variance.
     """
 
     train: bool
@@ -48,6 +48,7 @@ class BatchNorm(nn.Module):
     dtype: Any = jnp.float32
     scale_init: nn.initializers.Initializer = nn.initializers.ones
     pool: Triple = NO_POOL
+    epsilon: float = 1e-5
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -58,9 +59,9 @@ class BatchNorm(nn.Module):
         scale = self.param("scale", self.scale_init, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
         if not self.train:
-            out = _normalize(x, scale, bias, mean.value, variance.value).astype(self.dtype)
+            out = _normalize(x, scale, bias, mean.value, variance.value, self.epsilon).astype(self.dtype)
             return out if self.pool == NO_POOL else max_pool(out, self.pool)
-        out, batch_mean, batch_variance = normalize_batch(x, scale, bias, self.pool)
+        out, batch_mean, batch_variance = normalize_batch(x, scale, bias, self.pool, self.epsilon)
         if not self.is_initializing():
             mean.value = self.momentum * mean.value + (1 - self.momentum) * batch_mean
             variance.value = self.momentum * variance.value + (1 - self.momentum) * batch_variance
@@ -93,7 +94,7 @@ class GroupNorm(nn.Module):
 
 
 def normalize_batch(
-    x: jax.Array, scale: jax.Array, bias: jax.Array, window: Triple
+    x: jax.Array, scale: jax.Array, bias: jax.Array, window: Triple, epsilon: float
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Normalizes each channel, then scales, shifts and pools it; returns the result, the mean and the variance.
 
@@ -104,17 +105,18 @@ def normalize_batch(
       scale: factor of each channel, `(c)`.
       bias: offset of each channel, `(c)`.
       window: window of a max pool after the norm; (1, 1, 1) for none.
+      epsilon: number that is added to the variance.
     """
-    return _normalize_batch(x, scale, bias, window)
+    return _normalize_batch(x, scale, bias, window, epsilon)
 
 
 # JAX's derived gradient passes over x nine times, this one twice. It keeps x, and the pool's maxima and their places.
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _normalize_batch(x, scale, bias, window):
-    return _normalize_forward(x, scale, bias, window)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _normalize_batch(x, scale, bias, window, epsilon):
+    return _normalize_forward(x, scale, bias, window, epsilon)[0]
 
 
-def _normalize_forward(x, scale, bias, window):
+def _normalize_forward(x, scale, bias, window, epsilon):
     axes = tuple(range(x.ndim - 1))
     wide = x.astype(jnp.float32)
     # The mean comes first: E[x^2] - E[x]^2 loses the variance if the mean is much larger than the standard deviation.
@@ -127,14 +129,14 @@ def _normalize_forward(x, scale, bias, window):
         sign = jnp.where(scale < 0, -1, 1).astype(x.dtype)
         maxima, places = find_maxima(x * sign, window)
         maxima = maxima * sign
-    out = _normalize(maxima, scale, bias, mean, variance)
+    out = _normalize(maxima, scale, bias, mean, variance, epsilon)
     return (out, mean, variance), (x, maxima, places, scale, mean, variance)
 
 
-def _normalize_backward(window, residuals, gradients):
+def _normalize_backward(window, epsilon, residuals, gradients):
     x, maxima, places, scale, mean, variance = residuals
     axes, num = tuple(range(x.ndim - 1)), x.size // x.shape[-1]
-    inverse = lax.rsqrt(variance + EPSILON)
+    inverse = lax.rsqrt(variance + epsilon)
     grad = gradients[0].astype(jnp.float32)
     # Only the maxima receive a gradient, so these sums need no other values.
     to_bias = grad.sum(axes)
@@ -150,5 +152,5 @@ def _normalize_backward(window, residuals, gradients):
 _normalize_batch.defvjp(_normalize_forward, _normalize_backward)
 
 
-def _normalize(x, scale, bias, mean, variance):
-    return ((x.astype(jnp.float32) - mean) * (scale * lax.rsqrt(variance + EPSILON)) + bias).astype(x.dtype)
+def _normalize(x, scale, bias, mean, variance, epsilon):
+    return ((x.astype(jnp.float32) - mean) * (scale * lax.rsqrt(variance + epsilon)) + bias).astype(x.dtype)
