@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from vjax.models import FUSION_NETWORKS, NETWORKS, create
     from vjax.run import fit, train
     from vjax.spec import Choice
-    from vjax.trained import Trained, load
+    from vjax.trained import Trained, load, save_weights
 
 __all__ = [
     "FUSION_NETWORKS", "NETWORKS", "Choice", "Config", "Experiment", "InputError", "Trained", "build", "create", "fit",
-    "load", "load_config", "train",
+    "load", "load_config", "save_weights", "train",
 ]  # fmt: skip
 __version__ = "0.1.0"
 
@@ -32,6 +32,7 @@ _MODULES = {
     "create": "models",
     "load": "trained",
     "load_config": "config_file",
+    "save_weights": "trained",
     "train": "run",
 }
 

@@ -7,12 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
+from random_runs import random_run
 
+import vjax
 from vjax import models
 from vjax.models.r3d import torch_names
 
 torch = pytest.importorskip("torch")
 resnet = pytest.importorskip("torchvision").models.video.resnet
+safetensors = pytest.importorskip("safetensors.torch")
 
 # The sizes of one axis are odd or even before the strided layers: the zeros that pad them are then before or after.
 NUM_CLASSES, CLIP_SHAPE = 7, (5, 45, 56, 3)
@@ -134,3 +137,16 @@ def test_a_training_batch_gives_the_logits_statistics_and_gradients_of_torchvisi
         for path, (found, expected) in pairs.items()
     }
     assert max(errors.values()) < 1e-4, max(errors, key=errors.get)
+
+
+@each_published
+def test_torchvisions_network_loads_saved_weights_strictly_and_computes_the_same(name, tmp_path):
+    trained = random_run(name, num_classes=NUM_CLASSES)
+    vjax.save_weights(trained, tmp_path / "w.safetensors")
+    theirs = PUBLISHED[name](num_classes=NUM_CLASSES)
+    theirs.load_state_dict(safetensors.load_file(tmp_path / "w.safetensors"))
+    clips = make_clips(1, (4, 32, 32, 3))
+    found = jax.jit(functools.partial(trained.network.apply, train=False), compiler_options=UNOPTIMISED)(
+        trained.state.variables, clips
+    )
+    assert relative_error(found, apply(theirs.eval(), clips).detach()) < 1e-4

@@ -1,4 +1,4 @@
-"""Tensors of PyTorch as the variables of a network: other axes, other names, the same numbers."""
+"""Tensors of PyTorch as the variables of a network, and back: other axes, other names, the same numbers."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -9,11 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from vjax.errors import InputError
+from vjax.text import some
 from vjax.training.init_from import in_classifier
 
 _IGNORED = (
     "num_batches_tracked"  # PyTorch counts the batches of a batch norm, and needs the count only without momentum
 )
+_AXES_OF_3D = 5  # of the kernel of a 3D convolution
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +71,37 @@ def convert(variables: Any, tensors: Mapping[str, np.ndarray], names: Mapping[st
     unused = tuple(name for name in tensors if name not in used and name.rpartition(".")[2] != _IGNORED)
     # A network without batch norms has no batch statistics, and flattening drops empty trees.
     return Converted({**variables, **flax.traverse_util.unflatten_dict(loaded, sep="/")}, unused, missing)
+
+
+def to_torch(variables: Any, names: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """Returns PyTorch's tensors with the numbers of a network's variables; `convert` makes variables of them again.
+
+    Every batch norm also gets PyTorch's counter `num_batches_tracked`, which is 0: PyTorch refuses a state dict without
+    it, and uses it only in a batch norm without momentum. If all kernels of a network have depth 1, its form in PyTorch
+    is taken to be 2D.
+
+    Args:
+      variables: `dict(params=..., batch_stats=...)` of arrays.
+      names: name of the tensor for each variable, such as `{"params/Conv_0/kernel": "conv1.weight"}`.
+
+    Raises:
+      InputError: a variable has no name.
+    """
+    flat: dict[str, np.ndarray] = {
+        name: np.asarray(leaf) for name, leaf in flax.traverse_util.flatten_dict(variables, sep="/").items()
+    }
+    if unnamed := [name for name in flat if name not in names]:
+        raise InputError(f"the names that PyTorch gives to these variables are not known: {some(unnamed)}")
+    is_2d = all(leaf.shape[0] == 1 for leaf in flat.values() if leaf.ndim == _AXES_OF_3D)
+    tensors = {}
+    for name, leaf in flat.items():
+        if name.rpartition("/")[2] == "kernel":
+            leaf = np.moveaxis(leaf[0] if is_2d and leaf.ndim == _AXES_OF_3D else leaf, (-1, -2), (0, 1))
+        tensors[names[name]] = leaf
+        module, _, leaf_name = names[name].rpartition(".")
+        if leaf_name == "running_var":
+            tensors[f"{module}.{_IGNORED}"] = np.zeros((), np.int64)
+    return tensors
 
 
 def _missing_classifier(
