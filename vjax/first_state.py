@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from vjax.errors import InputError
 from vjax.experiment import Experiment
-from vjax.models import TORCH_NAMES
+from vjax.models.registry import cards, torch_names_of
 from vjax.text import some, terminal_width, wrap
 from vjax.trained import load
 from vjax.training.convert import convert
@@ -60,13 +60,16 @@ def _from_run(experiment: Experiment, variables: Any) -> tuple[Loaded, str]:
 
 def _from_file(experiment: Experiment, variables: Any) -> tuple[Loaded, str]:
     """Returns the variables with the tensors of a file, and words for their origin."""
-    path, name = experiment.config.init.weights, experiment.config.network.name
-    if "network" in experiment.foreign_parts() or name not in TORCH_NAMES:
+    path, config = experiment.config.init.weights, experiment.config
+    names = None if "network" in experiment.foreign_parts() else torch_names_of(config.network)
+    if names is None:
+        known = [name for name, card in cards().items() if card.torch_names is not None]
         raise InputError(
-            f"config.init.weights: the names that PyTorch gives to the tensors of this network are not known; they are "
-            f"for config.network.name of {', '.join(TORCH_NAMES)}. Start from another run with config.init.workdir"
+            "config.init.weights: the names that PyTorch gives to the tensors of this network are not known; they are "
+            f"for these networks and backbones: {', '.join(known)}. Start from another run with config.init.workdir"
         )
-    loaded = convert(variables, read_tensors(path), TORCH_NAMES[name](variables), where=path)
+<<<<<<< HEAD
+    loaded = convert(variables, read_tensors(path), names(variables), where=path)
     return loaded, f"the weights in {path}"
 
 
@@ -76,4 +79,10 @@ def _words(loaded: Loaded) -> str:
     return (
         f"{inflated}reinitialised: {', '.join(loaded.reinitialised) or 'nothing'}; "
         f"not used: {some(loaded.unused) or 'nothing'}"
+=======
+    found = convert(variables, read_tensors(path), names(variables), where=path)
+    return found.variables, (
+        f"the weights in {path}; reinitialised: {', '.join(found.missing) or 'nothing'}; "
+        f"not used: {some(found.unused) or 'nothing'}"
+>>>>>>> h3/cards
     )
