@@ -10,9 +10,11 @@ from vjax.config import Choice, Clip, Config, check_config
 from vjax.training.step import TrainState
 
 
-def random_run(name, *, num_classes=3, workdir="runs/random", size=(8, 32, 32)):
+def random_run(name, *, num_classes=3, workdir="runs/random", size=(8, 32, 32), **options):
     """A run of a network of the table, as `vjax.load` returns it; its parameters are random numbers."""
-    config = check_config(Config(network=Choice(name), clip=Clip(num_frames=size[0], size=size[1:], stride=1)))
+    config = check_config(
+        Config(network=Choice(name, **options), clip=Clip(num_frames=size[0], size=size[1:], stride=1))
+    )
     built = config.create_network(num_classes)
     variables = random_variables(built, config.test_view.shape[1:])
     state = TrainState(jnp.zeros((), jnp.int32), variables["params"], variables.get("batch_stats", {}), None, {})

@@ -9,7 +9,7 @@ from outside_network import Mine
 from random_runs import random_run
 
 import vjax
-from vjax.models import TORCH_NAMES
+from vjax.models.registry import torch_names_of
 from vjax.training.convert import convert
 from vjax.weights.read import read_tensors
 
@@ -20,8 +20,9 @@ def test_saved_weights_are_read_back_as_the_same_variables(tmp_path):
     vjax.save_weights(trained, tmp_path / "new" / "w.safetensors")
     tensors = read_tensors(tmp_path / "new" / "w.safetensors")
     zeros = jax.tree.map(np.zeros_like, trained.state.variables)
-    found = convert(zeros, tensors, TORCH_NAMES["mc3_18"](zeros), where="w")
-    assert (found.missing, found.unused) == ((), ())
+    names = torch_names_of(trained.config.network)
+    found = convert(zeros, tensors, names(zeros), where="w")
+    assert (found.reinitialised, found.inflated, found.unused) == ((), (), ())
     jax.tree.map(np.testing.assert_array_equal, found.variables, trained.state.variables)
 
 
@@ -41,6 +42,14 @@ def test_weights_of_a_network_without_names_in_pytorch_are_not_saved(tmp_path, n
     with pytest.raises(vjax.InputError, match=message):
         vjax.save_weights(trained, tmp_path / "w.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_network_whose_backbone_alone_has_names_in_pytorch_is_refused_too(tmp_path):
+    trained = random_run("slow_fusion", backbone=vjax.Choice("resnet18"))
+    with pytest.raises(
+        vjax.InputError, match=r"PyTorch gives to these variables are not known: params/head/logits/bias"
+    ):
+        vjax.save_weights(trained, tmp_path / "w.safetensors")
 
 
 def test_weights_are_saved_in_the_forms_that_vjax_reads(tmp_path):

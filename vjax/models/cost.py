@@ -40,11 +40,28 @@ def parameters_by_layer(params: Any) -> dict[str, int]:
     return {name: sizes[name] for name in sorted(sizes, key=natural)}
 
 
-def multiply_adds(network: nn.Module, clip_shape: tuple[int, ...]) -> int:
-    """Returns the multiply-adds of one clip `(t h w c)` in convolutions and linear layers, padding included.
+class ForwardCost(NamedTuple):
+    """What one clip costs on its way through a network.
 
-    This is the number that papers give, often as "FLOPs"; norms, biases and pooling are not counted. Nothing is
-    computed: only shapes are traced.
+    Attributes:
+      parameters: number of parameters.
+      multiply_adds: multiply-adds in convolutions and linear layers.
+    """
+
+    parameters: int
+    multiply_adds: int
+
+
+def multiply_adds(network: nn.Module, clip_shape: tuple[int, ...]) -> int:
+    """Returns the multiply-adds of one clip `(t h w c)`; see `forward_cost`."""
+    return forward_cost(network, clip_shape).multiply_adds
+
+
+def forward_cost(network: nn.Module, clip_shape: tuple[int, ...]) -> ForwardCost:
+    """Returns the parameters of a network, and the multiply-adds of one clip `(t h w c)`, padding included.
+
+    Multiply-adds are the number that papers give, often as "FLOPs"; norms, biases and pooling are not counted. Nothing
+    is computed: only shapes are traced.
 
     Raises:
       InputError: a layer has a parameter of two axes or more and is not in `COUNTED`.
@@ -75,7 +92,7 @@ def multiply_adds(network: nn.Module, clip_shape: tuple[int, ...]) -> int:
                 f"the multiply-adds of the parameter {name}, of shape {leaf.shape}, are not known: its layer is "
                 "neither a convolution nor a linear layer of flax or vjax"
             )
-    return total
+    return ForwardCost(count_parameters(variables["params"]), total)
 
 
 class ResidualBytes(NamedTuple):
