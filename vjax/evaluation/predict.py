@@ -71,9 +71,8 @@ def predict(
       VideoError: a video can no longer be read.
     """
     rows = infer_each(videos, view, infer_clips, batch_size=batch_size, mesh=mesh)
-    return [
-        Prediction(video.name, found.probs.mean(axis=0), _by_clip(video, view, found.probs)) for video, found in rows
-    ]
+    probs = ((video, np.asarray(found.probs)) for video, found in rows)
+    return [Prediction(video.name, found.mean(axis=0), _by_clip(video, view, found)) for video, found in probs]
 
 
 def infer_each(
