@@ -11,7 +11,10 @@ from vjax.models.backbones import BACKBONES
 from vjax.models.c3d import c3d
 from vjax.models.fusion import EarlyFusion, LateFusion, Network, SingleFrame, SlowFusion
 from vjax.models.karpathy import karpathy_early, karpathy_late, karpathy_single, karpathy_slow
-from vjax.models.r3d import mc3_18, r2plus1d_18, r3d_18, r3d_34, r3d_50, torch_names
+from vjax.models.r3d import mc3_18, r2plus1d_18, r3d_18, r3d_34, r3d_50
+from vjax.models.r3d import torch_names as names_of_r3d
+from vjax.models.s3d import s3d
+from vjax.models.s3d import torch_names as names_of_s3d
 from vjax.spec import Choice, Range, Table
 
 # An option of `late_concat`, with the text that `vjax config FILE --explain` shows.
@@ -80,6 +83,7 @@ NETWORKS: Table[nn.Module] = Table(
         "r2plus1d_18": r2plus1d_18,
         "r3d_34": r3d_34,
         "r3d_50": r3d_50,
+        "s3d": s3d,
     },
     given=("num_classes",),
 )
@@ -87,9 +91,10 @@ NETWORKS: Table[nn.Module] = Table(
 
 # For each network with a form in PyTorch: the function from its variables to the names of PyTorch's tensors. Names of
 # networks from outside this package are added here.
-TORCH_NAMES: dict[str, Callable[[Mapping[str, Any]], dict[str, str]]] = dict.fromkeys(
-    ("r3d_18", "mc3_18", "r2plus1d_18", "r3d_34", "r3d_50"), torch_names
-)
+TORCH_NAMES: dict[str, Callable[[Mapping[str, Any]], dict[str, str]]] = {
+    **dict.fromkeys(("r3d_18", "mc3_18", "r2plus1d_18", "r3d_34", "r3d_50"), names_of_r3d),
+    "s3d": names_of_s3d,
+}
 
 
 def create(name: str, num_classes: int, **options: Any) -> nn.Module:
