@@ -68,7 +68,6 @@ def _from_file(experiment: Experiment, variables: Any) -> tuple[Loaded, str]:
             "config.init.weights: the names that PyTorch gives to the tensors of this network are not known; they are "
             f"for these networks and backbones: {', '.join(known)}. Start from another run with config.init.workdir"
         )
-<<<<<<< HEAD
     loaded = convert(variables, read_tensors(path), names(variables), where=path)
     return loaded, f"the weights in {path}"
 
@@ -79,10 +78,4 @@ def _words(loaded: Loaded) -> str:
     return (
         f"{inflated}reinitialised: {', '.join(loaded.reinitialised) or 'nothing'}; "
         f"not used: {some(loaded.unused) or 'nothing'}"
-=======
-    found = convert(variables, read_tensors(path), names(variables), where=path)
-    return found.variables, (
-        f"the weights in {path}; reinitialised: {', '.join(found.missing) or 'nothing'}; "
-        f"not used: {some(found.unused) or 'nothing'}"
->>>>>>> h3/cards
     )
