@@ -1,6 +1,7 @@
 """The cost of a network: parameters, multiply-adds, and the memory that its backward pass needs."""
 
 import math
+import re
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -14,11 +15,30 @@ from vjax.layers.depthwise import DepthwiseConv
 
 # Layers with a kernel that every output position multiplies once: (... d k), or (... 1 c) for depthwise ones.
 COUNTED = (Conv, DepthwiseConv, nn.Conv, nn.Dense)
+_NUMBERS = re.compile(r"(\d+)")
 
 
 def count_parameters(params: Any) -> int:
     """Returns the number of parameters in a tree of arrays or shapes."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+
+
+def parameters_by_layer(params: Any) -> dict[str, int]:
+    """Returns the number of parameters of each layer, by the first two parts of its path, in natural order.
+
+    >>> layer = {"kernel": jnp.zeros((3, 2)), "bias": jnp.zeros(2)}
+    >>> parameters_by_layer({"head": {"logits": layer}, "backbone": {"Block_10": {"Conv_0": layer}, "Block_9": layer}})
+    {'backbone/Block_9': 8, 'backbone/Block_10': 8, 'head/logits': 8}
+    """
+    sizes: dict[str, int] = {}
+    for (*layers, leaf_name), leaf in flax.traverse_util.flatten_dict(params).items():
+        name = "/".join(layers[:2]) or leaf_name
+        sizes[name] = sizes.get(name, 0) + math.prod(leaf.shape)
+
+    def natural(name: str) -> list[str | int]:
+        return [int(part) if part.isdigit() else part for part in _NUMBERS.split(name)]
+
+    return {name: sizes[name] for name in sorted(sizes, key=natural)}
 
 
 class ForwardCost(NamedTuple):

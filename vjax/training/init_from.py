@@ -7,11 +7,9 @@ from typing import Any, Literal
 import flax.traverse_util
 
 from vjax.errors import InputError
+from vjax.models.fusion import CLASSIFIER
 from vjax.training.inflation import inflate, is_inflatable
 from vjax.training.layer_rates import lies_in
-
-# The layer from features to logits in every network: the only layer whose shape depends on the number of classes.
-CLASSIFIER = "head/logits"
 
 
 @dataclasses.dataclass(frozen=True)
