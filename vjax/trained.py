@@ -27,8 +27,9 @@ from vjax.evaluation.probes import Probe
 from vjax.experiment import make_init, open_config_source
 from vjax.json_files import read_json
 from vjax.models import NETWORKS
+from vjax.models.card import card_of
 from vjax.models.cost import count_parameters
-from vjax.models.registry import cards, torch_names_of
+from vjax.models.registry import cards
 from vjax.spec import Choice, check_names
 from vjax.text import Advance, show_nothing
 from vjax.training.checkpoint import Checkpoints
@@ -254,14 +255,13 @@ def save_weights(trained: Trained, path: str | Path) -> None:
       InputError: the names of the network's tensors in PyTorch are not known, or the file cannot be written.
     """
     check_output(path)
-    config = trained.config
+    config, card = trained.config, card_of(NETWORKS[trained.config.network.name])
     foreign = config.create_network(len(trained.class_names)) != trained.network
-    torch_names = None if foreign else torch_names_of(config.network)
-    if torch_names is None:
+    if foreign or card is None or card.torch_names is None:
         named = [name for name, card in cards().items() if card.torch_names is not None and name in NETWORKS]
         raise InputError(
             f"the names that PyTorch gives to the tensors of the network of {trained.workdir} are not known; they are "
             f"for these networks: {', '.join(named)}. Its variables are load(workdir).state.variables"
         )
     variables = jax.device_get(trained.state.variables)
-    write_weights(path, to_torch(variables, torch_names(variables)))
+    write_weights(path, to_torch(variables, card.torch_names(variables), convolutions=card.torch_convolutions))

@@ -1,7 +1,7 @@
 """Tensors of PyTorch as the variables of a network, and back: other axes, other names, the same numbers."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import flax.traverse_util
@@ -58,7 +58,7 @@ def convert(variables: Any, tensors: Mapping[str, np.ndarray], names: Mapping[st
     return dataclasses.replace(loaded, unused=unused)
 
 
-def to_torch(variables: Any, names: Mapping[str, str]) -> dict[str, np.ndarray]:
+def to_torch(variables: Any, names: Mapping[str, str], *, convolutions: Collection[str] = ()) -> dict[str, np.ndarray]:
     """Returns PyTorch's tensors with the numbers of a network's variables; `convert` makes variables of them again.
 
     Every batch norm also gets PyTorch's counter `num_batches_tracked`, which is 0: PyTorch refuses a state dict without
@@ -68,6 +68,7 @@ def to_torch(variables: Any, names: Mapping[str, str]) -> dict[str, np.ndarray]:
     Args:
       variables: `dict(params=..., batch_stats=...)` of arrays.
       names: name of the tensor for each variable, such as `{"params/Conv_0/kernel": "conv1.weight"}`.
+      convolutions: names of the tensors that belong to a convolution of size 1 in PyTorch and to a dense layer here.
 
     Raises:
       InputError: a variable has no name.
@@ -79,6 +80,7 @@ def to_torch(variables: Any, names: Mapping[str, str]) -> dict[str, np.ndarray]:
     tensors = {}
     for name, leaf in ours.items():
         if name.rpartition("/")[2] == "kernel":
+            leaf = leaf if names[name] not in convolutions else leaf[None, None, None]
             leaf = np.moveaxis(leaf[0] if is_2d and leaf.ndim == _AXES_OF_3D else leaf, (-1, -2), (0, 1))
         tensors[names[name]] = leaf
         module, _, leaf_name = names[name].rpartition(".")
