@@ -181,6 +181,12 @@ def test_a_missing_tensor_is_refused_by_both_names():
     del theirs["deep.bias"]
     with pytest.raises(InputError, match=r"x\.pth: has no tensor called deep\.bias for params/deep/bias \(4,\)"):
         convert(variables(), theirs, NAMES, where="x.pth")
+
+
+def test_variables_without_a_name_keep_their_values_and_are_named_before_the_classifier():
     names = {ours: name for ours, name in NAMES.items() if name != "deep.weight"}
-    with pytest.raises(InputError, match=r"x\.pth: has no tensor for params/deep/kernel \(3, 3, 3, 4, 4\)"):
-        convert(variables(), tensors(), names, where="x.pth")
+    before = variables()
+    done = convert(before, tensors(fc__weight=np.ones((9, 7), np.float32)), names, where="x.pth")
+    assert done.missing == ("params/deep/kernel", "params/head/logits/bias", "params/head/logits/kernel")
+    np.testing.assert_array_equal(done.variables["params"]["deep"]["kernel"], before["params"]["deep"]["kernel"])
+    assert "deep.weight" in done.unused

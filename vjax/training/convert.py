@@ -23,7 +23,8 @@ class Converted:
     Attributes:
       variables: `dict(params=..., batch_stats=...)`, as arrays; what is missing keeps what was given.
       unused: names of the file's tensors that no variable takes.
-      missing: names of the variables that the file does not give: all of the classifier, or none.
+      missing: names of the variables that keep what was given: those without a name in PyTorch, and all of the
+        classifier if the file has none that fits.
     """
 
     variables: Any
@@ -35,7 +36,7 @@ def convert(variables: Any, tensors: Mapping[str, np.ndarray], names: Mapping[st
     """Returns the variables of a network with the numbers of PyTorch's tensors.
 
     The kernel of a 2D convolution fits a 3D one of depth 1. The classifier keeps its initial values if the file has
-    none, or one for another number of classes.
+    none, or one for another number of classes. Variables without a name in PyTorch keep theirs, too.
 
     Args:
       variables: `dict(params=..., batch_stats=...)` of arrays or of their shapes (`jax.ShapeDtypeStruct`).
@@ -47,15 +48,15 @@ def convert(variables: Any, tensors: Mapping[str, np.ndarray], names: Mapping[st
       InputError: a tensor is missing, has another shape, or holds whole numbers.
     """
     wanted: dict[str, Any] = flax.traverse_util.flatten_dict(variables, sep="/")
-    missing = _missing_classifier(wanted, tensors, names)
+    missing = tuple(name for name in wanted if name not in names)
+    missing += tuple(name for name in _missing_classifier(wanted, tensors, names) if name not in missing)
     loaded = dict(wanted)
     for name, leaf in wanted.items():
         if name in missing:
             continue
-        theirs = names.get(name, "")
+        theirs = names[name]
         if theirs not in tensors:
-            called = theirs and f" called {theirs}"
-            raise InputError(f"{where}: has no tensor{called} for {name} {tuple(leaf.shape)} of this network")
+            raise InputError(f"{where}: has no tensor called {theirs} for {name} {tuple(leaf.shape)} of this network")
         tensor = _with_our_axes(name, tensors[theirs], leaf.shape)
         if tensor.shape != tuple(leaf.shape):
             raise InputError(
