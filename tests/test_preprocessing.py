@@ -7,6 +7,7 @@ from processes import CONFIG
 
 import vjax
 from vjax import typed
+from vjax.cli.main import main
 from vjax.errors import InputError
 from vjax.models import NETWORKS
 from vjax.models.card import Preprocessing, Weights, card_of, described
@@ -43,6 +44,13 @@ def test_the_keys_of_published_weights_replace_those_of_the_config_and_each_is_s
     assert f"{start}clip.size is (112, 112) instead of (100, 112)" in said
     assert f"{start}test.crop_share is 0.875 instead of 1.0" in said
     assert len(said) == 6
+
+
+def test_vjax_config_shows_what_a_run_would_use(capsys):
+    assert main(["config", str(CONFIG), TORCHVISION]) == 0
+    shown = capsys.readouterr()
+    assert "test.crop_share = 0.875  (default: 1.0)" in shown.out
+    assert "preprocessing of torchvision:r3d_18: test.crop_share is 0.875 instead of 1.0" in shown.err
 
 
 def test_bound_twice_is_bound_once():
