@@ -96,4 +96,5 @@ def _fits(found: WeightFile) -> Iterator[str]:
         yield "fits: no network or backbone of vjax by its names and shapes"
     for fit in fits:
         head = "without a classifier" if fit.num_classes is None else f"with {fit.num_classes} classes"
-        yield f"fits: {fit.name}, {head}; not used: {some([*map(visible, fit.unused)]) or 'nothing'}"
+        inflated = f"; {fit.num_inflated} kernels inflated over time" if fit.num_inflated else ""
+        yield f"fits: {fit.name}, {head}{inflated}; not used: {some([*map(visible, fit.unused)]) or 'nothing'}"

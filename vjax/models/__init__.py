@@ -13,6 +13,7 @@ from vjax.models.card import Card, Figure, described
 from vjax.models.fusion import EarlyFusion, LateFusion, Network, SingleFrame, SlowFusion
 from vjax.models.karpathy import karpathy_early, karpathy_late, karpathy_single, karpathy_slow
 from vjax.models.r3d import mc3_18, r2plus1d_18, r3d_18, r3d_34, r3d_50
+from vjax.models.s3d import s3d
 from vjax.spec import Choice, Range, Table
 
 # An option of `late_concat`, with the text that `vjax config FILE --explain` shows.
@@ -146,6 +147,7 @@ NETWORKS: Table[nn.Module] = Table(
         "r2plus1d_18": r2plus1d_18,
         "r3d_34": r3d_34,
         "r3d_50": r3d_50,
+        "s3d": s3d,
     },
     given=("num_classes",),
 )

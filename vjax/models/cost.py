@@ -10,9 +10,10 @@ import jax.numpy as jnp
 
 from vjax.errors import InputError
 from vjax.layers.conv import Conv
+from vjax.layers.depthwise import DepthwiseConv
 
-# Layers with a kernel (... d k) that every output position multiplies once.
-COUNTED = (Conv, nn.Conv, nn.Dense)
+# Layers with a kernel that every output position multiplies once: (... d k), or (... 1 c) for depthwise ones.
+COUNTED = (Conv, DepthwiseConv, nn.Conv, nn.Dense)
 
 
 def count_parameters(params: Any) -> int:

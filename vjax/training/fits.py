@@ -25,11 +25,13 @@ class Fit:
       name: name of the network, or "the backbone NAME in 2D" or "in 3D".
       num_classes: number of classes of the tensors' classifier; None if they have none for this network.
       unused: names of the tensors that the network does not take.
+      num_inflated: number of 2D kernels that would be inflated for a 3D network.
     """
 
     name: str
     num_classes: int | None
     unused: tuple[str, ...]
+    num_inflated: int = 0
 
 
 def find_fits(tensors: Mapping[str, np.ndarray]) -> list[Fit]:
@@ -41,7 +43,7 @@ def find_fits(tensors: Mapping[str, np.ndarray]) -> list[Fit]:
     """
     size = sum(tensor.size for tensor in tensors.values())
     fits = [_fit(candidate, tensors) for candidate in _candidates(at_most=2 * size)]
-    return sorted((fit for fit in fits if fit is not None), key=lambda fit: len(fit.unused))
+    return sorted((fit for fit in fits if fit is not None), key=lambda fit: (fit.num_inflated, len(fit.unused)))
 
 
 class _Candidate(NamedTuple):
@@ -82,5 +84,5 @@ def _fit(candidate: _Candidate, tensors: Mapping[str, np.ndarray]) -> Fit | None
         found = convert(unflatten_dict(flat, sep="/"), tensors, ours, where=name)
     except InputError:
         return None
-    has_classifier = num_classes is not None and not any(map(in_classifier, found.missing))
-    return Fit(name, num_classes if has_classifier else None, found.unused)
+    has_classifier = num_classes is not None and not any(map(in_classifier, found.reinitialised))
+    return Fit(name, num_classes if has_classifier else None, found.unused, len(found.inflated))
