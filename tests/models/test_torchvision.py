@@ -16,7 +16,7 @@ from torch_networks import (
 )
 
 from vjax import models
-from vjax.models import TORCH_NAMES
+from vjax.models import r3d, s3d
 
 video = pytest.importorskip("torchvision").models.video
 resnet = video.resnet
@@ -31,6 +31,7 @@ def of_34(block):
 
 
 PUBLISHED = {"r3d_18": resnet.r3d_18, "mc3_18": resnet.mc3_18, "r2plus1d_18": resnet.r2plus1d_18, "s3d": video.s3d}
+TORCH_NAMES = dict.fromkeys(("r3d_18", "mc3_18", "r2plus1d_18", "r3d_34", "r3d_50"), r3d.torch_names) | {"s3d": s3d.torch_names}
 THEIRS = PUBLISHED | {"r3d_34": of_34(resnet.BasicBlock), "r3d_50": of_34(resnet.Bottleneck)}
 each_published = pytest.mark.parametrize("name", PUBLISHED)
 each_network = pytest.mark.parametrize("name", THEIRS)

@@ -15,6 +15,10 @@ from vjax.models.r3d import mc3_18, r2plus1d_18, r3d_18, r3d_34, r3d_50
 from vjax.models.r3d import torch_names as names_of_r3d
 from vjax.models.s3d import s3d
 from vjax.models.s3d import torch_names as names_of_s3d
+from vjax.models.slowfast import slowfast_r50
+from vjax.models.slowfast import torch_names as names_of_slowfast
+from vjax.models.x3d import torch_names as names_of_x3d
+from vjax.models.x3d import x3d_m, x3d_s
 from vjax.spec import Choice, Range, Table
 
 # An option of `late_concat`, with the text that `vjax config FILE --explain` shows.
@@ -84,6 +88,9 @@ NETWORKS: Table[nn.Module] = Table(
         "r3d_34": r3d_34,
         "r3d_50": r3d_50,
         "s3d": s3d,
+        "slowfast_r50": slowfast_r50,
+        "x3d_s": x3d_s,
+        "x3d_m": x3d_m,
     },
     given=("num_classes",),
 )
@@ -94,6 +101,8 @@ NETWORKS: Table[nn.Module] = Table(
 TORCH_NAMES: dict[str, Callable[[Mapping[str, Any]], dict[str, str]]] = {
     **dict.fromkeys(("r3d_18", "mc3_18", "r2plus1d_18", "r3d_34", "r3d_50"), names_of_r3d),
     "s3d": names_of_s3d,
+    "slowfast_r50": names_of_slowfast,
+    **dict.fromkeys(("x3d_s", "x3d_m"), names_of_x3d),
 }
 
 
