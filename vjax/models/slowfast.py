@@ -21,6 +21,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.traverse_util import flatten_dict
 
 from vjax.errors import InputError
@@ -195,14 +196,14 @@ class Stage(nn.Module):
         return x
 
 
-def slow_frames(num_frames: int) -> jax.Array:
-    """Returns the frames that the slow pathway sees, evenly spaced from the first to the last, as the published code.
+def slow_frames(num_frames: int) -> np.ndarray:
+    """Returns the frames that the slow pathway sees, evenly spaced from the first to the last, as in the published code.
 
     >>> slow_frames(32).tolist()
     [0, 4, 8, 13, 17, 22, 26, 31]
     """
     num_slow = num_frames // ALPHA
-    return jnp.arange(num_slow) * (num_frames - 1) // max(num_slow - 1, 1)
+    return np.arange(num_slow) * (num_frames - 1) // max(num_slow - 1, 1)
 
 
 def torch_names(variables: Mapping[str, Any]) -> dict[str, str]:
