@@ -547,10 +547,11 @@ def test_bad_input_gives_one_line_and_an_exit_code(trained, tmp_path, case):
 
 
 def test_cost_needs_neither_data_nor_devices():
-    done = command("vjax", "cost", "--config", f"{CONFIG}:tiny", "--classes", 3, "--devices", 4)
+    done = command("vjax", "cost", "--config", f"{CONFIG}:tiny", "--classes", 3, "--devices", 4, "--layers")
     assert "memory of each of 4 device(s)" in done.stdout
     assert re.search(r"\| total +\| +\d+\.\d{3} \|", done.stdout)
     assert re.search(r"^2,[0-9]{3} parameters, [0-9,]+ multiply-adds", done.stdout)
+    assert re.search(r"\| head/logits +\| +27 \|", done.stdout)
 
 
 @pytest.mark.parametrize(

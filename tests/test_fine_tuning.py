@@ -80,6 +80,24 @@ def test_a_run_goes_on_when_the_one_it_started_from_is_gone(tmp_path, source):
     jax.tree.map(np.testing.assert_array_equal, whole, saved_state(tmp_path / "run"))
 
 
+def test_the_head_warms_up_alone_on_frozen_norms_and_a_run_cut_off_before_its_end_is_resumed_exactly(tmp_path, source):
+    root, workdir = source
+    words = [f"--config.init.workdir={workdir}", "--config.head_warmup=24 examples", "--config.freeze_norms=True"]
+    config = tiny(root, *words)
+    start(config, tmp_path / "run")
+    before, whole = vjax.load(workdir).state.variables, saved_state(tmp_path / "run")
+    (tmp_path / "run" / "result.json").unlink()
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "4")
+    early = vjax.load(tmp_path / "run").state
+    assert int(early.step) == 2
+    jax.tree.map(np.testing.assert_array_equal, early.params["backbone"], before["params"]["backbone"])
+    jax.tree.map(np.testing.assert_array_equal, whole.batch_stats, before["batch_stats"])
+    for leaf, given in zip(*map(jax.tree.leaves, (whole.params, before["params"])), strict=True):
+        assert np.any(leaf != given), "every layer learns in the last step"
+    start(config, tmp_path / "run")
+    jax.tree.map(np.testing.assert_array_equal, whole, saved_state(tmp_path / "run"))
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -91,6 +109,11 @@ def test_a_run_goes_on_when_the_one_it_started_from_is_gone(tmp_path, source):
         ),
         (["--config.layer_rates=stem=0"], "no parameters in 'stem'. Its layers: backbone/BatchNorm_0"),
         (["--config.layer_rates=half"], "config.layer_rates is a text such as"),
+        (["--config.head_warmup=4"], r"config.head_warmup must be shorter than the run of 4 step\(s\), got 4 step"),
+        (
+            ["--config.freeze_norms=True", "--config.network.backbone.norm=group"],
+            "config.freeze_norms: the network has no batch norms",
+        ),
     ],
 )
 def test_what_does_not_fit_is_explained_before_the_first_step(tmp_path, source, words, message):

@@ -1,5 +1,7 @@
 """Runs that start from a file of weights; tests/test_fine_tuning.py has those that start from another run."""
 
+import dataclasses
+import functools
 import io
 
 import jax
@@ -10,7 +12,8 @@ from processes import CONFIG, unwrapped
 from video_files import write_folder
 
 import vjax
-from vjax.models import NETWORKS, TORCH_NAMES
+from vjax.models import NETWORKS
+from vjax.models.card import card_of, described
 from vjax.weights.write import write_safetensors
 
 
@@ -35,7 +38,9 @@ def as_torch(name, leaf):
 @pytest.fixture
 def file_of_weights(tmp_path, root, monkeypatch):
     """A file with random numbers for the tiny network, in PyTorch's axes, and the same numbers in ours."""
-    monkeypatch.setitem(TORCH_NAMES, "slow_fusion", names_of)
+    factory = NETWORKS["slow_fusion"]
+    card = dataclasses.replace(card_of(factory), torch_names=names_of)
+    monkeypatch.setitem(NETWORKS, "slow_fusion", described(card)(functools.partial(factory)))
     experiment = vjax.build(tiny(root))
     clips = np.zeros((1, *experiment.test_view.shape[1:]), np.float32)
     shapes = jax.eval_shape(lambda: experiment.network.init(jax.random.key(0), clips, train=False))
@@ -86,7 +91,3 @@ def test_a_network_without_names_in_pytorch_is_refused_before_a_work_directory_i
 def test_a_run_starts_from_one_place_only(tmp_path, root):
     with pytest.raises(vjax.InputError, match=r"from workdir or from weights, not from both; got 'a' and 'b'"):
         tiny(root, "--config.init.workdir=a", "--config.init.weights=b")
-
-
-def test_every_network_with_names_in_pytorch_is_in_the_table():
-    assert TORCH_NAMES.keys() <= NETWORKS.keys()

@@ -158,3 +158,18 @@ def test_building_writes_nothing(experiment, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     vjax.build(experiment.config)
     assert list(Path(tmp_path).iterdir()) == []
+
+
+class WithFlaxsNorm(Mine):
+    """A network with a batch norm of flax, which changes its statistics in training."""
+
+    @nn.compact
+    def __call__(self, clips, *, train):
+        return super().__call__(nn.BatchNorm(use_running_average=not train)(clips), train=train)
+
+
+def test_norms_of_other_packages_cannot_be_frozen(experiment, tmp_path):
+    config = dataclasses.replace(experiment.config, freeze_norms=True)
+    experiment = dataclasses.replace(experiment, config=config, network=WithFlaxsNorm(2))
+    with pytest.raises(vjax.InputError, match=r"config.freeze_norms: the network changes its .* use vjax.layers.norm"):
+        fit(experiment, tmp_path / "run")

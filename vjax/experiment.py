@@ -27,8 +27,9 @@ from vjax.evaluation.evaluate import Evaluation
 from vjax.mesh import LAYOUTS, Layout
 from vjax.spec import Choice
 from vjax.text import Advance, show_nothing
+from vjax.training.head_warmup import check_head_warmup, warm_up_head
 from vjax.training.optim import OPTIMIZERS, create_optimizer
-from vjax.training.step import TrainState, init_state
+from vjax.training.step import TrainState, check_frozen_norms, init_state
 from vjax.training.step_cost import StepCost, step_cost
 from vjax.training.writer import Writer
 
@@ -79,9 +80,9 @@ class Experiment:
         return self.config.steps(key, num_examples=len(self.source.train))
 
     def optimizer(self) -> OptimizerAndSchedule:
-        """Returns the optimizer with the factors of the layers, and its learning rate schedule without them."""
+        """Returns the optimizer with layer rates and the head's warm-up, and its learning rate without them."""
         optimizer, schedule = self.make_optimizer(self)
-        return self.config.rates.apply_to(optimizer), schedule
+        return warm_up_head(self.config.rates.apply_to(optimizer), self.steps("head_warmup")), schedule
 
     def foreign_parts(self) -> dict[str, str]:
         """Returns a description of each part that does not come from the config, such as a network from outside."""
@@ -95,7 +96,7 @@ class Experiment:
         return {name: _describe(getattr(self, name)) for name, part in own.items() if getattr(self, name) != part}
 
     def check(self) -> None:
-        """Raises an InputError if the logits have the wrong shape, or if a layer rate fits no layer of the network."""
+        """Raises an InputError if the logits have the wrong shape, or a key about layers does not fit the network."""
         num_classes = len(self.source.class_names)
         key = jax.random.key(0)
         clips = jax.ShapeDtypeStruct((1, *self.test_view.shape[1:]), "float32")
@@ -109,6 +110,9 @@ class Experiment:
                 f"logits (b v k), here with k = {num_classes} classes"
             )
         self.config.rates.check(variables["params"])
+        check_head_warmup(self.steps("head_warmup"), variables["params"], num_steps=self.num_steps)
+        if self.config.freeze_norms:
+            check_frozen_norms(self.network, variables, clips)
 
 
 def build(

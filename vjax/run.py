@@ -191,6 +191,7 @@ def _make_step(experiment: Experiment, optimizer: optax.GradientTransformation, 
         normalization=config.normalization,
         label_smoothing=config.label_smoothing,
         layer_rates=config.rates,
+        freeze_norms=config.freeze_norms,
     )
     grad_fn = sharded(accumulated(grad_fn, config.accumulate), experiment.layout)
     step = functools.partial(train_step, grad_fn=grad_fn, optimizer=optimizer, key=key)

@@ -77,7 +77,7 @@ sizes = st.tuples(*[st.integers(1, 7)] * 3)
 
 
 def padded_pool(x, window, strides):
-    """lax's own max pool with the padding of PyTorch; its gradient goes to the first maximum too."""
+    """The max pool of lax with the padding of PyTorch; its gradient goes to the first maximum too."""
     pads = ((0, 0), *[((size - 1) // 2,) * 2 for size in window], (0, 0))
     return lax.reduce_window(x, -jnp.inf, lax.max, (1, *window, 1), (1, *strides, 1), pads)
 
@@ -101,7 +101,9 @@ def test_an_overlapping_max_pool_and_its_gradient_are_laxs_also_where_values_are
     jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
-@pytest.mark.parametrize(("window", "strides"), [((3, 3, 3), (1, 1, 1)), ((1, 3, 3), (1, 2, 2)), ((3, 3, 3), (2, 2, 2))])
+@pytest.mark.parametrize(
+    ("window", "strides"), [((3, 3, 3), (1, 1, 1)), ((1, 3, 3), (1, 2, 2)), ((3, 3, 3), (2, 2, 2))]
+)
 def test_in_a_compiled_step_the_gradient_through_an_overlapping_pool_is_that_of_float64(window, strides):
     """XLA computes the pool's input in several fusions, whose results differ in the last digit."""
     rng = np.random.default_rng(0)

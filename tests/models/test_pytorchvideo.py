@@ -15,13 +15,14 @@ from torch_networks import (
 )
 
 from vjax import models
-from vjax.models import slowfast, x3d
+from vjax.models.slowfast import torch_names as names_of_slowfast
+from vjax.models.x3d import torch_names as names_of_x3d
 
 create_slowfast = pytest.importorskip("pytorchvideo.models.slowfast").create_slowfast
 create_x3d = pytest.importorskip("pytorchvideo.models.x3d").create_x3d
 
 NUM_CLASSES = 7
-TORCH_NAMES = {"slowfast_r50": slowfast.torch_names, "x3d_s": x3d.torch_names, "x3d_m": x3d.torch_names}
+TORCH_NAMES = {"slowfast_r50": names_of_slowfast, "x3d_s": names_of_x3d, "x3d_m": names_of_x3d}
 # Clips of the average pools that PyTorchVideo's hub gives each network.
 X3D_CLIPS = {"x3d_s": (13, 160), "x3d_m": (16, 224)}
 

@@ -16,8 +16,8 @@ from torch_networks import (
 )
 
 from vjax import models
-from vjax.models.r3d import torch_names as names_of_r3d
-from vjax.models.s3d import torch_names as names_of_s3d
+from vjax.models.registry import torch_names_of
+from vjax.spec import Choice
 
 video = pytest.importorskip("torchvision").models.video
 resnet = video.resnet
@@ -33,7 +33,6 @@ def of_34(block):
 
 PUBLISHED = {"r3d_18": resnet.r3d_18, "mc3_18": resnet.mc3_18, "r2plus1d_18": resnet.r2plus1d_18, "s3d": video.s3d}
 THEIRS = PUBLISHED | {"r3d_34": of_34(resnet.BasicBlock), "r3d_50": of_34(resnet.Bottleneck)}
-TORCH_NAMES = dict.fromkeys(THEIRS, names_of_r3d) | {"s3d": names_of_s3d}
 each_published = pytest.mark.parametrize("name", PUBLISHED)
 each_network = pytest.mark.parametrize("name", THEIRS)
 
@@ -55,19 +54,22 @@ def make_ours(name, theirs):
     network = models.create(name, NUM_CLASSES, dropout=0.0)
     if name == "s3d":
         network = network.clone(window=(2, 2, 2))
-    return network, variables_from(theirs, network, TORCH_NAMES[name], CLIP_SHAPE)
+    return network, variables_from(theirs, network, torch_names_of(Choice(name)), CLIP_SHAPE)
 
 
 @each_network
 def test_every_variable_has_a_tensor_of_its_shape_and_every_tensor_a_variable(name):
     theirs = THEIRS[name](num_classes=NUM_CLASSES)
-    assert_each_variable_has_a_tensor(theirs, models.create(name, NUM_CLASSES), TORCH_NAMES[name], CLIP_SHAPE)
+    assert_each_variable_has_a_tensor(
+        theirs, models.create(name, NUM_CLASSES), torch_names_of(Choice(name)), CLIP_SHAPE
+    )
 
 
 # R3D-34 has the blocks of R3D-18. The last map of S3D is 3 x 2 x 3, so two windows of its average pool fit along time
 # and two along the width; its odd sizes come before the pools.
 @pytest.mark.parametrize(
-    ("name", "clip_shape"), [*((name, CLIP_SHAPE) for name in [*PUBLISHED, "r3d_50"] if name != "s3d"), ("s3d", (21, 71, 110, 3))]
+    ("name", "clip_shape"),
+    [*((name, CLIP_SHAPE) for name in [*PUBLISHED, "r3d_50"] if name != "s3d"), ("s3d", (21, 71, 110, 3))],
 )
 def test_the_logits_are_those_of_torchvision(name, clip_shape):
     theirs = make_theirs(name).eval()
@@ -83,7 +85,7 @@ def test_a_training_batch_gives_the_logits_statistics_and_gradients_of_torchvisi
     theirs = make_theirs(name).train()
     network, variables = make_ours(name, theirs)
     clips = make_clips(2, (16, 64, 64, 3) if name == "s3d" else (4, 32, 32, 3))
-    names = TORCH_NAMES[name](variables)
+    names = torch_names_of(Choice(name))(variables)
     assert_training_agrees(network, variables, theirs, names=names, clips=clips)
 
 

@@ -69,7 +69,9 @@ def test_every_stage_has_the_published_shape():
 def test_every_second_block_of_a_stage_has_a_squeeze_excite_layer():
     backbone = variables_of("x3d_s", 5)["params"]["backbone"]
     with_layer = {name for name in backbone if "squeeze_excite" in backbone[name]}
-    assert with_layer == {name for name in backbone if name.startswith("stage") and int(name.partition("_")[2]) % 2 == 0}
+    assert with_layer == {
+        name for name in backbone if name.startswith("stage") and int(name.partition("_")[2]) % 2 == 0
+    }
 
 
 def test_only_the_shortcut_that_changes_the_width_has_a_norm():

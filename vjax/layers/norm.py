@@ -29,13 +29,15 @@ def norm_layer(kind: str, *, train: bool, dtype: Any) -> Callable[..., nn.Module
 class BatchNorm(nn.Module):
     """Batch norm over all axes but the last.
 
-    The statistics are those of the global batch: under a sharded jit the sums run over all devices.
+    The statistics are those of the global batch: under a sharded jit the sums run over all devices. In training the
+    norm uses the running statistics instead, and keeps them, if the collection `batch_stats` is not mutable.
 
     Source: Ioffe and Szegedy 2015, "Batch normalization". Deviation: the running variance averages the biased variance
     of the batches, not multiplied by n / (n - 1).
 
     Attributes:
-      train: whether to use the batch's statistics and update the running ones; otherwise the running ones are used.
+      train: whether to use the batch's statistics and update the running ones, if `batch_stats` is mutable; otherwise
+        the running ones are used.
       momentum: share of the running statistics that a step keeps.
       dtype: dtype of the output; statistics are float32.
       scale_init: initializer of the scale.
@@ -58,7 +60,7 @@ class BatchNorm(nn.Module):
         variance = self.variable("batch_stats", "var", jnp.ones, shape)
         scale = self.param("scale", self.scale_init, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
-        if not self.train:
+        if not self.train or not self.is_mutable_collection("batch_stats"):
             out = _normalize(x, scale, bias, mean.value, variance.value, self.epsilon).astype(self.dtype)
             return out if self.pool == NO_POOL else max_pool(out, self.pool)
         out, batch_mean, batch_variance = normalize_batch(x, scale, bias, self.pool, self.epsilon)

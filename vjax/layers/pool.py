@@ -123,7 +123,9 @@ _max_along.defvjp(_along_forward, _along_backward)
 
 def _pad_axis(x: jax.Array, axis: int, before: int, after: int, *, value: float) -> jax.Array:
     """Pads an axis with a value; a negative number cuts off."""
-    return lax.pad(x, jnp.asarray(value, x.dtype), [(before, after, 0) if i == axis else (0, 0, 0) for i in range(x.ndim)])
+    return lax.pad(
+        x, jnp.asarray(value, x.dtype), [(before, after, 0) if i == axis else (0, 0, 0) for i in range(x.ndim)]
+    )
 
 
 def average_windows(x: jax.Array, window: Triple) -> jax.Array:

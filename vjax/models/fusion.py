@@ -19,6 +19,9 @@ import jax.numpy as jnp
 from vjax.errors import InputError
 from vjax.models.checks import check_rate
 
+# The layer from features to logits in every network: the only layer whose shape depends on the number of classes.
+CLASSIFIER = "head/logits"
+
 
 class Network(nn.Module):
     """The base class of the fusion networks.

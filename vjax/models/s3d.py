@@ -10,6 +10,7 @@ average the biased variances of the batches; kernels are drawn by the number of 
 classifier's by LeCun's rule.
 """
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from typing import Any
@@ -24,9 +25,10 @@ from vjax.layers.conv_forms import Triple
 from vjax.layers.norm import BatchNorm
 from vjax.layers.pool import average_windows, max_pool, overlapping_max_pool
 from vjax.models.arguments import DTYPES, Dropout, DType
+from vjax.models.card import Card, Figure, Preprocessing, Weights, described
 from vjax.models.checks import check_size
 from vjax.models.fusion import Head, Network, check_rank
-from vjax.models.resnet import FactoredConv
+from vjax.models.resnet import FactoredConv, cover
 
 # Channels of the four branches of each mixed block. Two branches have a convolution of size 1 before the larger one.
 MIXED = {
@@ -42,6 +44,89 @@ MIXED = {
 }
 
 
+def torch_names(variables: Mapping[str, Any]) -> dict[str, str]:
+    """Returns torchvision's name of each variable of S3D.
+
+    The keys are paths such as "params/backbone/conv2b/Conv_0/kernel", the values names in torchvision's state dict such
+    as "features.2.0.weight". Its `num_batches_tracked` have no counterpart.
+
+    Args:
+      variables: the network's variables, `{"params": ..., "batch_stats": ...}`; arrays or shapes.
+    """
+    return {"/".join(path): _torch_name(path) for path in flatten_dict(variables)}
+
+
+# Places in torchvision's sequence of layers, whose places 1, 4, 7 and 13 are pools.
+_PLACES = {"conv1a": 0, "conv2b": 2, "conv2c": 3} | dict(zip(MIXED, (5, 6, 8, 9, 10, 11, 12, 14, 15), strict=True))
+_BRANCHES = {
+    "branch0": "branch0",
+    "branch1a": "branch1.0",
+    "branch1b": "branch1.1",
+    "branch2a": "branch2.0",
+    "branch2b": "branch2.1",
+    "branch3": "branch3.1",
+}
+# Layers of a unit: of a split one, and of one with a convolution of size 1.
+_SPLIT = {"FactoredConv_0/Conv_0": "0.0", "FactoredConv_0/BatchNorm_0": "0.1", "FactoredConv_0/Conv_1": "1.0"}
+_LAYERS = {True: _SPLIT | {"BatchNorm_0": "1.1"}, False: {"Conv_0": "0", "BatchNorm_0": "1"}}
+_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+
+
+def _torch_name(path: tuple[str, ...]) -> str:
+    _, part, layer, *rest, leaf = path
+    if part == "head":
+        return f"classifier.1.{_LEAVES[leaf]}"
+    branch = [rest.pop(0)] if layer in MIXED else []
+    split = layer in ("conv1a", "conv2c") or branch in (["branch1b"], ["branch2b"])
+    names = [str(_PLACES[layer]), *(_BRANCHES[name] for name in branch), _LAYERS[split]["/".join(rest)], _LEAVES[leaf]]
+    return ".".join(["features", *names])
+
+
+_CARD = Card(
+    "S3D",
+    source='Xie et al. 2018, "Rethinking spatiotemporal feature learning"; torchvision 0.29, models/video/s3d.py',
+    clip=(16, 224, 224),  # those that torchvision counts for; the weights take 128 frames
+    num_classes=400,
+    parameters=8_320_048,
+    multiply_adds=17_979_000_000,
+    cost_source="torchvision 0.29, S3D_Weights",
+    figures=(
+        Figure(
+            "Kinetics-400",
+            "clip@1",
+            68.368,
+            "1 clip of 128 frames at 15 fps, 224 x 224 of 256 x 256",
+            "torchvision 0.29, S3D_Weights",
+        ),
+    ),
+    deviations=(
+        "A clip whose last map is smaller than the average pool is averaged as a whole, where torchvision refuses it; "
+        "running statistics keep 0.9 of themselves in a step, not 0.999, and average the biased variances of the "
+        "batches; kernels are drawn by the number of their inputs, the classifier's by LeCun's rule. torchvision's "
+        "preprocessing resizes frames to 256 x 256, whatever their shape; that of vjax keeps the shape of a pixel."
+    ),
+    torch_names=torch_names,
+    weights=(
+        Weights(
+            "torchvision:s3d",
+            "s3d-d76dad2f.pth",
+            num_classes=400,
+            dataset="Kinetics-400",
+            source="https://download.pytorch.org/models/s3d-d76dad2f.pth",
+            preprocessing=Preprocessing(
+                num_frames=128,
+                fps=15.0,
+                size=(224, 224),
+                crop_share=0.875,  # 224 of 256
+                mean=(0.43216, 0.394666, 0.37645),
+                std=(0.22803, 0.22145, 0.216989),
+            ),
+        ),
+    ),
+)
+
+
+@described(_CARD)
 def s3d(num_classes: int, *, dropout: Dropout = 0.2, dtype: DType = "float32") -> Network:
     """Returns S3D, an Inception network of separable 3D convolutions; published on clips of 128 frames of 224 x 224."""
     return S3D(num_classes, S3DBackbone(DTYPES[dtype]), dropout)
@@ -144,54 +229,17 @@ class Unit(nn.Module):
     features: int
     size: int
     stride: int = 1
-    train: bool = False
-    dtype: Any = jnp.float32
+    _: dataclasses.KW_ONLY
+    train: bool
+    dtype: Any
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `(b t h w c)` to `(b t' h' w' features)`."""
         norm = functools.partial(BatchNorm, train=self.train, dtype=self.dtype, epsilon=1e-3)
-        kernel, strides = (self.size,) * 3, (self.stride,) * 3
+        kernel, strides = cover(self.size, temporal=True), cover(self.stride, temporal=True)
         if self.size == 1:
             conv = Conv(self.features, kernel, strides, dtype=self.dtype)
         else:
             conv = FactoredConv(self.features, kernel, strides, norm, between=self.features, dtype=self.dtype)
         return nn.relu(norm()(conv(x)))
-
-
-def torch_names(variables: Mapping[str, Any]) -> dict[str, str]:
-    """Returns torchvision's name of each variable of S3D.
-
-    The keys are paths such as "params/backbone/conv2b/Conv_0/kernel", the values names in torchvision's state dict such
-    as "features.2.0.weight". Its `num_batches_tracked` have no counterpart.
-
-    Args:
-      variables: the network's variables, `{"params": ..., "batch_stats": ...}`; arrays or shapes.
-    """
-    return {"/".join(path): _torch_name(path) for path in flatten_dict(variables)}
-
-
-# Places in torchvision's sequence of layers, whose places 1, 4, 7 and 13 are pools.
-_PLACES = {"conv1a": 0, "conv2b": 2, "conv2c": 3} | dict(zip(MIXED, (5, 6, 8, 9, 10, 11, 12, 14, 15), strict=True))
-_BRANCHES = {
-    "branch0": "branch0",
-    "branch1a": "branch1.0",
-    "branch1b": "branch1.1",
-    "branch2a": "branch2.0",
-    "branch2b": "branch2.1",
-    "branch3": "branch3.1",
-}
-# Layers of a unit: of a split one, and of one with a convolution of size 1.
-_SPLIT = {"FactoredConv_0/Conv_0": "0.0", "FactoredConv_0/BatchNorm_0": "0.1", "FactoredConv_0/Conv_1": "1.0"}
-_LAYERS = {True: _SPLIT | {"BatchNorm_0": "1.1"}, False: {"Conv_0": "0", "BatchNorm_0": "1"}}
-_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
-
-
-def _torch_name(path: tuple[str, ...]) -> str:
-    _, part, layer, *rest, leaf = path
-    if part == "head":
-        return f"classifier.1.{_LEAVES[leaf]}"
-    branch = [rest.pop(0)] if layer in MIXED else []
-    split = layer in ("conv1a", "conv2c") or branch in (["branch1b"], ["branch2b"])
-    names = [str(_PLACES[layer]), *(_BRANCHES[name] for name in branch), _LAYERS[split]["/".join(rest)], _LEAVES[leaf]]
-    return ".".join(["features", *names])

@@ -8,10 +8,7 @@ The average pool before the classifier is as large as the last map of the traini
 finds several windows, and each gives an opinion, because the authors average the probabilities of the windows.
 PyTorchVideo averages their logits.
 
-Deviations: clips may have any multiple of four frames, since the pool covers all of them, where the published one
-covers 32; frames smaller than the training crop are averaged as a whole. The classifier's kernel is drawn by LeCun's
-rule, not with a deviation of 0.01; other kernels are drawn by the number of their inputs, not of their outputs; running
-variances average the biased variances of the batches.
+Deviations: those on the card of `slowfast_r50`.
 """
 
 import functools
@@ -29,6 +26,7 @@ from vjax.layers.conv import Conv
 from vjax.layers.norm import norm_layer
 from vjax.layers.pool import average_windows, overlapping_max_pool
 from vjax.models.arguments import DTYPES, Dropout, DType
+from vjax.models.card import Card, Figure, Preprocessing, Weights, described
 from vjax.models.checks import check_rate, check_size
 from vjax.models.fusion import Head, check_rank
 from vjax.models.resnet import Bottleneck
@@ -42,6 +40,87 @@ FRAMES = {"slow": (1, 1, 3, 3), "fast": (3, 3, 3, 3)}
 SIDE = 7
 
 
+def torch_names(variables: Mapping[str, Any]) -> dict[str, str]:
+    """Returns PyTorchVideo's name of each variable of SlowFast.
+
+    The keys are paths such as "params/backbone/slow_stem/Conv_0/kernel", the values names in PyTorchVideo's state dict
+    such as "blocks.0.multipathway_blocks.0.conv.weight". Its `num_batches_tracked` have no counterpart.
+
+    Args:
+      variables: the network's variables, `{"params": ..., "batch_stats": ...}`; arrays or shapes.
+    """
+    return {"/".join(path): _torch_name(path) for path in flatten_dict(variables)}
+
+
+_PATHWAYS = {"slow": 0, "fast": 1}
+_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+# Layers of a block.
+_BLOCK = {f"{kind}_{place}": f"branch2.{name}_{'abc'[place]}" for kind, name in (("Conv", "conv"), ("BatchNorm", "norm"))
+          for place in range(3)} | {"Conv_3": "branch1_conv", "BatchNorm_3": "branch1_norm"}  # fmt: skip
+
+
+def _torch_name(path: tuple[str, ...]) -> str:
+    _, part, layer, *rest, leaf = path
+    if part == "head":
+        return f"blocks.6.proj.{_LEAVES[leaf]}"
+    kind = "conv" if rest[-1].startswith("Conv") else "norm"
+    if layer.startswith("lateral"):
+        name = "conv_fast_to_slow" if kind == "conv" else "norm"
+        return f"blocks.{int(layer[-1]) - 1}.multipathway_fusion.{name}.{_LEAVES[leaf]}"
+    pathway, _, place = layer.partition("_")
+    if place == "stem":
+        return f"blocks.0.multipathway_blocks.{_PATHWAYS[pathway]}.{kind}.{_LEAVES[leaf]}"
+    block, inside = rest
+    number = block.rpartition("_")[2]
+    stage = f"blocks.{place[-1]}.multipathway_blocks.{_PATHWAYS[pathway]}"
+    return f"{stage}.res_blocks.{number}.{_BLOCK[inside]}.{_LEAVES[leaf]}"
+
+
+_ZOO = "PyTorchVideo 0.1.5, model zoo"
+_ZOO_OF_AUTHORS = "PySlowFast, MODEL_ZOO.md"
+_PROTOCOL = "10 clips x 3 crops of 32 frames at 15 fps, 256 x 256"
+_CARD = Card(
+    "SlowFast",
+    source='Feichtenhofer et al. 2019, "SlowFast networks for video recognition"; PySlowFast; PyTorchVideo 0.1.5',
+    clip=(32, 256, 256),
+    num_classes=400,
+    parameters=34_570_000,
+    multiply_adds=65_710_000_000,
+    cost_source=_ZOO,
+    figures=(
+        Figure("Kinetics-400", "video@1", 76.94, _PROTOCOL, _ZOO),
+        Figure("Kinetics-400", "video@5", 92.69, _PROTOCOL, _ZOO),
+        Figure("Kinetics-400", "video@1", 77.0, _PROTOCOL, _ZOO_OF_AUTHORS),
+        Figure("Kinetics-400", "video@5", 92.6, _PROTOCOL, _ZOO_OF_AUTHORS),
+    ),
+    deviations=(
+        "The average pool covers all frames and no more than the last map, so other numbers of frames and smaller "
+        "frames are allowed; the classifier's kernel is drawn by LeCun's rule, not with a deviation of 0.01; other "
+        "kernels are drawn by the number of their inputs, not of their outputs; running variances average the biased "
+        "variances of the batches."
+    ),
+    torch_names=torch_names,
+    weights=(
+        Weights(
+            "pytorchvideo:slowfast_r50",
+            "SLOWFAST_8x8_R50.pyth",
+            num_classes=400,
+            dataset="Kinetics-400",
+            source="https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics/SLOWFAST_8x8_R50.pyth",
+            preprocessing=Preprocessing(
+                num_frames=32,
+                fps=15.0,  # every second frame of videos at 30 fps
+                size=(256, 256),
+                crop_share=1.0,
+                mean=(0.45, 0.45, 0.45),
+                std=(0.225, 0.225, 0.225),
+            ),
+        ),
+    ),
+)
+
+
+@described(_CARD)
 def slowfast_r50(num_classes: int, *, dropout: Dropout = 0.5, dtype: DType = "float32") -> nn.Module:
     """Returns SlowFast 8x8 on ResNet-50, for clips of 32 frames, of which the slow pathway sees 8."""
     return SlowFast(num_classes, dropout, DTYPES[dtype])
@@ -204,39 +283,3 @@ def slow_frames(num_frames: int) -> np.ndarray:
     """
     num_slow = num_frames // ALPHA
     return np.arange(num_slow) * (num_frames - 1) // max(num_slow - 1, 1)
-
-
-def torch_names(variables: Mapping[str, Any]) -> dict[str, str]:
-    """Returns PyTorchVideo's name of each variable of SlowFast.
-
-    The keys are paths such as "params/backbone/slow_stem/Conv_0/kernel", the values names in PyTorchVideo's state dict
-    such as "blocks.0.multipathway_blocks.0.conv.weight". Its `num_batches_tracked` have no counterpart.
-
-    Args:
-      variables: the network's variables, `{"params": ..., "batch_stats": ...}`; arrays or shapes.
-    """
-    return {"/".join(path): _torch_name(path) for path in flatten_dict(variables)}
-
-
-_PATHWAYS = {"slow": 0, "fast": 1}
-_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
-# Layers of a block.
-_BLOCK = {f"{kind}_{place}": f"branch2.{name}_{'abc'[place]}" for kind, name in (("Conv", "conv"), ("BatchNorm", "norm"))
-          for place in range(3)} | {"Conv_3": "branch1_conv", "BatchNorm_3": "branch1_norm"}  # fmt: skip
-
-
-def _torch_name(path: tuple[str, ...]) -> str:
-    _, part, layer, *rest, leaf = path
-    if part == "head":
-        return f"blocks.6.proj.{_LEAVES[leaf]}"
-    kind = "conv" if rest[-1].startswith("Conv") else "norm"
-    if layer.startswith("lateral"):
-        name = "conv_fast_to_slow" if kind == "conv" else "norm"
-        return f"blocks.{int(layer[-1]) - 1}.multipathway_fusion.{name}.{_LEAVES[leaf]}"
-    pathway, _, place = layer.partition("_")
-    if place == "stem":
-        return f"blocks.0.multipathway_blocks.{_PATHWAYS[pathway]}.{kind}.{_LEAVES[leaf]}"
-    block, inside = rest
-    number = block.rpartition("_")[2]
-    stage = f"blocks.{place[-1]}.multipathway_blocks.{_PATHWAYS[pathway]}"
-    return f"{stage}.res_blocks.{number}.{_BLOCK[inside]}.{_LEAVES[leaf]}"

@@ -8,9 +8,7 @@ zero.
 The average pool before the last two layers is as large as the last map of the training crop. On larger frames it finds
 several windows, and each gives an opinion, because PyTorchVideo averages the probabilities of the windows.
 
-Deviations: any number of frames is averaged as a whole, and so are frames smaller than the training crop. The
-classifier's kernel is drawn by LeCun's rule, not with a deviation of 0.01; other kernels are drawn by the number of
-their inputs, not of their outputs; running variances average the biased variances of the batches.
+Deviations: those on the cards.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,6 +25,7 @@ from vjax.layers.depthwise import DepthwiseConv
 from vjax.layers.norm import norm_layer
 from vjax.layers.pool import average_windows
 from vjax.models.arguments import DTYPES, Dropout, DType
+from vjax.models.card import Card, Figure, Preprocessing, Weights, described
 from vjax.models.checks import check_rate, check_size
 from vjax.models.fusion import Head, check_rank
 
@@ -36,11 +35,132 @@ WIDTHS, DEPTHS = (24, 48, 96, 192), (3, 5, 11, 7)
 LAST_WIDTH = 2048
 
 
+def torch_names(variables: Mapping[str, Any]) -> dict[str, str]:
+    """Returns PyTorchVideo's name of each variable of X3D.
+
+    The keys are paths such as "params/backbone/stage2_0/conv_b/kernel", the values names in PyTorchVideo's state dict
+    such as "blocks.2.res_blocks.0.branch2.conv_b.weight". Its `num_batches_tracked` have no counterpart.
+
+    Args:
+      variables: the network's variables, `{"params": ..., "batch_stats": ...}`; arrays or shapes.
+    """
+    return {"/".join(path): _torch_name(path) for path in flatten_dict(variables)}
+
+
+# PyTorchVideo calls the stem's convolution over space conv_t, and the one over time conv_xy.
+_LAYERS = {
+    "head/logits": "blocks.5.proj",
+    "lin5": "blocks.5.pool.post_conv",
+    "backbone/conv5": "blocks.5.pool.pre_conv",
+    "backbone/norm5": "blocks.5.pool.pre_norm",
+    "backbone/stem_space": "blocks.0.conv.conv_t",
+    "backbone/stem_time": "blocks.0.conv.conv_xy",
+    "backbone/stem_norm": "blocks.0.norm",
+}
+_BLOCK = {
+    "shortcut": "branch1_conv",
+    "shortcut_norm": "branch1_norm",
+    "squeeze_excite/squeeze": "branch2.norm_b.1.block.0",
+    "squeeze_excite/excite": "branch2.norm_b.1.block.2",
+    "norm_b": "branch2.norm_b.0",
+}
+_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+
+
+def _torch_name(path: tuple[str, ...]) -> str:
+    _, *modules, leaf = path
+    layer = "/".join(modules)
+    if layer in _LAYERS:
+        return f"{_LAYERS[layer]}.{_LEAVES[leaf]}"
+    stage, place = modules[1].removeprefix("stage").split("_")
+    inside = "/".join(modules[2:])
+    return f"blocks.{stage}.res_blocks.{place}.{_BLOCK.get(inside, f'branch2.{inside}')}.{_LEAVES[leaf]}"
+
+
+_ZOO = "PyTorchVideo 0.1.5, model zoo"
+_ZOO_OF_AUTHORS = "PySlowFast, MODEL_ZOO.md"
+_DEVIATIONS = (
+    "The average pool covers all frames and no more than the last map, so any number of frames and smaller frames are "
+    "allowed; the classifier's kernel is drawn by LeCun's rule, not with a deviation of 0.01; other kernels are drawn "
+    "by the number of their inputs, not of their outputs; running variances average the biased variances of the batches."
+)
+
+
+def _card(
+    clip: tuple[int, int, int], multiply_adds: int, weights: Weights, figures: tuple[float, float, float, float]
+) -> Card:
+    """Returns the card of a form of X3D.
+
+    Args:
+      clip: frames, height and width of the training crop, which the multiply-adds are for.
+      multiply_adds: multiply-adds, as published.
+      weights: weights of PyTorchVideo, with the preprocessing of the test.
+      figures: video@1 and video@5 of PyTorchVideo, then video@1 with 30 and with 10 views of the authors.
+    """
+    wanted = weights.preprocessing
+    assert wanted.size is not None
+    frames = f"of {wanted.num_frames} frames at {wanted.fps:g} fps, {wanted.size[0]} x {wanted.size[1]}"
+    thirty = f"10 clips x 3 crops {frames}"
+    ours, ours_of_5, thirty_views, ten_views = figures
+    return Card(
+        "X3D",
+        source='Feichtenhofer 2020, "X3D: Expanding architectures for efficient video recognition"; PyTorchVideo 0.1.5',
+        clip=clip,
+        num_classes=400,
+        parameters=3_790_000,
+        multiply_adds=multiply_adds,
+        cost_source=f"parameters: {_ZOO}; multiply-adds: {_ZOO_OF_AUTHORS}",
+        figures=(
+            Figure("Kinetics-400", "video@1", ours, thirty, _ZOO),
+            Figure("Kinetics-400", "video@5", ours_of_5, thirty, _ZOO),
+            Figure("Kinetics-400", "video@1", thirty_views, thirty, _ZOO_OF_AUTHORS),
+            Figure("Kinetics-400", "video@1", ten_views, f"10 clips x 1 crop {frames}", _ZOO_OF_AUTHORS),
+        ),
+        deviations=_DEVIATIONS,
+        torch_names=torch_names,
+        weights=(weights,),
+    )
+
+
+def _weights(name: str, file: str, *, num_frames: int, fps: float, side: int) -> Weights:
+    return Weights(
+        f"pytorchvideo:{name}",
+        file,
+        num_classes=400,
+        dataset="Kinetics-400",
+        source=f"https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics/{file}",
+        preprocessing=Preprocessing(
+            num_frames=num_frames,
+            fps=fps,  # every sixth (X3D-S) or fifth (X3D-M) frame of videos at 30 fps
+            size=(side, side),
+            crop_share=1.0,
+            mean=(0.45, 0.45, 0.45),
+            std=(0.225, 0.225, 0.225),
+        ),
+    )
+
+
+@described(
+    _card(
+        (13, 160, 160),
+        1_960_000_000,
+        _weights("x3d_s", "X3D_S.pyth", num_frames=13, fps=5.0, side=182),
+        figures=(73.33, 91.27, 73.5, 73.1),
+    )
+)
 def x3d_s(num_classes: int, *, dropout: Dropout = 0.5, dtype: DType = "float32") -> nn.Module:
     """Returns X3D-S, for clips of 13 frames: trained on 160 x 160, tested on 182 x 182."""
     return X3D(num_classes, 5, dropout, DTYPES[dtype])
 
 
+@described(
+    _card(
+        (16, 224, 224),
+        4_730_000_000,
+        _weights("x3d_m", "X3D_M.pyth", num_frames=16, fps=6.0, side=256),
+        figures=(75.94, 92.72, 76.2, 75.1),
+    )
+)
 def x3d_m(num_classes: int, *, dropout: Dropout = 0.5, dtype: DType = "float32") -> nn.Module:
     """Returns X3D-M, for clips of 16 frames: trained on 224 x 224, tested on 256 x 256."""
     return X3D(num_classes, 7, dropout, DTYPES[dtype])
@@ -182,45 +302,3 @@ def squeezed_width(channels: int) -> int:
     """
     width = max(8, int(channels / 16 + 4) // 8 * 8)
     return width if width >= 0.9 * channels / 16 else width + 8
-
-
-def torch_names(variables: Mapping[str, Any]) -> dict[str, str]:
-    """Returns PyTorchVideo's name of each variable of X3D.
-
-    The keys are paths such as "params/backbone/stage2_0/conv_b/kernel", the values names in PyTorchVideo's state dict
-    such as "blocks.2.res_blocks.0.branch2.conv_b.weight". Its `num_batches_tracked` have no counterpart.
-
-    Args:
-      variables: the network's variables, `{"params": ..., "batch_stats": ...}`; arrays or shapes.
-    """
-    return {"/".join(path): _torch_name(path) for path in flatten_dict(variables)}
-
-
-# PyTorchVideo calls the stem's convolution over space conv_t, and the one over time conv_xy.
-_LAYERS = {
-    "head/logits": "blocks.5.proj",
-    "lin5": "blocks.5.pool.post_conv",
-    "backbone/conv5": "blocks.5.pool.pre_conv",
-    "backbone/norm5": "blocks.5.pool.pre_norm",
-    "backbone/stem_space": "blocks.0.conv.conv_t",
-    "backbone/stem_time": "blocks.0.conv.conv_xy",
-    "backbone/stem_norm": "blocks.0.norm",
-}
-_BLOCK = {
-    "shortcut": "branch1_conv",
-    "shortcut_norm": "branch1_norm",
-    "squeeze_excite/squeeze": "branch2.norm_b.1.block.0",
-    "squeeze_excite/excite": "branch2.norm_b.1.block.2",
-    "norm_b": "branch2.norm_b.0",
-}
-_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
-
-
-def _torch_name(path: tuple[str, ...]) -> str:
-    _, *modules, leaf = path
-    layer = "/".join(modules)
-    if layer in _LAYERS:
-        return f"{_LAYERS[layer]}.{_LEAVES[leaf]}"
-    stage, place = modules[1].removeprefix("stage").split("_")
-    inside = "/".join(modules[2:])
-    return f"blocks.{stage}.res_blocks.{place}.{_BLOCK.get(inside, f'branch2.{inside}')}.{_LEAVES[leaf]}"
