@@ -1,4 +1,4 @@
-"""What the comparisons with PyTorch's networks share: random tensors, their numbers in our variables, relative errors."""
+"""What the comparisons with PyTorch's networks share: random tensors, our variables, errors."""
 
 import functools
 

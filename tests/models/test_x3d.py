@@ -31,8 +31,11 @@ def test_parameters_are_those_of_pytorchvideo_to_the_digit(name):
 
 @pytest.mark.parametrize(
     ("name", "train_clip", "giga", "test_clip", "giga_with_norms"),
-    [("x3d_s", (13, 160, 160, 3), 1.96, (13, 182, 182, 3), 2.96), ("x3d_m", (16, 224, 224, 3), 4.73, (16, 256, 256, 3), 6.72)],
-)  # fmt: skip
+    [
+        ("x3d_s", (13, 160, 160, 3), 1.96, (13, 182, 182, 3), 2.96),
+        ("x3d_m", (16, 224, 224, 3), 4.73, (16, 256, 256, 3), 6.72),
+    ],
+)
 def test_multiply_adds_are_those_published(name, train_clip, giga, test_clip, giga_with_norms):
     """PySlowFast's model zoo gives those of the training crop.
 
@@ -83,8 +86,9 @@ def test_only_the_shortcut_that_changes_the_width_has_a_norm():
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "num_opinions"), [("x3d_s", 32, 1), ("x3d_s", 160, 1), ("x3d_s", 182, 4), ("x3d_m", 182, 1), ("x3d_m", 256, 4)]
-)  # fmt: skip
+    ("name", "size", "num_opinions"),
+    [("x3d_s", 32, 1), ("x3d_s", 160, 1), ("x3d_s", 182, 4), ("x3d_m", 182, 1), ("x3d_m", 256, 4)],
+)
 def test_every_window_of_the_average_pool_gives_an_opinion(name, size, num_opinions):
     logits, _, _ = shapes_inside(models.create(name, 5), (4, size, size, 3))
     assert logits.shape == (2, num_opinions, 5)

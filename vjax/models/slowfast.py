@@ -55,8 +55,16 @@ def torch_names(variables: Mapping[str, Any]) -> dict[str, str]:
 _PATHWAYS = {"slow": 0, "fast": 1}
 _LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 # Layers of a block.
-_BLOCK = {f"{kind}_{place}": f"branch2.{name}_{'abc'[place]}" for kind, name in (("Conv", "conv"), ("BatchNorm", "norm"))
-          for place in range(3)} | {"Conv_3": "branch1_conv", "BatchNorm_3": "branch1_norm"}  # fmt: skip
+_BLOCK = {
+    "Conv_0": "branch2.conv_a",
+    "Conv_1": "branch2.conv_b",
+    "Conv_2": "branch2.conv_c",
+    "Conv_3": "branch1_conv",
+    "BatchNorm_0": "branch2.norm_a",
+    "BatchNorm_1": "branch2.norm_b",
+    "BatchNorm_2": "branch2.norm_c",
+    "BatchNorm_3": "branch1_norm",
+}
 
 
 def _torch_name(path: tuple[str, ...]) -> str:
@@ -94,7 +102,7 @@ _CARD = Card(
         Figure("Kinetics-400", "video@5", 92.6, _PROTOCOL, _ZOO_OF_AUTHORS),
     ),
     deviations=(
-        "The average pool covers all frames and no more than the last map, so other numbers of frames and smaller "
+        "The average pool covers all frames and at most the last map, so other numbers of frames and smaller "
         "frames are allowed; the classifier's kernel is drawn by LeCun's rule, not with a deviation of 0.01; other "
         "kernels are drawn by the number of their inputs, not of their outputs; running variances average the biased "
         "variances of the batches."
@@ -276,7 +284,7 @@ class Stage(nn.Module):
 
 
 def slow_frames(num_frames: int) -> np.ndarray:
-    """Returns the frames that the slow pathway sees, evenly spaced from the first to the last, as in the published code.
+    """Returns the frames that the slow pathway sees: as in the published code, evenly spaced from first to last.
 
     >>> slow_frames(32).tolist()
     [0, 4, 8, 13, 17, 22, 26, 31]

@@ -80,9 +80,9 @@ def _torch_name(path: tuple[str, ...]) -> str:
 _ZOO = "PyTorchVideo 0.1.5, model zoo"
 _ZOO_OF_AUTHORS = "PySlowFast, MODEL_ZOO.md"
 _DEVIATIONS = (
-    "The average pool covers all frames and no more than the last map, so any number of frames and smaller frames are "
+    "The average pool covers all frames and at most the last map, so any number of frames and smaller frames are "
     "allowed; the classifier's kernel is drawn by LeCun's rule, not with a deviation of 0.01; other kernels are drawn "
-    "by the number of their inputs, not of their outputs; running variances average the biased variances of the batches."
+    "by the number of their inputs, not of their outputs; running variances average the batches' biased variances."
 )
 
 
