@@ -1,10 +1,9 @@
-r"""Your own videos: R(2+1)D-18 from torchvision's weights of Kinetics-400, with a new classifier.
+"""Your own videos: R(2+1)D-18 from torchvision's weights of Kinetics-400, with a new classifier.
 
-    python train.py --config configs/finetune.py --config.source.root=DIR_OR_CSV \
-      --config.init.weights=torchvision:r2plus1d_18=FILE
+    python train.py --config configs/finetune.py --config.source.root=DIR_OR_CSV --config.init.weights=WEIGHTS
 
-`DIR_OR_CSV` is as in configs/folder.py; `FILE` is torchvision's `r2plus1d_18-91a641e6.pth`. Clips have the frame rate
-and the normalization of the weights. The classifier learns alone at first. Then all layers learn, the others with a
+`DIR_OR_CSV` is as in configs/folder.py; `WEIGHTS` is `torchvision:r2plus1d_18=FILE`, where `FILE` is torchvision's
+`r2plus1d_18-91a641e6.pth`. Clips have the frame rate and the normalization of the weights. The classifier learns alone at first. Then all layers learn, the others with a
 tenth of its learning rate. Batch norms keep the statistics of Kinetics-400. For a small dataset, freeze the first
 stages with `layer_rates` (docs/weights.md, "Fine-tune").
 
