@@ -3,9 +3,9 @@
     python train.py --config configs/finetune.py --config.source.root=DIR_OR_CSV --config.init.weights=WEIGHTS
 
 `DIR_OR_CSV` is as in configs/folder.py; `WEIGHTS` is `torchvision:r2plus1d_18=FILE`, where `FILE` is torchvision's
-`r2plus1d_18-91a641e6.pth`. Clips have the frame rate and the normalization of the weights. The classifier learns alone at first. Then all layers learn, the others with a
-tenth of its learning rate. Batch norms keep the statistics of Kinetics-400. For a small dataset, freeze the first
-stages with `layer_rates` (docs/weights.md, "Fine-tune").
+`r2plus1d_18-91a641e6.pth`. Clips have the frame rate and the normalization of the weights. The classifier learns
+alone at first. Then all layers learn, the others with a tenth of its learning rate. Batch norms keep the statistics
+of Kinetics-400. For a small dataset, freeze the first stages with `layer_rates` (docs/weights.md, "Fine-tune").
 
 Source: Tran et al. 2018, and torchvision's `R2Plus1D_18_Weights.KINETICS400_V1`. The learning rates are ours. Cost:
 40.5 G multiply-adds per clip and forward pass; we did not measure the full run. Published: video@1 67.46 on
