@@ -77,7 +77,7 @@ sizes = st.tuples(*[st.integers(1, 7)] * 3)
 
 
 def padded_pool(x, window, strides):
-    """Lax's own max pool with the padding of PyTorch; its gradient goes to the first maximum too."""
+    """The max pool of lax with the padding of PyTorch; its gradient goes to the first maximum too."""
     pads = ((0, 0), *[((size - 1) // 2,) * 2 for size in window], (0, 0))
     return lax.reduce_window(x, -jnp.inf, lax.max, (1, *window, 1), (1, *strides, 1), pads)
 

@@ -24,7 +24,7 @@ def variables_of(num_classes, clip_shape=SMALL_CLIP):
 
 
 def test_parameters_and_multiply_adds_are_those_of_torchvision_to_the_digit():
-    """Torchvision 0.29 counts 17.979 G; its counter takes clips of 16 frames of the weights' size, 224 x 224."""
+    """Source: torchvision 0.29 counts 17.979 G; it takes clips of 16 frames of 224 x 224."""
     assert count_parameters(variables_of(400)["params"]) == 8_320_048
     assert round(multiply_adds(models.create("s3d", 400), (16, 224, 224, 3)) / 1e9, 3) == 17.979
 

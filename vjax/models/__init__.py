@@ -14,6 +14,8 @@ from vjax.models.fusion import EarlyFusion, LateFusion, Network, SingleFrame, Sl
 from vjax.models.karpathy import karpathy_early, karpathy_late, karpathy_single, karpathy_slow
 from vjax.models.r3d import mc3_18, r2plus1d_18, r3d_18, r3d_34, r3d_50
 from vjax.models.s3d import s3d
+from vjax.models.slowfast import slowfast_r50
+from vjax.models.x3d import x3d_m, x3d_s
 from vjax.spec import Choice, Range, Table
 
 # An option of `late_concat`, with the text that `vjax config FILE --explain` shows.
@@ -148,6 +150,9 @@ NETWORKS: Table[nn.Module] = Table(
         "r3d_34": r3d_34,
         "r3d_50": r3d_50,
         "s3d": s3d,
+        "slowfast_r50": slowfast_r50,
+        "x3d_s": x3d_s,
+        "x3d_m": x3d_m,
     },
     given=("num_classes",),
 )

@@ -153,11 +153,17 @@ class BasicBlock(Block):
 
 
 class Bottleneck(Block):
-    """A convolution over space and time between two of size 1, and a shortcut; the output is four times as wide."""
+    """A convolution over space and time between two of size 1, and a shortcut; the output is four times as wide.
+
+    Attributes:
+      frames: number of frames that the first convolution covers.
+    """
+
+    frames: int = 1
 
     def branch(self, x: jax.Array, strides: Triple, last_norm: Callable[..., nn.Module]) -> jax.Array:
         """Maps `(b t h w c)` to `(b t' h' w' 4*features)`."""
-        y = nn.relu(self.norm()(Conv(self.features, (1, 1, 1), dtype=self.dtype)(x)))
+        y = nn.relu(self.norm()(Conv(self.features, (self.frames, 1, 1), dtype=self.dtype)(x)))
         y = nn.relu(self.norm()(self.conv(self.features, cover(3, temporal=self.temporal), strides)(y)))
         return last_norm()(Conv(4 * self.features, (1, 1, 1), dtype=self.dtype)(y))
 
