@@ -16,6 +16,7 @@ from vjax.errors import InputError
 from vjax.layers.conv import Conv
 from vjax.layers.norm import NO_POOL, norm_layer
 from vjax.models.checks import check_size, check_widths
+from vjax.models.efficientnet import efficientnet_lite0
 from vjax.models.resnet import ResNet, cover
 from vjax.spec import Table
 
@@ -116,5 +117,6 @@ def resnet18(
 
 
 BACKBONES: Table[nn.Module] = Table(
-    {"small": SmallBackbone, "resnet18": resnet18}, given=("temporal", "dtype", "parent", "name")
+    {"small": SmallBackbone, "resnet18": resnet18, "efficientnet_lite0": efficientnet_lite0},
+    given=("temporal", "dtype", "parent", "name"),
 )
