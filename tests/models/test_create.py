@@ -144,7 +144,7 @@ def test_a_network_made_from_json_is_the_one_made_from_python():
         ({"dtype": jnp.float32}, r"network.dtype is a text, got"),
         (
             {"backbone": {"name": "resnet"}},
-            r"network.backbone does not know 'resnet'; did you mean 'resnet18'\? .*: efficientnet_lite0, resnet18, small$",
+            r"backbone does not know 'resnet'; did you mean 'resnet18'\? .*: efficientnet_lite0, resnet18, small$",
         ),
         (
             {"backbone": {"widths": (4, 8)}},
