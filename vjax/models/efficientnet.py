@@ -195,6 +195,7 @@ def _module_name(module: list[str]) -> str:
     raise ValueError(f"EfficientNet has no module {'/'.join(module)}")
 
 
+_MEAN, _STD = (127 / 255, 127 / 255, 127 / 255), (128 / 255, 128 / 255, 128 / 255)
 _LITE = "Liu 2020, the tables of EfficientNet-Lite beside its code (tensorflow/tpu)"
 DEVIATIONS = (
     "Running statistics keep a share of 0.9 at each step, not 0.99, which suits runs of few steps; kernels are drawn "
