@@ -24,7 +24,7 @@ FLOORS = [
     {"workdirs"},
     {"experiment"},
     {"trained"},
-    {"first_state"},
+    {"first_state", "from_weights"},
     {"run"},
     {"compare"},
     {"cli"},

@@ -2,7 +2,9 @@
 
 import functools
 
+import chex
 import pytest
+from random_runs import random_run
 from torch_networks import (
     assert_each_variable_has_a_tensor,
     assert_training_agrees,
@@ -15,12 +17,14 @@ from torch_networks import (
     variables_from,
 )
 
+import vjax
 from vjax import models
 from vjax.models.registry import torch_names_of
 from vjax.spec import Choice
 
 video = pytest.importorskip("torchvision").models.video
 resnet = video.resnet
+safetensors = pytest.importorskip("safetensors.torch")
 
 # The sizes of one axis are odd or even before the strided layers: the zeros that pad them are then before or after.
 NUM_CLASSES, CLIP_SHAPE = 7, (5, 45, 56, 3)
@@ -92,3 +96,14 @@ def test_a_training_batch_gives_the_logits_statistics_and_gradients_of_torchvisi
 def test_s3d_as_published_has_torchvisions_average_pool():
     theirs = video.s3d(num_classes=NUM_CLASSES)
     assert models.create("s3d", NUM_CLASSES).window == theirs.avgpool.kernel_size
+
+
+@each_published
+def test_torchvisions_network_loads_saved_weights_strictly_and_has_the_same_numbers(name, tmp_path):
+    trained = random_run(name, num_classes=NUM_CLASSES, size=(16, 224, 224))
+    vjax.save_weights(trained, tmp_path / "w.safetensors")
+    theirs = PUBLISHED[name](num_classes=NUM_CLASSES)
+    theirs.load_state_dict(safetensors.load_file(tmp_path / "w.safetensors"))
+    clip_shape = trained.test_view.shape[1:]
+    found = variables_from(theirs, trained.network, torch_names_of(Choice(name)), clip_shape)
+    chex.assert_trees_all_equal(found, trained.state.variables)

@@ -11,7 +11,7 @@ from random_variables import random_variables
 from vjax.errors import InputError
 from vjax.layers.norm import BatchNorm
 from vjax.models.fusion import Head
-from vjax.training.convert import convert
+from vjax.training.convert import convert, to_torch
 
 
 class Network(nn.Module):
@@ -210,3 +210,24 @@ def test_a_missing_tensor_is_refused_by_both_names():
     del theirs["deep.bias"]
     with pytest.raises(InputError, match=r"x\.pth: has no tensor called deep\.bias for params/deep/bias \(4,\)"):
         convert(variables(), theirs, NAMES, where="x.pth")
+
+
+def test_tensors_of_pytorch_are_what_the_variables_came_from():
+    theirs = tensors()
+    found = to_torch(convert(variables(), theirs, NAMES, where="x.pth").variables, NAMES)
+    # A network with one 3D kernel is a 3D network in PyTorch too: its kernels of depth 1 have an axis of time.
+    deep = {name: value[:, :, None] if value.ndim == 4 else value for name, value in theirs.items()}
+    assert found.keys() == theirs.keys()
+    for name, tensor in found.items():
+        np.testing.assert_array_equal(tensor, 0 * deep[name] if name.endswith("tracked") else deep[name])
+    assert found["norm.num_batches_tracked"].dtype == np.int64
+
+
+def test_the_tensors_of_a_network_without_depth_are_2d():
+    initial = {"params": {"flat": {"kernel": np.ones((1, 3, 5, 2, 4), np.float32)}}}
+    assert to_torch(initial, {"params/flat/kernel": "conv.weight"})["conv.weight"].shape == (4, 2, 3, 5)
+
+
+def test_variables_without_a_name_are_refused():
+    with pytest.raises(InputError, match=r"PyTorch gives to these variables are not known: params/dense/bias$"):
+        to_torch({"params": {"dense": {"bias": np.zeros(7)}}}, {})

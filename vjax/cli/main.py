@@ -10,6 +10,7 @@ from vjax.cli import (
     cost,
     doctor,
     evaluate,
+    features,
     filter,
     models,
     predict,
@@ -21,7 +22,9 @@ from vjax.cli import (
 from vjax.cli.boundary import run_command
 
 # In the order in which a new user needs them; each module has `add(commands)`.
-COMMANDS = (doctor, split, prepare, train, evaluate, predict, compare, cost, configs, config, models, weights, filter)
+COMMANDS = (
+    doctor, split, prepare, train, evaluate, predict, features, compare, cost, configs, config, models, weights, filter,
+)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -104,6 +104,8 @@ class Card:
       deviations: differences from the published network, as sentences.
       torch_names: names of the variables in PyTorch's form of the network; None if it has none. A backbone's function
         gets the variables of the backbone alone.
+      torch_convolutions: names in PyTorch of the kernels that belong to a convolution of size 1 there and to a dense
+        layer here.
       weights: published weights.
     """
 
@@ -118,6 +120,7 @@ class Card:
     measured: tuple[Figure, ...] = ()
     deviations: str = ""
     torch_names: TorchNames | None = None
+    torch_convolutions: tuple[str, ...] = ()
     weights: tuple[Weights, ...] = ()
 
 

@@ -30,8 +30,9 @@ def parameters_by_layer(params: Any) -> dict[str, int]:
     >>> parameters_by_layer({"head": {"logits": layer}, "backbone": {"Block_10": {"Conv_0": layer}, "Block_9": layer}})
     {'backbone/Block_9': 8, 'backbone/Block_10': 8, 'head/logits': 8}
     """
+    leaves: Any = flax.traverse_util.flatten_dict(params)
     sizes: dict[str, int] = {}
-    for (*layers, leaf_name), leaf in flax.traverse_util.flatten_dict(params).items():
+    for (*layers, leaf_name), leaf in leaves.items():
         name = "/".join(layers[:2]) or leaf_name
         sizes[name] = sizes.get(name, 0) + math.prod(leaf.shape)
 

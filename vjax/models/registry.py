@@ -49,3 +49,12 @@ def cards() -> dict[str, Card]:
 def published_weights() -> dict[str, Weights]:
     """Returns the weights on all cards, by name."""
     return {weights.name: weights for card in cards().values() for weights in card.weights}
+
+
+def network_of(weights: Weights) -> Choice:
+    """Returns the network with published weights on its card, or single frame on the backbone with them on its card."""
+    for name, factory in NETWORKS.items():
+        if (card := card_of(factory)) is not None and weights in card.weights:
+            return Choice(name)
+    (backbone,) = [name for name, card in cards().items() if weights in card.weights]
+    return Choice("single_frame", backbone=Choice(backbone))

@@ -106,6 +106,7 @@ _CARD = Card(
         "preprocessing resizes frames to 256 x 256, whatever their shape; that of vjax keeps the shape of a pixel."
     ),
     torch_names=torch_names,
+    torch_convolutions=("classifier.1.weight",),
     weights=(
         Weights(
             "torchvision:s3d",

@@ -1,7 +1,7 @@
-"""Tensors of PyTorch as the variables of a network: other axes, other names, the same numbers."""
+"""Tensors of PyTorch as the variables of a network, and back: other axes, other names, the same numbers."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import flax.traverse_util
@@ -9,11 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from vjax.errors import InputError
+from vjax.text import some
 from vjax.training.init_from import Loaded, flat, in_classifier, load_pretrained
 
 _IGNORED = (
     "num_batches_tracked"  # PyTorch counts the batches of a batch norm, and needs the count only without momentum
 )
+_AXES_OF_3D = 5  # of the kernel of a 3D convolution
 
 
 def convert(variables: Any, tensors: Mapping[str, np.ndarray], names: Mapping[str, str], *, where: str) -> Loaded:
@@ -54,6 +56,37 @@ def convert(variables: Any, tensors: Mapping[str, np.ndarray], names: Mapping[st
     used = {names[name] for name in found.keys() - loaded.unused}
     unused = tuple(name for name in tensors if name not in used and name.rpartition(".")[2] != _IGNORED)
     return dataclasses.replace(loaded, unused=unused)
+
+
+def to_torch(variables: Any, names: Mapping[str, str], *, convolutions: Collection[str] = ()) -> dict[str, np.ndarray]:
+    """Returns PyTorch's tensors with the numbers of a network's variables; `convert` makes variables of them again.
+
+    Every batch norm also gets PyTorch's counter `num_batches_tracked`, which is 0: PyTorch refuses a state dict without
+    it, and uses it only in a batch norm without momentum. If all kernels of a network have depth 1, its form in PyTorch
+    is taken to be 2D.
+
+    Args:
+      variables: `dict(params=..., batch_stats=...)` of arrays.
+      names: name of the tensor for each variable, such as `{"params/Conv_0/kernel": "conv1.weight"}`.
+      convolutions: names of the tensors that belong to a convolution of size 1 in PyTorch and to a dense layer here.
+
+    Raises:
+      InputError: a variable has no name.
+    """
+    ours = {name: np.asarray(leaf) for name, leaf in flat(variables).items()}
+    if unnamed := [name for name in ours if name not in names]:
+        raise InputError(f"the names that PyTorch gives to these variables are not known: {some(unnamed)}")
+    is_2d = all(leaf.shape[0] == 1 for leaf in ours.values() if leaf.ndim == _AXES_OF_3D)
+    tensors = {}
+    for name, leaf in ours.items():
+        if name.rpartition("/")[2] == "kernel":
+            leaf = leaf if names[name] not in convolutions else leaf[None, None, None]
+            leaf = np.moveaxis(leaf[0] if is_2d and leaf.ndim == _AXES_OF_3D else leaf, (-1, -2), (0, 1))
+        tensors[names[name]] = leaf
+        module, _, leaf_name = names[name].rpartition(".")
+        if leaf_name == "running_var":
+            tensors[f"{module}.{_IGNORED}"] = np.zeros((), np.int64)
+    return tensors
 
 
 def _with_our_axes(name: str, tensor: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

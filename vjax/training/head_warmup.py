@@ -1,6 +1,6 @@
 """Warm-up of the head: only the classifier learns at first, so that its random start does not spoil other layers."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.traverse_util
 import jax
@@ -32,12 +32,6 @@ def check_head_warmup(warmup: int, params: Any, *, num_steps: int) -> None:
         )
 
 
-class HeadWarmupState(NamedTuple):
-    """Number of updates so far."""
-
-    count: jax.Array
-
-
 def warm_up_head(optimizer: optax.GradientTransformation, num_steps: int) -> optax.GradientTransformation:
     """Returns an optimizer whose first updates are 0 outside the classifier.
 
@@ -59,10 +53,11 @@ def warm_up_head(optimizer: optax.GradientTransformation, num_steps: int) -> opt
     if not num_steps:
         return optimizer
 
-    def init(_: Any) -> HeadWarmupState:
-        return HeadWarmupState(jnp.zeros((), jnp.int32))
+    def init(params: Any) -> Any:
+        del params
+        return optax.ScaleByScheduleState(jnp.zeros((), jnp.int32))
 
-    def update(updates: Any, state: HeadWarmupState, params: Any = None) -> tuple[Any, HeadWarmupState]:
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         del params
         is_over = state.count >= num_steps
 
@@ -71,6 +66,7 @@ def warm_up_head(optimizer: optax.GradientTransformation, num_steps: int) -> opt
             # Not a product, because 0 times a number that is not finite is not 0.
             return leaf if lies_in(name, CLASSIFIER) else jnp.where(is_over, leaf, jnp.zeros_like(leaf))
 
-        return jax.tree_util.tree_map_with_path(scale, updates), HeadWarmupState(optax.safe_increment(state.count))
+        counted = optax.ScaleByScheduleState(optax.safe_increment(state.count))
+        return jax.tree_util.tree_map_with_path(scale, updates), counted
 
     return optax.chain(optimizer, optax.GradientTransformation(init, update))
