@@ -16,7 +16,11 @@ def shapes_inside(network, shape):
     clips = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
     logits, variables = jax.eval_shape(
         lambda x: network.init_with_output(
-            jax.random.key(0), x, train=False, capture_intermediates=True, mutable=["params", "intermediates"]
+            jax.random.key(0),
+            x,
+            train=False,
+            capture_intermediates=True,
+            mutable=["params", "batch_stats", "intermediates"],
         ),
         clips,
     )

@@ -8,6 +8,7 @@ from random_variables import random_variables
 from vjax import models
 from vjax.errors import InputError
 from vjax.layers.conv import Conv
+from vjax.layers.depthwise import DepthwiseConv
 from vjax.layers.pool import max_pool
 from vjax.models.cost import count_parameters, multiply_adds
 from vjax.models.fusion import EarlyFusion, LateFusion, SlowFusion
@@ -151,3 +152,12 @@ class Grouped(nn.Module):
 
 def test_flaxs_own_layers_are_counted():
     assert multiply_adds(Grouped(), (2, 4, 4, 3)) == 2 * 4 * 4 * (3 * 3 * 6) + 6 * 5
+
+
+def test_a_depthwise_convolution_costs_its_taps_for_each_channel_and_output():
+    class Network(nn.Module):
+        @nn.compact
+        def __call__(self, clips, *, train):
+            return DepthwiseConv((3, 5, 5), (1, 2, 2))(clips)
+
+    assert multiply_adds(Network(), (4, 9, 8, 6)) == (4 * 5 * 4) * (3 * 5 * 5) * 6

@@ -107,7 +107,7 @@ def on_cpu(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], strides: Tri
 def _conv(x, kernel, strides):
     forms = on_cpu(x.shape, kernel.shape, strides)
     native = functools.partial(conv_forms.native, strides=strides)
-    return lax.platform_dependent(x, kernel, cpu=_in_float32(forms.convolve), default=native)
+    return lax.platform_dependent(x, kernel, cpu=in_float32(forms.convolve), default=native)
 
 
 # Differentiating through platform_dependent would keep the residuals of both branches; x and kernel are enough.
@@ -120,7 +120,7 @@ def _conv_backward(strides, residuals, grad):
     forms = on_cpu(x.shape, kernel.shape, strides)
 
     def by_forms(x, kernel, grad):
-        return _in_float32(forms.input_gradient)(grad, kernel), _in_float32(forms.kernel_gradient)(x, grad)
+        return in_float32(forms.input_gradient)(grad, kernel), in_float32(forms.kernel_gradient)(x, grad)
 
     def native(x, kernel, grad):
         return jax.vjp(functools.partial(conv_forms.native, strides=strides), x, kernel)[1](grad)
@@ -131,7 +131,7 @@ def _conv_backward(strides, residuals, grad):
 _conv.defvjp(_conv_forward, _conv_backward)
 
 
-def _in_float32(form: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+def in_float32(form: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     """Wraps a form to compute half precision in float32: CPUs multiply it faster, and sums of tiles need its digits."""
 
     def computed(*arrays: jax.Array) -> jax.Array:
@@ -164,7 +164,7 @@ class Conv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `(b t h w c)` to `(b t' h' w' features)`."""
         shape = (*self.kernel_size, x.shape[-1], self.features)
-        kernel = self.param("kernel", _he_normal, shape)
+        kernel = self.param("kernel", he_normal, shape)
         kernel = kernel.astype(self.dtype)
         out = space_time_conv(x.astype(self.dtype), kernel, strides=self.strides, pad_time=self.pad_time)
         if not self.use_bias:
@@ -174,6 +174,6 @@ class Conv(nn.Module):
         return (out.astype(jnp.promote_types(self.dtype, jnp.float32)) + bias).astype(self.dtype)
 
 
-def _he_normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+def he_normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Draws a kernel over two axes: over five axes the numbers are the same, but XLA compiles for 4 s on CPU."""
     return nn.initializers.he_normal()(key, (math.prod(shape[:-1]), shape[-1])).reshape(shape)

@@ -8,7 +8,7 @@ import functools
 import itertools
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -141,33 +141,41 @@ def input_gradient_by_phases(
     """
     channels = kernel.shape[3]
     sizes = [-(-size // stride) for size, stride in zip(x_shape[1:4], strides, strict=True)]
-    taps = [range(size) for size in kernel.shape[:3]]
+    before = [pad_sizes(size)[0] for size in kernel.shape[:3]]
 
     # Compute the gradient of each phase from the taps that contribute to it.
     phases = []
     for phase in itertools.product(*[range(stride) for stride in strides]):
-        # Tap a connects input m * stride + phase to output m + (phase + before - a) / stride, if that is an integer.
-        steps = [
-            {
-                tap: step // stride
-                for tap in axis_taps
-                for step in [start + pad_sizes(len(axis_taps))[0] - tap]
-                if step % stride == 0
-            }
-            for axis_taps, start, stride in zip(taps, phase, strides, strict=True)
-        ]
+        steps = steps_of_phase(phase, kernel.shape, strides, before)
         total = jnp.zeros((len(grad), *sizes, channels), grad.dtype)
         for tap in itertools.product(*steps):
-            shifted = grad
+            moved = grad
             for axis in range(3):
-                shifted = _shifted(shifted, axis + 1, steps[axis][tap[axis]], sizes[axis])
-            total = total + lax.dot_general(shifted, kernel[tap], (((4,), (1,)), ((), ())))
+                moved = shifted(moved, axis + 1, steps[axis][tap[axis]], sizes[axis])
+            total = total + lax.dot_general(moved, kernel[tap], (((4,), (1,)), ((), ())))
         phases.append(total)
+    return interleave_phases(phases, x_shape, strides)
 
-    # Interleave the phases in the order of the input, and cut off the rest of the last stride.
-    whole = jnp.stack(phases).reshape(*strides, len(grad), *sizes, channels)
+
+def steps_of_phase(
+    phase: tuple[int, ...], kernel_shape: tuple[int, ...], strides: Triple, before: Sequence[int]
+) -> list[dict[int, int]]:
+    """Returns, for each axis, the taps that contribute to a phase, each with its step from an input to an output.
+
+    Tap a connects input m * stride + phase to output m + (phase + before - a) / stride, if that is an integer.
+    """
+    return [
+        {tap: step // stride for tap in range(size) for step in [start + zeros - tap] if step % stride == 0}
+        for start, size, stride, zeros in zip(phase, kernel_shape[:3], strides, before, strict=True)
+    ]
+
+
+def interleave_phases(phases: list[jax.Array], x_shape: tuple[int, ...], strides: Triple) -> jax.Array:
+    """Returns the phases in the order of the input, without the rest of the last stride."""
+    batch, *sizes, channels = phases[0].shape
+    whole = jnp.stack(phases).reshape(*strides, batch, *sizes, channels)
     whole = whole.transpose(3, 4, 0, 5, 1, 6, 2, 7)
-    whole = whole.reshape(len(grad), *[size * stride for size, stride in zip(sizes, strides, strict=True)], channels)
+    whole = whole.reshape(batch, *[size * stride for size, stride in zip(sizes, strides, strict=True)], channels)
     return whole[:, : x_shape[1], : x_shape[2], : x_shape[3]]
 
 
@@ -247,7 +255,7 @@ def _side_by_side(x: jax.Array, axis: int, num_taps: int, num_out: int, stride: 
     return stacked.reshape(*stacked.shape[:-2], -1)
 
 
-def _shifted(x: jax.Array, axis: int, step: int, size: int) -> jax.Array:
+def shifted(x: jax.Array, axis: int, step: int, size: int) -> jax.Array:
     """Returns `x[m + step]` for m in range(size) along an axis, with zeros outside x."""
     before, after = max(0, -step), max(0, step + size - x.shape[axis])
     padded = jnp.pad(x, [(before, after) if i == axis else (0, 0) for i in range(x.ndim)])
