@@ -206,6 +206,7 @@ LAYERS = {
 }
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize("layer", LAYERS)
 def test_each_row_of_the_table_is_the_convolution_in_float64_to_float32s_last_digits(layer):
     x_shape, kernel_shape, strides, forms = LAYERS[layer]
