@@ -14,6 +14,7 @@ from vjax.models.card import in_backbone
 from vjax.models.efficientnet import MBConv, torch_names
 from vjax.training.convert import convert
 
+pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
 
 # The sizes before the strided layers are odd along one axis, and even or both along the other.
