@@ -1,26 +1,26 @@
 """Your own videos: R(2+1)D-18 from torchvision's weights of Kinetics-400, with a new classifier.
 
-    python train.py --config configs/finetune.py --config.source.root=DIR_OR_CSV --config.init.weights=FILE
+    python train.py --config configs/finetune.py --config.source.root=DIR_OR_CSV --config.init.weights=WEIGHTS
 
-`DIR_OR_CSV` is as in configs/folder.py; `FILE` is torchvision's `r2plus1d_18-91a641e6.pth`. The classifier learns alone
-at first, then all layers learn, the others with a tenth of its learning rate. Batch norms keep the statistics of
-Kinetics-400. For a small dataset, freeze the first stages with `layer_rates` (docs/weights.md, "Fine-tune").
+`DIR_OR_CSV` is as in configs/folder.py; `WEIGHTS` is `torchvision:r2plus1d_18=FILE`, with torchvision's
+`r2plus1d_18-91a641e6.pth` as `FILE`. The classifier learns alone at first, then all layers learn, the others with a
+tenth of its learning rate. Batch norms keep the statistics of Kinetics-400. For a small dataset, freeze the first
+stages with `layer_rates` (docs/weights.md, "Fine-tune").
 
-Source: Tran et al. 2018, and torchvision's `R2Plus1D_18_Weights.KINETICS400_V1`, trained on frames of this rate and
-normalization. The learning rates are ours. Cost: 40.5 G multiply-adds per clip and forward pass; we did not measure the
-full run. Published: video@1 67.46 on Kinetics-400 for these weights; for your videos there is no figure.
+Source: Tran et al. 2018, and torchvision's `R2Plus1D_18_Weights.KINETICS400_V1`, which bring their clip (16 frames at
+15 fps, 112 x 112), test crop and normalization. The learning rates are ours. Cost: 40.5 G multiply-adds per clip and
+forward pass; we did not measure the full run. Published: video@1 67.46 on Kinetics-400 for these weights; for your
+videos there is no figure.
 """
 
-from vjax.config import Choice, Clip, Config, InitFrom, Normalization
+from vjax.config import Choice, Config, InitFrom
 
 
 def get_config() -> Config:
     return Config(
         source=Choice("videos", root=""),
-        clip=Clip(fps=15.0),  # 1.1 seconds
-        normalization=Normalization(mean=(0.43216, 0.394666, 0.37645), std=(0.22803, 0.22145, 0.216989)),
         network=Choice("r2plus1d_18", dropout=0.3),
-        init=InitFrom(weights="r2plus1d_18-91a641e6.pth"),
+        init=InitFrom(weights="torchvision:r2plus1d_18=r2plus1d_18-91a641e6.pth"),
         optimizer=Choice("adamw", learning_rate=1e-3, warmup=100),
         layer_rates="backbone=0.1",
         freeze_norms=True,

@@ -449,6 +449,8 @@ def test_weights_are_listed_in_80_columns_and_written(tmp_path):
     assert "43 tensors with 242 parameters and 5 numbers of batch norm statistics" in unwrapped(done.stdout)
     assert "zip form; the tensors are those of its entry model" in unwrapped(done.stdout)
     assert "not used: epoch (7); optimizer (a dict of 1)" in unwrapped(done.stdout)
+    assert "published as: not known, so no preprocessing comes with them" in unwrapped(done.stdout)
+    assert "fits: no network or backbone of vjax by its names and shapes" in unwrapped(done.stdout)
     lines = done.stdout.splitlines()
     assert max(map(len, lines[:-1])) <= 80
     assert re.fullmatch(r"\| blocks\.0\.a_layer_.*\.\.\. +\| +2 x 3 \| float32 \|", lines[2])
@@ -520,6 +522,7 @@ def bad_commands(root, workdir, tmp_path):
             "x.mp4 cannot be written: there is no folder",
         ),
         "no weights": (["vjax", "weights", CONFIG], "folder.py: is no file of weights"),
+        "unknown weights": (["vjax", "weights", "torchvision:s4d=x"], "weights does not know 'torchvision:s4d'"),
         "other ending of weights": (
             ["vjax", "weights", CONFIG, "--out", tmp_path / "x.pth"],
             "x.pth: the ending of a file of weights to write must be one of .safetensors, .npz",
@@ -536,7 +539,7 @@ def bad_commands(root, workdir, tmp_path):
     [
         "missing config", "missing folder", "empty class", "unknown label", "typo in a flag", "wrong type",
         "typo in get_config", "broken config", "unknown version", "another config", "no run", "no video",
-        "missing video", "unknown ending", "row outside", "no output folder", "no weights",
+        "missing video", "unknown ending", "row outside", "no output folder", "no weights", "unknown weights",
         "other ending of weights", "no frames",
     ],
 )  # fmt: skip

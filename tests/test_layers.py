@@ -20,7 +20,7 @@ FLOORS = [
     {"evaluation"},
     {"training"},
     {"config"},
-    {"config_file"},
+    {"config_file", "preprocessing"},
     {"workdirs"},
     {"experiment"},
     {"trained"},

@@ -23,6 +23,7 @@ from vjax.spec import Choice, KeepsResult, OneOf, Range
 from vjax.training.init_from import InitFrom
 from vjax.training.layer_rates import LayerRates
 from vjax.training.optim import OPTIMIZERS
+from vjax.training.pretrained import with_absolute_file
 from vjax.training.profile import ProfileWindow
 
 __all__ = [
@@ -64,6 +65,7 @@ class Testing:
     Attributes:
       num_clips: number of clips per video, spread evenly over it.
       num_crops: number of crops per clip: 1 (the middle of the frame) or 3 (spread along its longer side).
+      crop_share: side of the test crop as a share of the largest crop that fits the frame.
       batch_size: number of videos in a test batch, over all devices.
     """
 
@@ -71,6 +73,7 @@ class Testing:
 
     num_clips: Annotated[int, Range(1)] = 5
     num_crops: typing.Literal[1, 3] = 1
+    crop_share: Annotated[float, Range(above=0, at_most=1)] = 1.0
     batch_size: Annotated[int, Range(1)] = 16
 
 
@@ -96,7 +99,7 @@ class Config:
       mix: mixup and cutmix of the training batches.
       normalization: mean and standard deviation of the channels, for frames in [0, 1].
       network: network to train: a name from `NETWORKS` and its options.
-      init: run or file that gives the initial parameters; random ones if neither is set.
+      init: weights that the run starts from; random ones if not set.
       optimizer: optimizer with its learning rate schedule: a name from `OPTIMIZERS` and its options.
       layer_rates: factors on the learning rate by layer, such as "backbone=0.1,backbone/Conv_0=0"; 0 freezes a layer.
       freeze_norms: whether batch norms use and keep the statistics that they start with, in training too.
@@ -215,7 +218,7 @@ class Config:
     @property
     def test_view(self) -> TestView:
         """The clips and crops of a video that evaluation and prediction use."""
-        return TestView(self.timing, self.size, self.test.num_clips, self.test.num_crops)
+        return TestView(self.timing, self.size, self.test.num_clips, self.test.num_crops, self.test.crop_share)
 
     @property
     def rates(self) -> LayerRates:
@@ -247,9 +250,7 @@ def with_absolute_paths(config: Config) -> Config:
         config,
         source=Choice(config.source.name, **options),
         keep_split=absolute(config.keep_split),
-        init=dataclasses.replace(
-            config.init, workdir=absolute(config.init.workdir), weights=absolute(config.init.weights)
-        ),
+        init=dataclasses.replace(config.init, weights=with_absolute_file(config.init.weights, absolute)),
     )
 
 

@@ -25,6 +25,7 @@ from vjax.data.video import Source
 from vjax.errors import InputError
 from vjax.evaluation.evaluate import Evaluation
 from vjax.mesh import LAYOUTS, Layout
+from vjax.preprocessing import bind_preprocessing
 from vjax.spec import Choice
 from vjax.text import Advance, show_nothing
 from vjax.training.head_warmup import check_head_warmup, warm_up_head
@@ -52,6 +53,7 @@ class Experiment:
       mesh: device mesh.
       metrics: additional metrics by name, each a function of an `Evaluation`.
       writers: additional writers that receive the metrics of the run (training/writer.py, `Writer`).
+      notes: what a new run says about its config, such as the keys that its weights have replaced.
     """
 
     config: Config
@@ -64,6 +66,7 @@ class Experiment:
     mesh: Mesh
     metrics: Mapping[str, Metric] = dataclasses.field(default_factory=dict)
     writers: tuple[Writer, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def layout(self) -> Layout:
@@ -118,7 +121,7 @@ class Experiment:
 def build(
     config: Config | Mapping[str, Any], *, source: Source | None = None, advance: Advance = show_nothing
 ) -> Experiment:
-    """Builds the experiment that a config describes.
+    """Builds the experiment that a config describes, with the preprocessing of the weights that it starts from.
 
     Args:
       config: config of the run, or the content of a `config.json`.
@@ -128,7 +131,7 @@ def build(
     Raises:
       InputError: the config or the data is wrong, or a batch cannot be split over the devices.
     """
-    config = check_config(config)
+    config, notes = bind_preprocessing(check_config(config))
     mesh = meshes.make_mesh()
     config.check_devices(mesh.size)
     if source is None:
@@ -144,6 +147,7 @@ def build(
         test_view=config.test_view,
         mix=config.mix,
         mesh=mesh,
+        notes=notes,
     )
 
 
@@ -172,7 +176,7 @@ def describe_cost(config: Config, *, num_classes: int, num_devices: int) -> Step
     Raises:
       InputError: the config is wrong, or a batch cannot be split over the devices.
     """
-    config = check_config(config)
+    config, _ = bind_preprocessing(check_config(config))
     config.check_devices(num_devices)
     return step_cost(
         config.create_network(num_classes),

@@ -184,7 +184,7 @@ def load(
     config = check_config(read_json(workdir / "config.json"))
     class_names = tuple(read_json(workdir / "classes.json"))
     preprocessing = read_json(workdir / "preprocessing.json")
-    view = {key: preprocessing[key] for key in typed.field_types(TestView)}
+    view = {key: preprocessing[key] for key in typed.field_types(TestView) if key in preprocessing}
     test_view = typed.conform_dataclass(view, TestView, what=f"{workdir}/preprocessing.json")
     # The network: the caller must pass one from outside the package, because the config does not describe it.
     if network is None:

@@ -33,7 +33,7 @@ def _card(
 ) -> Card:
     """Returns the card of a fusion network on the small backbone; nothing is published about that network itself."""
     return Card(
-        "fusion networks",
+        "fusion",
         source=source,
         clip=(16, 112, 112),
         num_classes=400,
@@ -46,7 +46,7 @@ def _card(
 
 def _of_tran(name: str, *, clip: float, video: float) -> tuple[Figure, Figure]:
     """Returns the accuracies of the network on ResNet-18, which its authors call `name`."""
-    protocol, source = "10 clips x 1 crop of 16 frames, 112 x 112", "VMZ, from scratch on Kinetics-400"
+    protocol, source = "10 clips x 1 crop of 16 frames, 112 x 112", "VMZ, the authors' code, from scratch"
     return (
         Figure("Kinetics-400", "video@1", video, protocol, source, f"{_ON_RESNET18}; called {name} there"),
         Figure("Kinetics-400", "clip@1", clip, protocol, source, f"{_ON_RESNET18}; called {name} there"),

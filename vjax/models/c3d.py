@@ -46,7 +46,7 @@ DEVIATIONS = (
     "gives the same numbers with less work. VMZ's network has a batch norm after each convolution, with 5,504 "
     "parameters more; this one has none."
 )
-_VMZ = "VMZ, the authors' later code: networks from scratch on Kinetics-400"
+_VMZ = "VMZ, the authors' code, from scratch"
 _OF_MMACTION2 = "pool5_padding=both; from weights of Sports-1M"
 _OF_VMZ = "pool5_padding=none, with batch norms; 64.9 M parameters at 400 classes"
 

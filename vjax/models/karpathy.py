@@ -92,7 +92,7 @@ def _card(fusion: Fusion, *, parameters: int, multiply_adds: int, accuracies: tu
     passes = "20 random clips, each in 4 passes with other crops and flips; plain average"
     clip, video, video_5 = accuracies
     return Card(
-        "Karpathy et al.",
+        "Karpathy",
         source=paper,
         clip=(fusion.num_frames or 1, SIZE, SIZE),
         num_classes=487,

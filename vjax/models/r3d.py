@@ -37,7 +37,7 @@ def torch_names(variables: Mapping[str, Any]) -> dict[str, str]:
 
 
 TORCHVISION = "torchvision 0.29, models/video/resnet.py"
-VMZ = "VMZ, the authors' code: networks from scratch on Kinetics-400"
+VMZ = "VMZ, the authors' code, from scratch"
 DEVIATIONS = (
     "Kernels are drawn by the number of their inputs, not of their outputs; the classifier's kernel is drawn by "
     "LeCun's rule, not with a deviation of 0.01; running variances average the biased variances of the batches. "

@@ -17,21 +17,16 @@ class InitFrom:
     """Where a run's first parameters come from.
 
     Attributes:
-      workdir: work directory of another run; empty for none.
-      checkpoint: checkpoint of that run: "newest" or "best".
-      weights: file of weights of PyTorch's form of the network (docs/weights.md); empty for none.
+      weights: work directory of another run; or file of weights of PyTorch's form of the network, or name of published
+        weights, such as "torchvision:r3d_18=FILE" (docs/weights.md); empty for random parameters.
+      checkpoint: checkpoint of the other run: "newest" or "best".
+      preprocessing: "weights" for the clip, test crop and normalization that published weights were trained with, or
+        "config" for those of the config.
     """
 
-    workdir: str = ""
-    checkpoint: Literal["newest", "best"] = "newest"
     weights: str = ""
-
-    def __post_init__(self):
-        if self.workdir and self.weights:
-            raise InputError(
-                f"config.init: a run starts from workdir or from weights, not from both; got {self.workdir!r} and "
-                f"{self.weights!r}"
-            )
+    checkpoint: Literal["newest", "best"] = "newest"
+    preprocessing: Literal["weights", "config"] = "weights"
 
 
 @dataclasses.dataclass(frozen=True)
