@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 from made_videos import write_video
@@ -16,6 +17,7 @@ from processes import CONFIG, ROOT, arguments, command, error_line, in_this_proc
 from saved_weights import save_zip
 from video_files import write_folder
 
+import vjax
 from vjax.cli import filter, train
 from vjax.cli import main as commands
 from vjax.data.decode import read_video
@@ -351,6 +353,24 @@ def test_predict_writes_a_table_of_a_folder_next_to_its_json(trained, tmp_path):
     assert rows == [(name, label, pytest.approx(p, abs=1e-6)) for name, label, p in expected]
 
 
+def test_features_writes_those_of_the_good_videos_and_names_the_bad_ones(trained, tmp_path):
+    root, workdir, _ = trained
+    (tmp_path / "text.mp4").write_text("no video")
+    out = tmp_path / "new" / "f.npz"
+    done = in_this_process("vjax", "features", workdir, root / "fall", tmp_path / "text.mp4", "--out", out)
+    assert "text.mp4: no video can be opened" in error_line(done)
+    assert done.stdout == f"{out}: 8 features of 4 video(s), each the mean of 2 clip(s)\n"
+    found = np.load(out)
+    assert list(found["names"]) == [str(path) for path in sorted((root / "fall").glob("*.mp4"))]
+    assert (found["clips"].shape, found["videos"].shape) == ((4, 2, 1, 8), (4, 8))
+    state = vjax.load(workdir).state
+    layer = state.variables["params"]["head"]["logits"]
+    logits = found["clips"] @ np.asarray(layer["kernel"]) + np.asarray(layer["bias"])
+    probs = np.asarray(jax.nn.softmax(logits)).mean(axis=(1, 2))
+    expected = np.stack([one.probs for one in vjax.load(workdir).predict(found["names"])])
+    np.testing.assert_allclose(probs, expected, rtol=1e-4)
+
+
 def test_predict_says_that_its_table_cannot_be_written(trained, tmp_path):
     root, workdir, _ = trained
     done = in_this_process("vjax", "predict", workdir, root / "rise/ann.mp4", "--csv", tmp_path)
@@ -449,6 +469,8 @@ def test_weights_are_listed_in_80_columns_and_written(tmp_path):
     assert "43 tensors with 242 parameters and 5 numbers of batch norm statistics" in unwrapped(done.stdout)
     assert "zip form; the tensors are those of its entry model" in unwrapped(done.stdout)
     assert "not used: epoch (7); optimizer (a dict of 1)" in unwrapped(done.stdout)
+    assert "published as: not known, so no preprocessing comes with them" in unwrapped(done.stdout)
+    assert "fits: no network or backbone of vjax by its names and shapes" in unwrapped(done.stdout)
     lines = done.stdout.splitlines()
     assert max(map(len, lines[:-1])) <= 80
     assert re.fullmatch(r"\| blocks\.0\.a_layer_.*\.\.\. +\| +2 x 3 \| float32 \|", lines[2])
@@ -520,9 +542,14 @@ def bad_commands(root, workdir, tmp_path):
             "x.mp4 cannot be written: there is no folder",
         ),
         "no weights": (["vjax", "weights", CONFIG], "folder.py: is no file of weights"),
+        "unknown weights": (["vjax", "weights", "torchvision:s4d=x"], "weights does not know 'torchvision:s4d'"),
         "other ending of weights": (
             ["vjax", "weights", CONFIG, "--out", tmp_path / "x.pth"],
             "x.pth: the ending of a file of weights to write must be one of .safetensors, .npz",
+        ),
+        "other ending of features": (
+            ["vjax", "features", workdir, root, "--out", tmp_path / "x.csv"],
+            "--out must be a .npz file, got",
         ),
         "no frames": (
             ["vjax", "filter", root / "rise/ann.mp4", "--op=background", "--frames=0", "--out", tmp_path / "x.png"],
@@ -536,8 +563,8 @@ def bad_commands(root, workdir, tmp_path):
     [
         "missing config", "missing folder", "empty class", "unknown label", "typo in a flag", "wrong type",
         "typo in get_config", "broken config", "unknown version", "another config", "no run", "no video",
-        "missing video", "unknown ending", "row outside", "no output folder", "no weights",
-        "other ending of weights", "no frames",
+        "missing video", "unknown ending", "row outside", "no output folder", "no weights", "unknown weights",
+        "other ending of weights", "other ending of features", "no frames",
     ],
 )  # fmt: skip
 def test_bad_input_gives_one_line_and_an_exit_code(trained, tmp_path, case):
@@ -547,10 +574,11 @@ def test_bad_input_gives_one_line_and_an_exit_code(trained, tmp_path, case):
 
 
 def test_cost_needs_neither_data_nor_devices():
-    done = command("vjax", "cost", "--config", f"{CONFIG}:tiny", "--classes", 3, "--devices", 4)
+    done = command("vjax", "cost", "--config", f"{CONFIG}:tiny", "--classes", 3, "--devices", 4, "--layers")
     assert "memory of each of 4 device(s)" in done.stdout
     assert re.search(r"\| total +\| +\d+\.\d{3} \|", done.stdout)
     assert re.search(r"^2,[0-9]{3} parameters, [0-9,]+ multiply-adds", done.stdout)
+    assert re.search(r"\| head/logits +\| +27 \|", done.stdout)
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,9 @@ def test_a_wheel_holds_every_package_and_the_configs():
 
 
 def test_a_missing_file_and_a_wrong_result_are_explained(page):
-    with pytest.raises(InputError, match=r"there is no file 'nowhere.py'; these configs come with vjax: folder"):
+    with pytest.raises(
+        InputError, match=r"there is no file 'nowhere.py'; these configs come with vjax: finetune, folder"
+    ):
         load_config("nowhere.py")
     with pytest.raises(InputError, match=r"wrong\(\) must return a vjax.Config, got dict"):
         load_config(f"{page}:wrong")

@@ -18,8 +18,12 @@ def overrides(path, tmp_path):
     if path.stem == "quickstart":
         return [f"--config.source.data_dir={tmp_path}/data"]
     write = LAYOUTS.get(path.stem, write_folder)
-    held_out = ["--config.held_out=ann"] if path.stem == "weizmann" else []
-    return [f"--config.source.root={write(tmp_path / 'videos')}", *held_out]
+    more = {
+        "weizmann": ["--config.held_out=ann"],
+        # A network of one size: its tiny version would take as long to compile as all others together.
+        "finetune": ["--config.network.name=slow_fusion", "--config.network.backbone.widths=(4,8,8)"],
+    }
+    return [f"--config.source.root={write(tmp_path / 'videos')}", *more.get(path.stem, [])]
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -44,6 +48,16 @@ def test_every_key_that_a_config_lists_can_be_set_to_its_own_value(path):
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_the_tiny_version_of_a_config_trains(path, tmp_path):
     config = vjax.load_config(f"{path}:tiny", overrides(path, tmp_path))
+    assert not config.init.weights, "a test has no weights"
     result = vjax.train(config, tmp_path / "run", console=io.StringIO())
     assert 0 <= result["video@1"] <= 1
     assert result["num_videos"] > 0
+
+
+def test_the_keys_of_fine_tuning_fit_its_network(tmp_path):
+    path = f"{CONFIGS[0].parent / 'finetune.py'}"
+    root = write_folder(tmp_path / "videos")
+    vjax.build(vjax.load_config(path, [f"--config.source.root={root}"])).check()
+    wrong = vjax.load_config(path, [f"--config.source.root={root}", "--config.layer_rates=stem=0"])
+    with pytest.raises(vjax.InputError, match=r"'stem'. Its layers: backbone/BasicBlock_0, backbone/BasicBlock_1, ba"):
+        vjax.build(wrong).check()

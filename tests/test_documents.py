@@ -130,9 +130,10 @@ def test_a_command_of_the_benchmarks_has_flags_that_exist(line):
     assert all(f'"{flag}"' in text for flag in re.findall(r"(--\w+)", line))
 
 
-def test_the_page_of_keys_is_what_its_script_writes():
-    page = runpy.run_path(str(ROOT / "docs/write_keys.py"))["page"]()
-    assert (ROOT / "docs/keys.md").read_text() == page
+@pytest.mark.parametrize("name", ["keys", "models"])
+def test_a_page_that_a_script_writes_is_current(name):
+    page = runpy.run_path(str(ROOT / f"docs/write_{name}.py"))["page"]()
+    assert (ROOT / f"docs/{name}.md").read_text() == page
 
 
 def test_the_files_that_the_documents_link_to_exist():

@@ -45,10 +45,11 @@ def test_a_run_with_other_classes_starts_from_the_averaged_network_and_keeps_wha
     tmp_path, source, more_classes
 ):
     _, workdir = source
-    config = tiny(more_classes, f"--config.init.workdir={workdir}", "--config.layer_rates=backbone=0")
+    config = tiny(more_classes, f"--config.init.weights={workdir}", "--config.layer_rates=backbone=0")
     said = start(config, tmp_path / "run")
     reinitialised = "params/head/logits/bias, params/head/logits/kernel"
     assert f"starts from the network of {workdir} at step 4; reinitialised: {reinitialised}" in unwrapped(said)
+    assert "preprocessing: the same" in unwrapped(said)
     before, after = vjax.load(workdir), vjax.load(tmp_path / "run")
     assert after.class_names == ("fall", "rise", "still")
     jax.tree.map(np.testing.assert_array_equal, after.state.params["backbone"], before.state.ema["backbone"])
@@ -60,7 +61,7 @@ def test_with_the_same_classes_nothing_is_fresh_and_without_steps_of_any_size_no
     tmp_path, source, sharding
 ):
     root, workdir = source
-    words = [f"--config.init.workdir={workdir}", "--config.layer_rates=backbone=0,head=0", "--config.ema_decay=0.5"]
+    words = [f"--config.init.weights={workdir}", "--config.layer_rates=backbone=0,head=0", "--config.ema_decay=0.5"]
     said = start(tiny(root, *words, f"--config.sharding={sharding}"), tmp_path / "run")
     assert "reinitialised: nothing" in unwrapped(said)
     before, after = saved_state(workdir), saved_state(tmp_path / "run")
@@ -70,7 +71,7 @@ def test_with_the_same_classes_nothing_is_fresh_and_without_steps_of_any_size_no
 def test_a_run_goes_on_when_the_one_it_started_from_is_gone(tmp_path, source):
     root, workdir = source
     shutil.copytree(workdir, tmp_path / "origin")
-    config = tiny(root, f"--config.init.workdir={tmp_path / 'origin'}")
+    config = tiny(root, f"--config.init.weights={tmp_path / 'origin'}")
     start(config, tmp_path / "run")
     whole = saved_state(tmp_path / "run")
     (tmp_path / "run" / "result.json").unlink()
@@ -80,17 +81,40 @@ def test_a_run_goes_on_when_the_one_it_started_from_is_gone(tmp_path, source):
     jax.tree.map(np.testing.assert_array_equal, whole, saved_state(tmp_path / "run"))
 
 
+def test_the_head_warms_up_alone_on_frozen_norms_and_a_run_cut_off_before_its_end_is_resumed_exactly(tmp_path, source):
+    root, workdir = source
+    words = [f"--config.init.weights={workdir}", "--config.head_warmup=24 examples", "--config.freeze_norms=True"]
+    config = tiny(root, *words)
+    start(config, tmp_path / "run")
+    before, whole = vjax.load(workdir).state.variables, saved_state(tmp_path / "run")
+    (tmp_path / "run" / "result.json").unlink()
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "4")
+    early = vjax.load(tmp_path / "run").state
+    assert int(early.step) == 2
+    jax.tree.map(np.testing.assert_array_equal, early.params["backbone"], before["params"]["backbone"])
+    jax.tree.map(np.testing.assert_array_equal, whole.batch_stats, before["batch_stats"])
+    for leaf, given in zip(*map(jax.tree.leaves, (whole.params, before["params"])), strict=True):
+        assert np.any(leaf != given), "every layer learns in the last step"
+    start(config, tmp_path / "run")
+    jax.tree.map(np.testing.assert_array_equal, whole, saved_state(tmp_path / "run"))
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--config.init.workdir=nowhere"], "nowhere: holds no run"),
-        (["--config.init.checkpoint=last", "--config.init.workdir={}"], "checkpoint does not know 'last'"),
+        (["--config.init.weights=."], "holds no run"),
+        (["--config.init.checkpoint=last", "--config.init.weights={}"], "checkpoint does not know 'last'"),
         (
-            ["--config.init.workdir={}", "--config.network.backbone.widths=(4,8,4)"],
+            ["--config.init.weights={}", "--config.network.backbone.widths=(4,8,4)"],
             "config.init: the network of .* does not",
         ),
         (["--config.layer_rates=stem=0"], "no parameters in 'stem'. Its layers: backbone/BatchNorm_0"),
         (["--config.layer_rates=half"], "config.layer_rates is a text such as"),
+        (["--config.head_warmup=4"], r"config.head_warmup must be shorter than the run of 4 step\(s\), got 4 step"),
+        (
+            ["--config.freeze_norms=True", "--config.network.backbone.norm=group"],
+            "config.freeze_norms: the network has no batch norms",
+        ),
     ],
 )
 def test_what_does_not_fit_is_explained_before_the_first_step(tmp_path, source, words, message):

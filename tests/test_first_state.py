@@ -1,5 +1,7 @@
 """Runs that start from a file of weights; tests/test_fine_tuning.py has those that start from another run."""
 
+import dataclasses
+import functools
 import io
 
 import jax
@@ -10,7 +12,8 @@ from processes import CONFIG, unwrapped
 from video_files import write_folder
 
 import vjax
-from vjax.models import NETWORKS, TORCH_NAMES
+from vjax.models import NETWORKS
+from vjax.models.card import Preprocessing, Weights, card_of, described
 from vjax.weights.write import write_safetensors
 
 
@@ -35,7 +38,9 @@ def as_torch(name, leaf):
 @pytest.fixture
 def file_of_weights(tmp_path, root, monkeypatch):
     """A file with random numbers for the tiny network, in PyTorch's axes, and the same numbers in ours."""
-    monkeypatch.setitem(TORCH_NAMES, "slow_fusion", names_of)
+    factory = NETWORKS["slow_fusion"]
+    card = dataclasses.replace(card_of(factory), torch_names=names_of)
+    monkeypatch.setitem(NETWORKS, "slow_fusion", described(card)(functools.partial(factory)))
     experiment = vjax.build(tiny(root))
     clips = np.zeros((1, *experiment.test_view.shape[1:]), np.float32)
     shapes = jax.eval_shape(lambda: experiment.network.init(jax.random.key(0), clips, train=False))
@@ -54,39 +59,58 @@ def start(config, workdir):
     return unwrapped(console.getvalue())
 
 
-def test_a_run_starts_from_a_file_of_weights_and_says_what_it_did_not_use(tmp_path, root, file_of_weights):
+def test_a_run_starts_from_published_weights_with_their_preprocessing(tmp_path, root, file_of_weights, monkeypatch):
     path, ours = file_of_weights
-    config = tiny(root, f"--config.init.weights={path}", "--config.layer_rates=backbone=0,head=0", "--config.length=2")
+    stated = Preprocessing(num_frames=8, fps=7.5, size=(16, 16), crop_share=0.5, mean=(0.5, 0.4, 0.3))
+    weights = Weights("ours:made", "made.pth", 2, "made", "https://example.org/made.pth", stated)
+    factory = NETWORKS["slow_fusion"]
+    card = dataclasses.replace(card_of(factory), weights=(weights,))
+    monkeypatch.setitem(NETWORKS, "slow_fusion", described(card)(functools.partial(factory)))
+    frozen = "--config.layer_rates=backbone=0,head=0"
+    config = tiny(root, f"--config.init.weights=ours:made={path}", frozen, "--config.length=2")
     said = start(config, tmp_path / "run")
-    assert f"starts from the weights in {path}; reinitialised: nothing; not used: other.weight" in said
-    found = flatten_dict(vjax.load(tmp_path / "run").state.params, sep="/")
+
+    # What was loaded, and what was not used.
+    assert f"starts from the weights in {path}, which are ours:made; reinitialised: nothing; not used: other" in said
+    trained = vjax.load(tmp_path / "run")
+    found = flatten_dict(trained.state.params, sep="/")
     assert len(found) > 4
     for name, leaf in found.items():
         np.testing.assert_array_equal(leaf, ours[f"params/{name}"], err_msg=name)
 
+    # The preprocessing: each key is said, and the config of the run and its evaluation have it.
+    assert "preprocessing of ours:made: clip.fps is 7.5 instead of" in said
+    assert (trained.config.clip.fps, trained.config.test.crop_share) == (7.5, 0.5)
+    assert (trained.test_view.timing.fps, trained.test_view.crop_share) == (7.5, 0.5)
+    assert trained.config.normalization.mean == (0.5, 0.4, 0.3)
+    assert "from 0.5 of the frame" in vjax.train(config, tmp_path / "run")["protocol"]
+    others = dataclasses.replace(config, init=dataclasses.replace(config.init, preprocessing="config"))
+    with pytest.raises(vjax.InputError, match=r"config\.clip\.fps is 7\.5 there"):
+        vjax.train(others, tmp_path / "run")
 
-def test_a_classifier_for_other_classes_is_reinitialised(tmp_path, root, file_of_weights):
+
+def test_a_classifier_for_other_classes_is_reinitialised_and_a_plain_file_has_no_preprocessing(
+    tmp_path, root, file_of_weights
+):
     path, ours = file_of_weights
     write_folder(tmp_path / "videos", labels=("fall", "rise", "still"))
     config = tiny(tmp_path / "videos", f"--config.init.weights={path}", "--config.layer_rates=backbone=0")
     said = start(config, tmp_path / "run")
-    assert "reinitialised: params/head/logits/bias, params/head/logits/kernel" in said
+    assert "reinitialised: params/head/logits/bias, params/head/logits/kernel; not used: other.weight" in said
+    assert "no card states their preprocessing, so it stays that of the config" in said
     found = flatten_dict(vjax.load(tmp_path / "run").state.params["backbone"], sep="/")
     for name, leaf in found.items():
         np.testing.assert_array_equal(leaf, ours[f"params/backbone/{name}"], err_msg=name)
 
 
 def test_a_network_without_names_in_pytorch_is_refused_before_a_work_directory_is_taken(tmp_path, root):
+    (tmp_path / "w.pth").touch()
     config = tiny(root, f"--config.init.weights={tmp_path / 'w.pth'}")
-    with pytest.raises(vjax.InputError, match=r"config.init.weights: the names that PyTorch gives .* r3d_18, mc3_18"):
+    with pytest.raises(vjax.InputError, match=r"the names that PyTorch gives .*r3d_18, mc3_18.*work dir"):
         vjax.train(config, tmp_path / "run", console=io.StringIO())
     assert not (tmp_path / "run" / "config.json").exists()
 
 
-def test_a_run_starts_from_one_place_only(tmp_path, root):
-    with pytest.raises(vjax.InputError, match=r"from workdir or from weights, not from both; got 'a' and 'b'"):
-        tiny(root, "--config.init.workdir=a", "--config.init.weights=b")
-
-
-def test_every_network_with_names_in_pytorch_is_in_the_table():
-    assert TORCH_NAMES.keys() <= NETWORKS.keys()
+def test_weights_that_are_nowhere_are_explained(tmp_path, root):
+    with pytest.raises(vjax.InputError, match=r"nowhere: no such file or folder; give a file of weights, the work dir"):
+        vjax.train(tiny(root, "--config.init.weights=nowhere"), tmp_path / "run", console=io.StringIO())

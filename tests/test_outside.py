@@ -10,12 +10,17 @@ import flax.linen as nn
 import numpy as np
 import optax
 import pytest
+from outside_family import Colours, colours
 from outside_network import Mine
 from processes import CONFIG
 from video_files import write_folder
 
 import vjax
+from vjax.cli.main import main
 from vjax.data.video import Source, Video
+from vjax.models.card import card_of, rounds_to
+from vjax.models.cost import forward_cost
+from vjax.weights.write import write_safetensors
 
 
 class Flat(Mine):
@@ -102,6 +107,48 @@ def test_a_source_from_outside_is_trained_on(experiment, tmp_path):
     assert json.loads((tmp_path / "run" / "classes.json").read_text()) == ["dark", "light"]
 
 
+@pytest.fixture
+def _family(monkeypatch):
+    monkeypatch.setitem(vjax.NETWORKS, "colours", colours)
+
+
+@pytest.mark.usefixtures("_family")
+def test_a_family_from_outside_is_created_listed_and_shown_like_any_other(capsys):
+    assert vjax.create("colours", 3) == Colours(3)
+    assert vjax.list_models("colour") == ["colours"]
+    assert main(["models", "colours"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "colours: A network that looks at colours alone." in shown
+    assert "cost: 77 parameters, 64 multiply-adds of a clip" in shown
+    assert "published: 12.5 % Paints video@1: 1 clip x 1 crop of 4 frames; a stranger's paper" in shown
+    assert "weights: stranger:colours, Paints, 5 classes" in shown
+    card = card_of(colours)
+    counted = forward_cost(colours(card.num_classes), (*card.clip, 3))
+    assert rounds_to(counted.parameters, card.parameters)
+    assert rounds_to(counted.multiply_adds, card.multiply_adds)
+
+
+@pytest.mark.usefixtures("_family")
+def test_a_family_from_outside_starts_from_its_weights_with_their_preprocessing(experiment, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    shapes = {"mix.weight": (8, 3), "mix.bias": (8,), "fc.weight": (5, 8), "fc.bias": (5,)}
+    tensors = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    path = tmp_path / "renamed.safetensors"
+    write_safetensors(path, tensors)
+    assert main(["weights", f"stranger:colours={path}"]) == 0
+    assert "fits: colours, with 5 classes; not used: nothing" in capsys.readouterr().out
+
+    # The config of the run has the preprocessing of the weights, and the run their tensors.
+    words = ["--config.network.name=colours", f"--config.init.weights=stranger:colours={path}"]
+    config = vjax.load_config(f"{CONFIG}:tiny", [*words, "--config.length=2", "--config.layer_rates=mix=0"])
+    found = vjax.build(dataclasses.replace(config, source=experiment.config.source))
+    assert (found.config.clip.num_frames, found.config.normalization.mean) == (4, (0.5, 0.5, 0.5))
+    fit(found, tmp_path / "run")
+    trained = vjax.load(tmp_path / "run")
+    np.testing.assert_array_equal(trained.state.params["mix"]["kernel"], tensors["mix.weight"].T)
+    assert trained.test_view.timing.num_frames == 4
+
+
 class Remember:
     """A writer that keeps what it hears."""
 
@@ -158,3 +205,18 @@ def test_building_writes_nothing(experiment, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     vjax.build(experiment.config)
     assert list(Path(tmp_path).iterdir()) == []
+
+
+class WithFlaxsNorm(Mine):
+    """A network with a batch norm of flax, which changes its statistics in training."""
+
+    @nn.compact
+    def __call__(self, clips, *, train):
+        return super().__call__(nn.BatchNorm(use_running_average=not train)(clips), train=train)
+
+
+def test_norms_of_other_packages_cannot_be_frozen(experiment, tmp_path):
+    config = dataclasses.replace(experiment.config, freeze_norms=True)
+    experiment = dataclasses.replace(experiment, config=config, network=WithFlaxsNorm(2))
+    with pytest.raises(vjax.InputError, match=r"config.freeze_norms: the network changes its .* use vjax.layers.norm"):
+        fit(experiment, tmp_path / "run")

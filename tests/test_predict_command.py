@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vjax import InputError
-from vjax.cli.predict import describe, find_videos
+from vjax.cli.predict import describe
+from vjax.cli.videos import find_videos
 from vjax.evaluation.predict import ClipPrediction, Prediction
 
 

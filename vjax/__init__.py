@@ -9,13 +9,14 @@ if TYPE_CHECKING:
     from vjax.errors import InputError
     from vjax.experiment import Experiment, build
     from vjax.models import FUSION_NETWORKS, NETWORKS, create
+    from vjax.models.registry import list_models
     from vjax.run import fit, train
     from vjax.spec import Choice
-    from vjax.trained import Trained, load
+    from vjax.trained import Trained, load, save_weights
 
 __all__ = [
     "FUSION_NETWORKS", "NETWORKS", "Choice", "Config", "Experiment", "InputError", "Trained", "build", "create", "fit",
-    "load", "load_config", "train",
+    "list_models", "load", "load_config", "save_weights", "train",
 ]  # fmt: skip
 __version__ = "0.1.0"
 
@@ -30,8 +31,10 @@ _MODULES = {
     "build": "experiment",
     "fit": "run",
     "create": "models",
+    "list_models": "models.registry",
     "load": "trained",
     "load_config": "config_file",
+    "save_weights": "trained",
     "train": "run",
 }
 

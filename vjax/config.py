@@ -23,6 +23,7 @@ from vjax.spec import Choice, KeepsResult, OneOf, Range
 from vjax.training.init_from import InitFrom
 from vjax.training.layer_rates import LayerRates
 from vjax.training.optim import OPTIMIZERS
+from vjax.training.pretrained import with_absolute_file
 from vjax.training.profile import ProfileWindow
 
 __all__ = [
@@ -64,6 +65,7 @@ class Testing:
     Attributes:
       num_clips: number of clips per video, spread evenly over it.
       num_crops: number of crops per clip: 1 (the middle of the frame) or 3 (spread along its longer side).
+      crop_share: side of the test crop as a share of the largest crop that fits the frame.
       batch_size: number of videos in a test batch, over all devices.
     """
 
@@ -71,6 +73,7 @@ class Testing:
 
     num_clips: Annotated[int, Range(1)] = 5
     num_crops: typing.Literal[1, 3] = 1
+    crop_share: Annotated[float, Range(above=0, at_most=1)] = 1.0
     batch_size: Annotated[int, Range(1)] = 16
 
 
@@ -96,9 +99,11 @@ class Config:
       mix: mixup and cutmix of the training batches.
       normalization: mean and standard deviation of the channels, for frames in [0, 1].
       network: network to train: a name from `NETWORKS` and its options.
-      init: run or file that gives the initial parameters; random ones if neither is set.
+      init: weights that the run starts from; random ones if not set.
       optimizer: optimizer with its learning rate schedule: a name from `OPTIMIZERS` and its options.
       layer_rates: factors on the learning rate by layer, such as "backbone=0.1,backbone/Conv_0=0"; 0 freezes a layer.
+      freeze_norms: whether batch norms use and keep the statistics that they start with, in training too.
+      head_warmup: length of the start of the run in which only the classifier learns; 0 for none.
       label_smoothing: share of the target that is spread evenly over all classes.
       batch_size: number of clips in a training batch, over all devices.
       length: length of the run: a number of steps, or a text such as "30 epochs" or "100000 examples".
@@ -134,6 +139,8 @@ class Config:
     init: InitFrom = InitFrom()
     optimizer: Annotated[Choice, OPTIMIZERS] = Choice("adamw", learning_rate=5e-3, warmup=100)
     layer_rates: str = ""
+    freeze_norms: bool = False
+    head_warmup: Length = 0
     label_smoothing: Share = 0.0
     batch_size: Annotated[int, Range(1)] = 16
     length: Length = 2000
@@ -165,10 +172,10 @@ class Config:
             )
 
     def steps(self, key: str, *, num_examples: int) -> int:
-        """Returns a length of the config in steps, at least 1.
+        """Returns a length of the config in steps, at least 1; only "head_warmup" may be 0.
 
         Args:
-          key: name of the length: "length", "log_every", "evaluate_every" or "checkpoint_every".
+          key: name of the length, one of `LENGTHS`.
           num_examples: number of training videos, which is the length of an epoch.
 
         Raises:
@@ -176,7 +183,7 @@ class Config:
         """
         what, length = f"config.{key}", getattr(self, key)
         found = to_steps(length, batch_size=self.batch_size, num_examples=num_examples, what=what)
-        if found < 1:
+        if found < 1 and key != "head_warmup":
             raise InputError(f"{what} must be 1 step or more, got {length!r}")
         return found
 
@@ -211,7 +218,7 @@ class Config:
     @property
     def test_view(self) -> TestView:
         """The clips and crops of a video that evaluation and prediction use."""
-        return TestView(self.timing, self.size, self.test.num_clips, self.test.num_crops)
+        return TestView(self.timing, self.size, self.test.num_clips, self.test.num_crops, self.test.crop_share)
 
     @property
     def rates(self) -> LayerRates:
@@ -243,12 +250,11 @@ def with_absolute_paths(config: Config) -> Config:
         config,
         source=Choice(config.source.name, **options),
         keep_split=absolute(config.keep_split),
-        init=dataclasses.replace(
-            config.init, workdir=absolute(config.init.workdir), weights=absolute(config.init.weights)
-        ),
+        init=dataclasses.replace(config.init, weights=with_absolute_file(config.init.weights, absolute)),
     )
 
 
+LENGTHS = ("length", "head_warmup", "log_every", "evaluate_every", "checkpoint_every")
 CHANGEABLE = tuple(key for key, annotation in typed.field_types(Config).items() if _KEEPS in typed.marks(annotation))
 
 
@@ -262,7 +268,7 @@ def check_config(config: Config | Mapping[str, Any]) -> Config:
       InputError: a key or a value is wrong; the message names the key.
     """
     checked = typed.conform_dataclass(config, Config, what="config")
-    for key in ("length", "log_every", "evaluate_every", "checkpoint_every"):
+    for key in LENGTHS:
         checked.steps(key, num_examples=1)
     checked.optimizer_in_steps(num_examples=1)
     # Compute these once, so that an error in them is raised before a run takes its work directory.

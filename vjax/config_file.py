@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from vjax import typed
-from vjax.config import Config, check_config
+from vjax.config import Config, InitFrom, check_config
 from vjax.errors import InputError
 from vjax.spec import Choice, Table, check_names
 
@@ -84,6 +84,8 @@ def make_tiny(config: Config) -> Config:
         network=_with_options(config.network, backbone=Choice("small", widths=(4, 8, 8))),
         optimizer=_with_options(config.optimizer, warmup=1),
         test=dataclasses.replace(config.test, num_clips=2, batch_size=8),
+        init=InitFrom(),  # a test has no weights
+        head_warmup=1 if config.head_warmup else 0,
         batch_size=8,
         length=4,
         log_every=1,

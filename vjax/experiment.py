@@ -25,10 +25,12 @@ from vjax.data.video import Source
 from vjax.errors import InputError
 from vjax.evaluation.evaluate import Evaluation
 from vjax.mesh import LAYOUTS, Layout
+from vjax.preprocessing import bind_preprocessing
 from vjax.spec import Choice
 from vjax.text import Advance, show_nothing
+from vjax.training.head_warmup import check_head_warmup, warm_up_head
 from vjax.training.optim import OPTIMIZERS, create_optimizer
-from vjax.training.step import TrainState, init_state
+from vjax.training.step import TrainState, check_frozen_norms, init_state
 from vjax.training.step_cost import StepCost, step_cost
 from vjax.training.writer import Writer
 
@@ -51,6 +53,7 @@ class Experiment:
       mesh: device mesh.
       metrics: additional metrics by name, each a function of an `Evaluation`.
       writers: additional writers that receive the metrics of the run (training/writer.py, `Writer`).
+      notes: what a new run says about its config, such as the keys that its weights have replaced.
     """
 
     config: Config
@@ -63,6 +66,7 @@ class Experiment:
     mesh: Mesh
     metrics: Mapping[str, Metric] = dataclasses.field(default_factory=dict)
     writers: tuple[Writer, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def layout(self) -> Layout:
@@ -79,9 +83,9 @@ class Experiment:
         return self.config.steps(key, num_examples=len(self.source.train))
 
     def optimizer(self) -> OptimizerAndSchedule:
-        """Returns the optimizer with the factors of the layers, and its learning rate schedule without them."""
+        """Returns the optimizer with layer rates and the head's warm-up, and its learning rate without them."""
         optimizer, schedule = self.make_optimizer(self)
-        return self.config.rates.apply_to(optimizer), schedule
+        return warm_up_head(self.config.rates.apply_to(optimizer), self.steps("head_warmup")), schedule
 
     def foreign_parts(self) -> dict[str, str]:
         """Returns a description of each part that does not come from the config, such as a network from outside."""
@@ -95,7 +99,7 @@ class Experiment:
         return {name: _describe(getattr(self, name)) for name, part in own.items() if getattr(self, name) != part}
 
     def check(self) -> None:
-        """Raises an InputError if the logits have the wrong shape, or if a layer rate fits no layer of the network."""
+        """Raises an InputError if the logits have the wrong shape, or a key about layers does not fit the network."""
         num_classes = len(self.source.class_names)
         key = jax.random.key(0)
         clips = jax.ShapeDtypeStruct((1, *self.test_view.shape[1:]), "float32")
@@ -109,12 +113,15 @@ class Experiment:
                 f"logits (b v k), here with k = {num_classes} classes"
             )
         self.config.rates.check(variables["params"])
+        check_head_warmup(self.steps("head_warmup"), variables["params"], num_steps=self.num_steps)
+        if self.config.freeze_norms:
+            check_frozen_norms(self.network, variables, clips)
 
 
 def build(
     config: Config | Mapping[str, Any], *, source: Source | None = None, advance: Advance = show_nothing
 ) -> Experiment:
-    """Builds the experiment that a config describes.
+    """Builds the experiment that a config describes, with the preprocessing of the weights that it starts from.
 
     Args:
       config: config of the run, or the content of a `config.json`.
@@ -124,7 +131,7 @@ def build(
     Raises:
       InputError: the config or the data is wrong, or a batch cannot be split over the devices.
     """
-    config = check_config(config)
+    config, notes = bind_preprocessing(check_config(config))
     mesh = meshes.make_mesh()
     config.check_devices(mesh.size)
     if source is None:
@@ -140,6 +147,7 @@ def build(
         test_view=config.test_view,
         mix=config.mix,
         mesh=mesh,
+        notes=notes,
     )
 
 
@@ -168,7 +176,7 @@ def describe_cost(config: Config, *, num_classes: int, num_devices: int) -> Step
     Raises:
       InputError: the config is wrong, or a batch cannot be split over the devices.
     """
-    config = check_config(config)
+    config, _ = bind_preprocessing(check_config(config))
     config.check_devices(num_devices)
     return step_cost(
         config.create_network(num_classes),

@@ -9,11 +9,13 @@ import jax.numpy as jnp
 
 from vjax.errors import InputError
 from vjax.experiment import Experiment
-from vjax.models import TORCH_NAMES
+from vjax.models.registry import cards, torch_names_of
+from vjax.preprocessing import list_differences
 from vjax.text import some, terminal_width, wrap
 from vjax.trained import load
 from vjax.training.convert import convert
-from vjax.training.init_from import load_pretrained
+from vjax.training.init_from import Loaded, load_pretrained
+from vjax.training.pretrained import Pretrained, find_pretrained
 from vjax.training.step import TrainState
 from vjax.weights.read import read_tensors
 
@@ -32,45 +34,52 @@ def make_first_state(experiment: Experiment, make_state: Callable[[], TrainState
     layout, init = experiment.layout, experiment.config.init
     state = jax.jit(make_state, out_shardings=layout.shardings(jax.eval_shape(make_state)))()
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    if init.workdir:
-        loaded, said = _from_run(experiment, variables)
-    elif init.weights:
-        loaded, said = _from_file(experiment, variables)
-    else:
+    if not init.weights:
         return state
-    loaded = jax.jit(lambda tree: tree, out_shardings=layout.shardings(variables))(loaded)
+    pretrained = find_pretrained(init.weights)
+    load_from = _from_run if pretrained.is_run else _from_file
+    loaded, origin, preprocessing = load_from(experiment, variables, pretrained)
+    placed = jax.jit(lambda tree: tree, out_shardings=layout.shardings(variables))(loaded.variables)
     if jax.process_index() == 0:
-        console.write(wrap(f"starts from {said}", width=terminal_width(), hang=2) + "\n")
+        said = f"starts from {origin}; {_words(loaded)}{preprocessing and '; '}{preprocessing}"
+        console.write(wrap(said, width=terminal_width(), hang=2) + "\n")
     # Copy the arrays, because a step donates the buffers of both trees.
-    ema = jax.tree.map(jnp.copy, loaded["params"]) if state.ema else {}
-    return dataclasses.replace(state, ema=ema, **loaded)
+    ema = jax.tree.map(jnp.copy, placed["params"]) if state.ema else {}
+    return dataclasses.replace(state, ema=ema, **placed)
 
 
-def _from_run(experiment: Experiment, variables: Any) -> tuple[Any, str]:
-    """Returns the variables with those of another run's network, and words for it."""
-    init = experiment.config.init
+def _from_run(experiment: Experiment, variables: Any, pretrained: Pretrained) -> tuple[Loaded, str, str]:
+    """Returns the variables with those of another run's network, and words for their origin and its preprocessing."""
+    workdir = pretrained.path()
     network = experiment.network if "network" in experiment.foreign_parts() else None
-    trained = load(init.workdir, checkpoint=init.checkpoint, network=network)
+    trained = load(workdir, checkpoint=experiment.config.init.checkpoint, network=network)
     same_classes = trained.class_names == experiment.source.class_names
-    loaded, reinitialised = load_pretrained(
-        variables, trained.state.variables, same_classes=same_classes, where=init.workdir
-    )
-    return loaded, (
-        f"the network of {init.workdir} at step {int(trained.state.step)}; "
-        f"reinitialised: {', '.join(reinitialised) or 'nothing'}"
-    )
+    where, found = f"config.init: the network of {workdir}", trained.state.variables
+    loaded = load_pretrained(variables, found, same_classes=same_classes, where=where)
+    differences = some(list_differences(trained.config, experiment.config)) or "the same"
+    return loaded, f"the network of {workdir} at step {int(trained.state.step)}", f"preprocessing: {differences}"
 
 
-def _from_file(experiment: Experiment, variables: Any) -> tuple[Any, str]:
-    """Returns the variables with the tensors of a file, and words for it."""
-    path, name = experiment.config.init.weights, experiment.config.network.name
-    if "network" in experiment.foreign_parts() or name not in TORCH_NAMES:
+def _from_file(experiment: Experiment, variables: Any, pretrained: Pretrained) -> tuple[Loaded, str, str]:
+    """Returns the variables with the tensors of a file, and words for their origin and their preprocessing."""
+    path, config = pretrained.path(), experiment.config
+    names = None if "network" in experiment.foreign_parts() else torch_names_of(config.network)
+    if names is None:
+        known = [name for name, card in cards().items() if card.torch_names is not None]
         raise InputError(
-            f"config.init.weights: the names that PyTorch gives to the tensors of this network are not known; they are "
-            f"for config.network.name of {', '.join(TORCH_NAMES)}. Start from another run with config.init.workdir"
+            "config.init.weights: the names that PyTorch gives to the tensors of this network are not known; they are "
+            f"for these networks and backbones: {', '.join(known)}. Start from the work directory of another run"
         )
-    found = convert(variables, read_tensors(path), TORCH_NAMES[name](variables), where=path)
-    return found.variables, (
-        f"the weights in {path}; reinitialised: {', '.join(found.missing) or 'nothing'}; "
-        f"not used: {some(found.unused) or 'nothing'}"
+    loaded = convert(variables, read_tensors(path), names(variables), where=str(path))
+    if pretrained.published is None:
+        return loaded, f"the weights in {path}", "no card states their preprocessing, so it stays that of the config"
+    return loaded, f"the weights in {path}, which are {pretrained.published.name}", ""
+
+
+def _words(loaded: Loaded) -> str:
+    """Returns what was not loaded as it was."""
+    inflated = f"inflated over time: {len(loaded.inflated)} kernels; " if loaded.inflated else ""
+    return (
+        f"{inflated}reinitialised: {', '.join(loaded.reinitialised) or 'nothing'}; "
+        f"not used: {some(loaded.unused) or 'nothing'}"
     )

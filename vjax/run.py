@@ -37,6 +37,7 @@ from vjax.mesh import Layout
 from vjax.models.cost import count_parameters
 from vjax.ops.captions import add_captions
 from vjax.ops.frames import tile_clips
+from vjax.preprocessing import bind_preprocessing
 from vjax.runtime import memory
 from vjax.spec import Choice
 from vjax.text import terminal_width, wrap
@@ -73,14 +74,15 @@ def train(
       Interrupted: `should_stop` returned True; the state is saved.
     """
     config = check_config(config)
+    bound, _ = bind_preprocessing(config)
     workdir = Path(workdir).expanduser()
     # Check this before the videos are listed, which may take minutes.
-    workdirs.check_config(workdir, _resolve(config), {})
+    workdirs.check_config(workdir, _resolve(bound), {})
     if finished := workdirs.finished_result(workdir, length=config.length):
         return finished
     with indexing_progress(console) as progress:
         experiment = build(workdirs.with_own_split(workdir, config), advance=progress.advance)
-    return fit(dataclasses.replace(experiment, config=config), workdir, console=console, should_stop=should_stop)
+    return fit(dataclasses.replace(experiment, config=bound), workdir, console=console, should_stop=should_stop)
 
 
 def fit(
@@ -191,6 +193,7 @@ def _make_step(experiment: Experiment, optimizer: optax.GradientTransformation, 
         normalization=config.normalization,
         label_smoothing=config.label_smoothing,
         layer_rates=config.rates,
+        freeze_norms=config.freeze_norms,
     )
     grad_fn = sharded(accumulated(grad_fn, config.accumulate), experiment.layout)
     step = functools.partial(train_step, grad_fn=grad_fn, optimizer=optimizer, key=key)
@@ -244,7 +247,9 @@ def _take_workdir(experiment: Experiment, workdir: Path, console: TextIO, *, fir
         writers.append(WeightsAndBiases(workdir, project=config.wandb_project, config=resolved))
     num_parameters = count_parameters(first_state.params)
     console.write(describe_run(experiment, workdir, num_parameters=num_parameters, width=terminal_width()))
-    for line in describe_changes(dataclasses.replace(source, lost_videos=())):  # lost videos are said one by one
+    notes = experiment.notes if first_step == 0 else ()
+    changes = describe_changes(dataclasses.replace(source, lost_videos=()))  # lost videos are said one by one
+    for line in (*notes, *changes):
         console.write(wrap(line, width=terminal_width(), hang=2) + "\n")
     _say_if_longer(experiment, workdir, console, first_step=first_step)
     write_json(workdir / "classes.json", list(source.class_names))

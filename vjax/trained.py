@@ -20,16 +20,22 @@ from vjax.data.transforms import TestView
 from vjax.data.video import Source, Video, open_video
 from vjax.errors import InputError
 from vjax.evaluation.evaluate import Evaluation, evaluate
+from vjax.evaluation.features import Features, compile_features, extract_features
 from vjax.evaluation.infer import ClipProbs, compile_infer
 from vjax.evaluation.predict import Prediction, predict
 from vjax.evaluation.probes import Probe
 from vjax.experiment import make_init, open_config_source
 from vjax.json_files import read_json
+from vjax.models import NETWORKS
+from vjax.models.card import card_of
 from vjax.models.cost import count_parameters
+from vjax.models.registry import cards
 from vjax.spec import Choice, check_names
 from vjax.text import Advance, show_nothing
 from vjax.training.checkpoint import Checkpoints
+from vjax.training.convert import to_torch
 from vjax.training.step import TrainState, abstract_state
+from vjax.weights.write import check_output, write_weights
 
 _SHOWN = 5  # class names in a `repr`
 
@@ -161,6 +167,25 @@ class Trained:
             mesh=self.mesh,
         )
 
+    def features(self, videos: Sequence[str | Path | Video], *, view: TestView | None = None) -> Features:
+        """Returns the features of videos, in the given order: what the network's classifier takes.
+
+        Args:
+          videos: paths of video files, or opened videos; at least one.
+          view: clips and crops of a video; those of the run if not given.
+
+        Raises:
+          InputError: there are no videos, or the network has no layer `head/logits`.
+          VideoError: a video cannot be read.
+        """
+        return extract_features(
+            [video if isinstance(video, Video) else open_video(video) for video in videos],
+            self.test_view if view is None else view,
+            compile_features(self.network, self.config.normalization, self.mesh)(self.state.variables),
+            batch_size=self.config.test.batch_size,
+            mesh=self.mesh,
+        )
+
 
 def load(
     workdir: str | Path, *, checkpoint: Literal["newest", "best"] = "newest", network: nn.Module | None = None
@@ -184,7 +209,7 @@ def load(
     config = check_config(read_json(workdir / "config.json"))
     class_names = tuple(read_json(workdir / "classes.json"))
     preprocessing = read_json(workdir / "preprocessing.json")
-    view = {key: preprocessing[key] for key in typed.field_types(TestView)}
+    view = {key: preprocessing[key] for key in typed.field_types(TestView) if key in preprocessing}
     test_view = typed.conform_dataclass(view, TestView, what=f"{workdir}/preprocessing.json")
     # The network: the caller must pass one from outside the package, because the config does not describe it.
     if network is None:
@@ -213,3 +238,30 @@ def load(
     state = checkpoints.restore(step, like)
     checkpoints.close()
     return Trained(workdir, config, class_names, network, test_view, state, mesh)
+
+
+def save_weights(trained: Trained, path: str | Path) -> None:
+    """Writes the variables of a trained network as the tensors of its form in PyTorch.
+
+    `network.load_state_dict(safetensors.torch.load_file(path))` reads them in PyTorch, and `config.init.weights` in
+    vjax. They are the averaged parameters if the run kept an average. The class names, the normalization and the
+    frame rate are not in the file; they are in the files of the work directory.
+
+    Args:
+      trained: trained network.
+      path: file to write; its ending, `.safetensors` or `.npz`, chooses the form.
+
+    Raises:
+      InputError: the names of the network's tensors in PyTorch are not known, or the file cannot be written.
+    """
+    check_output(path)
+    config, card = trained.config, card_of(NETWORKS[trained.config.network.name])
+    foreign = config.create_network(len(trained.class_names)) != trained.network
+    if foreign or card is None or card.torch_names is None:
+        named = [name for name, card in cards().items() if card.torch_names is not None and name in NETWORKS]
+        raise InputError(
+            f"the names that PyTorch gives to the tensors of the network of {trained.workdir} are not known; they are "
+            f"for these networks: {', '.join(named)}. Its variables are load(workdir).state.variables"
+        )
+    variables = jax.device_get(trained.state.variables)
+    write_weights(path, to_torch(variables, card.torch_names(variables), convolutions=card.torch_convolutions))

@@ -63,6 +63,15 @@ def test_a_test_view_shows_every_crop_of_every_clip_in_order(num_clips, num_crop
     np.testing.assert_array_equal(found, by_hand)
 
 
+def test_a_test_crop_with_a_share_is_the_middle_of_the_frame():
+    """Torchvision's 112 of 128 rows are 0.875 of the height; of 20 rows and 32 columns they are 18 and 18."""
+    view = TestView(TIMING, (10, 10), num_clips=1, crop_share=0.9)
+    video = make_video(12)
+    (clip,) = view(video)
+    frames = PIXELS[view.indices(video)[0]]
+    np.testing.assert_array_equal(clip, crop_resize(frames, box=(7, 1, 25, 19), size=(10, 10)))
+
+
 def test_a_frame_that_several_clips_show_is_read_once():
     reads = []
 
@@ -80,6 +89,10 @@ def test_a_frame_that_several_clips_show_is_read_once():
     [
         (TestView(ClipTiming(16, fps=5.0), (112, 112)), "5 clips x 1 crop of 16 frames at 5 fps, 112 x 112"),
         (TestView(TIMING, (48, 60), num_clips=1, num_crops=3), "1 clip x 3 crops of 4 frames at stride 3, 48 x 60"),
+        (
+            TestView(TIMING, (48, 60), num_clips=2, crop_share=0.875),
+            "2 clips x 1 crop of 4 frames at stride 3, 48 x 60 from 0.875 of the frame",
+        ),
     ],
 )
 def test_a_view_describes_itself(view, words):
@@ -139,6 +152,8 @@ def test_without_an_alpha_there_is_nothing_to_mix():
         (lambda: Mix(mixup=float("nan")), "mix.mixup is the alpha .* got nan"),
         (lambda: TestView(TIMING, (8, 8), num_clips=0), "at least 1 clip of a video, got 0"),
         (lambda: TestView(TIMING, (8, 8), num_crops=2), "1 or 3 crops of a clip, got 2"),
+        (lambda: TestView(TIMING, (8, 8), crop_share=0.0), r"must lie in \(0, 1\], got 0.0"),
+        (lambda: TestView(TIMING, (8, 8), crop_share=1.5), r"must lie in \(0, 1\], got 1.5"),
     ],
 )
 def test_a_view_that_does_not_work_is_explained(make, message):

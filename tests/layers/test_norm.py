@@ -161,3 +161,23 @@ def test_the_running_statistics_are_those_of_float64_however_far_the_mean(distan
 def test_the_gradient_of_batch_norm_is_that_of_float64_however_far_the_mean(distance):
     found, expected = norm_in_training(distance)
     assert np.linalg.norm(found[2] - expected[2]) < 1e-3 * np.linalg.norm(expected[2])
+
+
+@pytest.mark.parametrize("window", [(1, 1, 1), (2, 1, 2)])
+def test_batch_norm_uses_and_keeps_its_running_statistics_in_training_if_they_are_not_mutable(window):
+    x, weights = draw(0, 3, 4, 2, 6, 4), draw(1, 3, *(np.array((4, 2, 6)) // window), 4)
+    params = {"scale": np.float32([1.5, -0.7, 0.3, -2.0]), "bias": draw(2, 4)}
+    stats = {"mean": draw(3, 4), "var": np.abs(draw(4, 4))}
+
+    def run(layer, pool, params, x):
+        def loss(params, x):
+            out, updates = layer.apply({"params": params, "batch_stats": stats}, x, mutable=[])
+            assert not updates
+            return (pool(out) * weights).sum(), pool(out)
+
+        return jax.value_and_grad(loss, (0, 1), has_aux=True)(params, x)
+
+    found = jax.jit(functools.partial(run, BatchNorm(train=True, pool=window), lambda out: out))(params, x)
+    flaxs = nn.BatchNorm(use_running_average=True, epsilon=1e-5)
+    expected = jax.jit(functools.partial(run, flaxs, lambda out: nn.max_pool(out, window, window)))(params, x)
+    chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-4)

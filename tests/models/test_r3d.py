@@ -21,24 +21,6 @@ def shapes_of(network, clip_shape=CLIP_SHAPE, *, num_clips=1):
     return jax.eval_shape(lambda x: network.init_with_output(jax.random.key(0), x, train=False), clips)
 
 
-# The first three as torchvision 0.29 states them. It has no name for the last two: its class makes networks with these
-# numbers of parameters (tests/models/test_torchvision.py), and their multiply-adds are ours alone.
-@pytest.mark.parametrize(
-    ("name", "parameters", "giga"),
-    [
-        ("r3d_18", 33_371_472, 40.697),
-        ("mc3_18", 11_695_440, 43.343),
-        ("r2plus1d_18", 31_505_325, 40.519),
-        ("r3d_34", 63_681_104, 75.378),
-        ("r3d_50", 46_980_944, 54.673),
-    ],
-)
-def test_parameters_and_multiply_adds_are_those_of_torchvision_to_the_digit(name, parameters, giga):
-    network = models.create(name, 400)
-    assert count_parameters(shapes_of(network)[1]["params"]) == parameters
-    assert round(multiply_adds(network, CLIP_SHAPE) / 1e9, 3) == giga
-
-
 def test_the_papers_form_of_r2plus1d_costs_what_vmz_published_and_has_about_the_parameters_of_r3d():
     """Source: VMZ, R(2+1)D-18 on 16 frames: 33.3 M (the next digit is not given) and 41.5 G."""
     network = models.create("r2plus1d_18", 400, mid="paper")

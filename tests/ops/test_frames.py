@@ -41,6 +41,21 @@ def test_the_largest_box_touches_two_sides_and_slides_along_the_others(height, w
     assert top == pytest.approx(position * (height - (bottom - top)), abs=1e-6)
 
 
+@given(height=SIDES, width=SIDES, aspect=ASPECTS, position=st.floats(0, 1), share=st.floats(0.1, 0.99))
+def test_a_box_with_a_share_slides_along_the_axis_with_room_and_is_in_the_middle_of_the_other(
+    height, width, aspect, position, share
+):
+    full = largest_box(height=height, width=width, aspect=aspect)
+    box = largest_box(height=height, width=width, aspect=aspect, position=position, share=share)
+    sides, full_sides = ((found[2] - found[0], found[3] - found[1]) for found in (box, full))
+    assert sides == pytest.approx([share * side for side in full_sides])
+    room = (width - full_sides[0], height - full_sides[1])
+    axis = 0 if room[0] >= room[1] else 1
+    size = (width, height)
+    assert box[axis] == pytest.approx(position * (size[axis] - sides[axis]), abs=1e-6)
+    assert box[1 - axis] == pytest.approx((size[1 - axis] - sides[1 - axis]) / 2, abs=1e-6)
+
+
 def test_all_frames_of_a_clip_are_cut_and_flipped_alike():
     frame = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
     clip = np.stack([frame] * 3)

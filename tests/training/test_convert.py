@@ -11,7 +11,7 @@ from random_variables import random_variables
 from vjax.errors import InputError
 from vjax.layers.norm import BatchNorm
 from vjax.models.fusion import Head
-from vjax.training.convert import convert
+from vjax.training.convert import convert, to_torch
 
 
 class Network(nn.Module):
@@ -78,7 +78,7 @@ def tensors(**changes):
 def test_every_variable_gets_its_tensor_with_our_axes():
     theirs = tensors()
     done = convert(variables(), theirs, NAMES, where="x.pth")
-    assert (done.unused, done.missing) == ((), ())
+    assert (done.unused, done.reinitialised, done.inflated) == ((), (), ())
     assert jax.tree.map(np.shape, done.variables) == jax.tree.map(np.shape, variables())
     flat = flax.traverse_util.flatten_dict(done.variables, sep="/")
     np.testing.assert_array_equal(flat["params/flat/kernel"], theirs["flat.weight"].transpose(2, 3, 1, 0)[None])
@@ -126,7 +126,7 @@ CLASSIFIER = ("params/head/logits/kernel", "params/head/logits/bias")
 def test_a_classifier_for_other_classes_keeps_its_initial_values():
     initial = variables(num_classes=3)
     done = convert(initial, tensors(), NAMES, where="x.pth")
-    assert set(done.missing) == set(CLASSIFIER)
+    assert set(done.reinitialised) == set(CLASSIFIER)
     assert done.unused == ("fc.weight", "fc.bias")
     jax.tree.map(np.testing.assert_array_equal, done.variables["params"]["head"], initial["params"]["head"])
     np.testing.assert_array_equal(done.variables["params"]["dense"]["bias"], tensors()["dense.bias"])
@@ -134,7 +134,7 @@ def test_a_classifier_for_other_classes_keeps_its_initial_values():
 
 def test_a_file_without_a_classifier_leaves_ours_as_it_is():
     theirs = {name: value for name, value in tensors().items() if not name.startswith("fc.")}
-    assert set(convert(variables(), theirs, NAMES, where="x.pth").missing) == set(CLASSIFIER)
+    assert set(convert(variables(), theirs, NAMES, where="x.pth").reinitialised) == set(CLASSIFIER)
 
 
 def test_tensors_that_nothing_takes_are_named_and_counts_of_batches_are_not():
@@ -155,19 +155,42 @@ def test_a_network_without_batch_norms_keeps_its_empty_statistics():
     assert done.variables["batch_stats"] == {}
 
 
+def test_a_classifier_of_another_width_is_reinitialised():
+    """Late concatenation on a pretrained backbone: its classifier sees a hidden layer, not the backbone."""
+    done = convert(variables(), tensors(fc__weight=np.ones((5, 8), np.float32)), NAMES, where="x.pth")
+    assert set(done.reinitialised) == set(CLASSIFIER)
+
+
+def test_a_flat_kernel_is_inflated_for_a_deep_one():
+    theirs = tensors(deep__weight=np.random.default_rng(2).normal(size=(4, 4, 3, 3)).astype(np.float32))
+    done = convert(variables(), theirs, NAMES, where="x.pth")
+    assert done.inflated == ("params/deep/kernel",)
+    kernel = np.asarray(done.variables["params"]["deep"]["kernel"])
+    np.testing.assert_allclose(kernel, kernel[:1].repeat(3, axis=0))
+    np.testing.assert_allclose(kernel.sum(0), theirs["deep.weight"].transpose(2, 3, 1, 0), rtol=1e-6)
+
+
+def test_a_part_without_names_keeps_its_initial_values():
+    names = {name: theirs for name, theirs in NAMES.items() if "deep" not in name.split("/")}
+    initial = variables()
+    done = convert(initial, tensors(), names, where="x.pth")
+    assert set(done.reinitialised) == {"params/deep/kernel", "params/deep/bias"}
+    assert set(done.unused) == {"deep.weight", "deep.bias"}
+    np.testing.assert_array_equal(done.variables["params"]["deep"]["kernel"], initial["params"]["deep"]["kernel"])
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         (
-            {"deep__weight": np.ones((4, 4, 1, 3, 3), np.float32)},
-            "x.pth: does not fit this network: theirs deep.weight (4, 4, 1, 3, 3), ours params/deep/kernel (3, 3, 3, 4",
+            {"deep__weight": np.ones((4, 4, 5, 3, 3), np.float32)},
+            "x.pth does not fit this network: deep.weight (4, 4, 5, 3, 3) there, params/deep/kernel (3, 3, 3, 4, 4) he",
         ),
         (
             {"flat__weight": np.ones((4, 3, 3, 3, 3), np.float32)},
-            "theirs flat.weight (4, 3, 3, 3, 3), ours params/flat/kernel (1, 3, 3, 3, 4)",
+            "flat.weight (4, 3, 3, 3, 3) there, params/flat/kernel (1, 3, 3, 3, 4) here",
         ),
-        ({"norm__running_var": np.ones(8, np.float32)}, "theirs norm.running_var (8,), ours batch_stats/norm/var (4,)"),
-        ({"fc__weight": np.ones((5, 8), np.float32)}, "theirs fc.weight (5, 8), ours params/head/logits/kernel (7, 5)"),
+        ({"norm__running_var": np.ones(8, np.float32)}, "norm.running_var (8,) there, batch_stats/norm/var (4,) here"),
         ({"norm__bias": np.ones(4, np.int8)}, "x.pth: norm.bias holds int8 where a network has floating-point numbers"),
     ],
 )
@@ -176,11 +199,35 @@ def test_a_tensor_that_does_not_fit_is_refused_with_both_shapes(changes, message
         convert(variables(), tensors(**changes), NAMES, where="x.pth")
 
 
+def test_a_part_with_too_few_names_is_refused():
+    names = {ours: name for ours, name in NAMES.items() if name != "deep.weight"}
+    with pytest.raises(InputError, match=r"params/deep/kernel None there, params/deep/kernel \(3, 3, 3, 4, 4\) here"):
+        convert(variables(), tensors(), names, where="x.pth")
+
+
 def test_a_missing_tensor_is_refused_by_both_names():
     theirs = tensors()
     del theirs["deep.bias"]
     with pytest.raises(InputError, match=r"x\.pth: has no tensor called deep\.bias for params/deep/bias \(4,\)"):
         convert(variables(), theirs, NAMES, where="x.pth")
-    names = {ours: name for ours, name in NAMES.items() if name != "deep.weight"}
-    with pytest.raises(InputError, match=r"x\.pth: has no tensor for params/deep/kernel \(3, 3, 3, 4, 4\)"):
-        convert(variables(), tensors(), names, where="x.pth")
+
+
+def test_tensors_of_pytorch_are_what_the_variables_came_from():
+    theirs = tensors()
+    found = to_torch(convert(variables(), theirs, NAMES, where="x.pth").variables, NAMES)
+    # A network with one 3D kernel is a 3D network in PyTorch too: its kernels of depth 1 have an axis of time.
+    deep = {name: value[:, :, None] if value.ndim == 4 else value for name, value in theirs.items()}
+    assert found.keys() == theirs.keys()
+    for name, tensor in found.items():
+        np.testing.assert_array_equal(tensor, 0 * deep[name] if name.endswith("tracked") else deep[name])
+    assert found["norm.num_batches_tracked"].dtype == np.int64
+
+
+def test_the_tensors_of_a_network_without_depth_are_2d():
+    initial = {"params": {"flat": {"kernel": np.ones((1, 3, 5, 2, 4), np.float32)}}}
+    assert to_torch(initial, {"params/flat/kernel": "conv.weight"})["conv.weight"].shape == (4, 2, 3, 5)
+
+
+def test_variables_without_a_name_are_refused():
+    with pytest.raises(InputError, match=r"PyTorch gives to these variables are not known: params/dense/bias$"):
+        to_torch({"params": {"dense": {"bias": np.zeros(7)}}}, {})

@@ -13,40 +13,62 @@ def variables(num_classes=2, *, value=0.0, width=3):
 
 
 def test_all_variables_are_loaded_where_the_classes_are_the_same():
-    loaded, reinitialised = load_pretrained(variables(value=0.0), variables(value=1.0), same_classes=True, where="a")
-    assert reinitialised == ()
-    jax.tree.map(np.testing.assert_array_equal, loaded, variables(value=1.0))
+    loaded = load_pretrained(variables(value=0.0), variables(value=1.0), same_classes=True, where="a")
+    assert (loaded.reinitialised, loaded.inflated, loaded.unused) == ((), (), ())
+    jax.tree.map(np.testing.assert_array_equal, loaded.variables, variables(value=1.0))
 
 
 @pytest.mark.parametrize("num_classes", [2, 5])
 def test_the_classifier_is_reinitialised_where_the_classes_differ(num_classes):
-    loaded, reinitialised = load_pretrained(
-        variables(num_classes), variables(2, value=1.0), same_classes=False, where="a"
-    )
-    assert set(reinitialised) == {"params/head/logits/kernel", "params/head/logits/bias"}
-    np.testing.assert_array_equal(loaded["params"]["head"]["logits"]["bias"], np.zeros(num_classes))
-    np.testing.assert_array_equal(loaded["params"]["backbone"]["Conv_0"]["kernel"], np.ones((2, 3)))
-    np.testing.assert_array_equal(loaded["batch_stats"]["backbone"]["BatchNorm_0"]["mean"], np.ones(3))
+    loaded = load_pretrained(variables(num_classes), variables(2, value=1.0), same_classes=False, where="a")
+    assert set(loaded.reinitialised) == {"params/head/logits/kernel", "params/head/logits/bias"}
+    params, statistics = loaded.variables["params"], loaded.variables["batch_stats"]
+    np.testing.assert_array_equal(params["head"]["logits"]["bias"], np.zeros(num_classes))
+    np.testing.assert_array_equal(params["backbone"]["Conv_0"]["kernel"], np.ones((2, 3)))
+    np.testing.assert_array_equal(statistics["backbone"]["BatchNorm_0"]["mean"], np.ones(3))
 
 
 def test_a_network_without_batch_norms_is_loaded_too():
     initial, pretrained = (variables(value=value) | {"batch_stats": {}} for value in (0.0, 1.0))
-    loaded, _ = load_pretrained(initial, pretrained, same_classes=True, where="a")
+    loaded = load_pretrained(initial, pretrained, same_classes=True, where="a").variables
     jax.tree.map(np.testing.assert_array_equal, loaded, pretrained)
     assert jax.tree.structure(loaded) == jax.tree.structure(initial)
 
 
 def test_another_backbone_is_refused_by_name():
     message = (
-        r"network of runs/a does not fit: batch_stats/backbone/BatchNorm_0/mean has shape \(4,\) in that run and "
-        r"\(3,\) in this one"
+        r"the network of runs/a does not fit this network: batch_stats/backbone/BatchNorm_0/mean \(4,\) there, "
+        r"batch_stats/backbone/BatchNorm_0/mean \(3,\) here"
     )
     with pytest.raises(InputError, match=message):
-        load_pretrained(variables(), variables(width=4), same_classes=False, where="runs/a")
+        load_pretrained(variables(), variables(width=4), same_classes=False, where="the network of runs/a")
 
 
-def test_a_part_that_only_one_network_has_is_refused_by_name():
-    more = variables()
+def test_a_network_with_no_part_in_common_is_refused():
+    other = {"params": {"trunk": {"bias": np.zeros(3)}}, "batch_stats": {}}
+    with pytest.raises(InputError, match="a does not fit this network: trunk there, backbone, head here"):
+        load_pretrained(variables(), other, same_classes=True, where="a")
+
+
+def test_a_part_that_only_one_network_has_is_named():
+    more = variables(value=1.0)
     more["params"]["hidden"] = {"bias": np.zeros(3)}
-    with pytest.raises(InputError, match=r"params/hidden/bias has shape \(3,\) in that run and None in this"):
-        load_pretrained(variables(), more, same_classes=False, where="a")
+    assert load_pretrained(variables(), more, same_classes=True, where="a").unused == ("params/hidden/bias",)
+    loaded = load_pretrained(more, variables(), same_classes=True, where="a")
+    assert loaded.reinitialised == ("params/hidden/bias",)
+    np.testing.assert_array_equal(loaded.variables["params"]["backbone"]["Conv_0"]["kernel"], np.zeros((2, 3)))
+
+
+def test_a_backbone_with_more_layers_is_refused_in_both_directions():
+    deeper = variables()
+    deeper["params"]["backbone"]["Conv_1"] = {"kernel": np.zeros((3, 3))}
+    for initial, pretrained in ((variables(), deeper), (deeper, variables())):
+        with pytest.raises(InputError, match="params/backbone/Conv_1/kernel"):
+            load_pretrained(initial, pretrained, same_classes=True, where="a")
+
+
+def test_the_classifier_starts_afresh_behind_other_features():
+    narrow, wide = variables(width=3), variables(width=3, value=1.0)
+    narrow["params"]["head"]["logits"]["kernel"] = np.zeros((8, 2))
+    loaded = load_pretrained(narrow, wide, same_classes=True, where="a")
+    assert set(loaded.reinitialised) == {"params/head/logits/kernel", "params/head/logits/bias"}

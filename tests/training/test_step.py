@@ -21,15 +21,18 @@ CLIP_SHAPE = (4, 8, 8, 3)
 def make(network="slow_fusion", *, dropout=0.0, norm="batch", **kwargs):
     passed = {name: kwargs.pop(name) for name in ("optimizer", "layout", "options") if name in kwargs}
     backbone = {"name": "small", "widths": kwargs.pop("widths", (4, 8)), "norm": norm}
+    backbone |= {"remat": kwargs.pop("remat", False)}
     return make_step(models.create(network, 3, backbone=backbone, dropout=dropout, **kwargs), **passed)
 
 
 def make_step(built, *, optimizer=None, layout=None, options=None):
     options = {"layer_rates": EQUAL_RATES, "accumulate": 1, "ema_decay": 0.0, "skip_nonfinite": False} | (options or {})
+    freeze_norms = options.pop("freeze_norms", False)
     rates, keep_ema = options["layer_rates"], options["ema_decay"] > 0
     tx, _ = create_optimizer(optimizer or {"name": "sgd", "learning_rate": 0.1}, num_steps=100, layer_rates=rates)
     layout = layout or meshes.data_parallel(meshes.make_mesh(jax.devices()[:1]))
-    grad_fn = sharded(accumulated(make_grad_fn(built, layer_rates=rates), options["accumulate"]), layout)
+    grad_fn = make_grad_fn(built, layer_rates=rates, freeze_norms=freeze_norms)
+    grad_fn = sharded(accumulated(grad_fn, options["accumulate"]), layout)
     step = functools.partial(train_step, grad_fn=grad_fn, optimizer=tx, key=jax.random.key(1))
     step = checked_finite(with_ema(step, options["ema_decay"]), skip=options["skip_nonfinite"])
     return init_state(built, tx, key=jax.random.key(0), clip_shape=CLIP_SHAPE, keep_ema=keep_ema), step
@@ -178,6 +181,32 @@ def test_a_step_is_traced_once_for_all_batches():
         state, _ = jitted(state, make_batch(seed=seed))
     with pytest.raises(AssertionError):
         jitted(state, make_batch(4))
+
+
+def test_frozen_norms_keep_their_statistics_and_the_other_parameters_learn():
+    options = {"freeze_norms": True, "accumulate": 2, "ema_decay": 0.9}
+    layout = meshes.fully_sharded(meshes.make_mesh(jax.devices()[:2]))
+    state, step = make(options=options, layout=layout, widths=(8,), remat=True)
+    statistics = jax.tree.map(lambda leaf: leaf + jnp.linspace(0, 1, leaf.size), state.batch_stats)
+    state = jax.device_put(state.replace(batch_stats=statistics), layout.shardings(state))
+    after, _ = jax.jit(step)(state, make_batch())
+    chex.assert_trees_all_equal(after.batch_stats, statistics)
+    assert len(jax.tree.leaves(statistics)) > 1
+    norm = "backbone", "BatchNorm_0", "scale"
+    before, found, mean = (
+        functools.reduce(dict.__getitem__, norm, tree) for tree in (state.params, after.params, after.ema)
+    )
+    assert np.all(before != found)
+    assert np.all(before != mean)
+
+
+def test_with_frozen_norms_a_clip_does_not_see_the_others_of_its_batch():
+    """So a batch in parts gives the update of the whole, which it does not with the statistics of the parts."""
+    state, whole = make(options={"freeze_norms": True}, widths=(4,))
+    _, parts = make(options={"freeze_norms": True, "accumulate": 4}, widths=(4,))
+    quickly = {"xla_backend_optimization_level": 0}
+    found = [jax.jit(step, compiler_options=quickly)(state, make_batch(8)) for step in (whole, parts)]
+    chex.assert_trees_all_close(*found, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("accumulate", [2, 4])

@@ -2,12 +2,14 @@
 
 import argparse
 import shutil
+import sys
 import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 from vjax.cli.arguments import CONFIG_HELP, SET_A_KEY
 from vjax.config_file import NO_DEFAULT, PREFIX, list_keys, load_config
+from vjax.preprocessing import bind_preprocessing
 
 
 def add(commands: Any) -> None:
@@ -25,7 +27,8 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     """Prints one line per key, and its description if asked for."""
-    for key, value, default, what in list_keys(load_config(args.file, overrides)):
+    config, notes = bind_preprocessing(load_config(args.file, overrides))
+    for key, value, default, what in list_keys(config):
         differs = "  (no default)" if default is NO_DEFAULT else f"  (default: {default!r})"
         print(f"{key} = {value!r}{'' if value == default else differs}")
         if args.explain:
@@ -34,3 +37,5 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
                     what, width=shutil.get_terminal_size().columns, initial_indent="    ", subsequent_indent="    "
                 )
             )
+    for note in notes:
+        print(note, file=sys.stderr)

@@ -25,6 +25,9 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--devices", type=int, metavar="N", help="number of devices that share a batch (default: all of this machine)"
     )
+    parser.add_argument(
+        "--layers", action="store_true", help="also print the layers, by the names that config.layer_rates takes"
+    )
     parser.set_defaults(command=run)
 
 
@@ -42,3 +45,5 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
         ("sent, in a ring", traffic.sent / 1e6),
     ]
     print("\n" + format_table(["traffic of each device per step", "MB"], rows))
+    if args.layers:
+        print("\n" + format_table(["layer", "parameters"], list(found.layers.items())))

@@ -12,6 +12,7 @@ from vjax.data.doctor import examine
 from vjax.data.files import indexing_progress
 from vjax.errors import InputError
 from vjax.json_files import write_json
+from vjax.preprocessing import bind_preprocessing
 from vjax.text import printable, terminal_width
 
 
@@ -39,6 +40,7 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     """Examines the dataset and prints one page about it."""
     of_config = [word for word in overrides if word.startswith(PREFIX)]
     config = load_config(args.config, of_config) if args.config else override_config(Config(), of_config)
+    config, _ = bind_preprocessing(config)
     of_source = [word for word in overrides if word.startswith(SOURCE_PREFIX)]
     source = choose_source(args.source, of_source, like=config.source)
     useless = [word for word in of_config if word.startswith(f"{PREFIX}source.")]

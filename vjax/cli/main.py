@@ -3,11 +3,28 @@
 import argparse
 from collections.abc import Sequence
 
-from vjax.cli import compare, config, configs, cost, doctor, evaluate, filter, predict, prepare, split, train, weights
+from vjax.cli import (
+    compare,
+    config,
+    configs,
+    cost,
+    doctor,
+    evaluate,
+    features,
+    filter,
+    models,
+    predict,
+    prepare,
+    split,
+    train,
+    weights,
+)
 from vjax.cli.boundary import run_command
 
 # In the order in which a new user needs them; each module has `add(commands)`.
-COMMANDS = (doctor, split, prepare, train, evaluate, predict, compare, cost, configs, config, weights, filter)
+COMMANDS = (
+    doctor, split, prepare, train, evaluate, predict, features, compare, cost, configs, config, models, weights, filter,
+)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:

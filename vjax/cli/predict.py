@@ -1,19 +1,12 @@
 """`vjax predict`: predicts the classes of videos."""
 
 import argparse
-import glob
 import json
-import os
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from vjax.cli.arguments import add_trained
-from vjax.data import decode
-from vjax.data.listing import is_left_out
-from vjax.data.video import open_video
-from vjax.errors import InputError
+from vjax.cli.videos import add_videos, find_videos, open_videos, print_errors
 from vjax.evaluation.predict import Prediction, rank
 from vjax.json_files import write_csv
 from vjax.text import printable
@@ -32,12 +25,7 @@ def add(commands: Any) -> None:
         "probable classes.",
     )
     add_trained(parser)
-    parser.add_argument(
-        "videos",
-        nargs="+",
-        metavar="VIDEO",
-        help="video file, folder of video files, or quoted pattern such as 'videos/*.mp4'; one or more",
-    )
+    add_videos(parser)
     parser.add_argument("--clips", action="store_true", help="also print the most probable classes of every clip")
     parser.add_argument("--json", action="store_true", help="print JSON with all classes, also for every clip")
     parser.add_argument(
@@ -52,56 +40,17 @@ def run(args: argparse.Namespace, _: Sequence[str]) -> int:
     """Prints the predictions, writes them to a file if asked for, and prints the videos that cannot be read."""
     paths = find_videos(args.videos)
     trained = load(args.workdir, checkpoint=args.checkpoint)
-    videos, errors = [], []
-    for path in paths:
-        try:
-            videos.append(open_video(path))
-        except decode.VideoError as error:
-            errors.append(error)
+    videos, errors = open_videos(paths)
     predictions = trained.predict(videos)
     if args.json:
         print(json.dumps([_prediction_json(found, trained.class_names) for found in predictions], indent=2))
     else:
         for line in describe(predictions, trained.class_names, clips=args.clips):
             print(line)
-    for error in errors:
-        print(f"error: {error}", file=sys.stderr)
+    print_errors(errors)
     if args.csv:
         _write_csv(args.csv, predictions, trained.class_names)
     return 2 if errors else 0
-
-
-def find_videos(places: Sequence[str]) -> list[str]:
-    """Returns the files that the arguments stand for, each once, in the order of the arguments.
-
-    Args:
-      places: video files, folders of video files, or patterns; what does not exist and is no pattern is returned too,
-        and is found unreadable later.
-
-    Raises:
-      InputError: a folder holds no file, or no file matches a pattern.
-    """
-    files: dict[str, None] = {}
-    for place in places:
-        path = os.path.expanduser(place)
-        found = [path]
-        if os.path.isdir(path):
-            found = [str(file) for file in _files_in(Path(path))]
-        elif not os.path.lexists(path) and glob.escape(path) != path:
-            found = sorted(file for file in glob.glob(path, recursive=True) if not os.path.isdir(file))
-        if not found:
-            what = "the folder holds no files" if os.path.isdir(path) else "no file matches this pattern"
-            raise InputError(
-                f"{place}: {what}; give video files, folders of video files, or quoted patterns such as 'videos/*.mp4'"
-            )
-        files |= dict.fromkeys(found)
-    return list(files)
-
-
-def _files_in(folder: Path) -> list[Path]:
-    """Returns the files of a folder and of the folders in it, sorted; left out are those that a source leaves out."""
-    inside = (file.relative_to(folder) for file in folder.rglob("*") if not file.is_dir())
-    return sorted(folder / file for file in inside if not is_left_out(file))
 
 
 def describe(predictions: Sequence[Prediction], class_names: Sequence[str], *, clips: bool) -> list[str]:

@@ -144,6 +144,7 @@ class TestView:
       size: `(h, w)` of a clip, in pixels.
       num_clips: number of clips, spread evenly over the video.
       num_crops: number of crops of each clip: 1 in the middle of the frame, or 3 spread along its longer side.
+      crop_share: side of a crop as a share of the largest crop that fits the frame, above 0 and up to 1.
     """
 
     __test__ = False  # for pytest: this is not a test
@@ -152,12 +153,15 @@ class TestView:
     size: tuple[int, int]
     num_clips: int = 5
     num_crops: int = 1
+    crop_share: float = 1.0
 
     def __post_init__(self):
         if self.num_clips < 1:
             raise InputError(f"testing takes at least 1 clip of a video, got {self.num_clips}")
         if self.num_crops not in (1, 3):
             raise InputError(f"testing takes 1 or 3 crops of a clip, got {self.num_crops}")
+        if not 0 < self.crop_share <= 1:
+            raise InputError(f"the share of a test crop must lie in (0, 1], got {self.crop_share}")
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
@@ -181,7 +185,10 @@ class TestView:
         height, width = found.shape[1:3]
         aspect = self.size[1] / self.size[0]
         places = (0.5,) if self.num_crops == 1 else (0.0, 0.5, 1.0)
-        boxes = [ops.largest_box(height=height, width=width, aspect=aspect, position=place) for place in places]
+        boxes = [
+            ops.largest_box(height=height, width=width, aspect=aspect, position=place, share=self.crop_share)
+            for place in places
+        ]
         crops = [ops.crop_resize(found, box=box, size=self.size) for box in boxes]
         clips = np.stack([crop[positions.reshape(self.num_clips, -1)] for crop in crops], axis=1)
         return clips.reshape(self.shape)
@@ -190,4 +197,5 @@ class TestView:
         """Returns a description of the view, for protocols: `5 clips x 1 crop of 16 frames at 5 fps, 112 x 112`."""
         crops = "1 crop" if self.num_crops == 1 else f"{self.num_crops} crops"
         clips = "1 clip" if self.num_clips == 1 else f"{self.num_clips} clips"
-        return f"{clips} x {crops} of {self.timing.describe()}, {self.size[0]} x {self.size[1]}"
+        share = f" from {self.crop_share:g} of the frame" if self.crop_share < 1 else ""
+        return f"{clips} x {crops} of {self.timing.describe()}, {self.size[0]} x {self.size[1]}{share}"

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -17,6 +17,7 @@ from vjax.evaluation import metrics
 from vjax.evaluation.infer import ClipProbs, infer_views
 from vjax.evaluation.probes import Probe
 
+T = TypeVar("T")
 _TOP = 5
 
 
@@ -119,14 +120,14 @@ def evaluate(
 def infer_videos(
     videos: VideoSequence,
     view: TestView,
-    infer_clips: Callable[[Any], ClipProbs],
+    infer_clips: Callable[[Any], T],
     *,
     batch_size: int,
     num_workers: int,
     mesh: Mesh,
     probe: Probe | None = None,
-) -> Iterator[tuple[dict[str, np.ndarray], ClipProbs]]:
-    """Yields each batch, `label, mask, position (b)` and `unread (b ...)`, with the outputs `(b n k)` of its views."""
+) -> Iterator[tuple[dict[str, np.ndarray], T]]:
+    """Yields each batch, `label, mask, position (b)` and `unread (b ...)`, with the outputs `(b n ...)` of views."""
     shard = Shard(meshes.round_up(batch_size, mesh), jax.process_index(), jax.process_count())
     for batch in test_batches(videos, view, shard, num_workers=num_workers):
         clips = batch.pop("clips")

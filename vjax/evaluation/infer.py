@@ -7,7 +7,7 @@ a clip are the mean of their softmax; those of a video are the mean over its cli
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import chex
 import flax.linen as nn
@@ -20,6 +20,8 @@ from jax.sharding import Mesh
 from vjax import mesh as meshes
 from vjax.ops.frames import to_float
 from vjax.spec import Range
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,8 +91,8 @@ def compile_infer(
     return lambda variables: functools.partial(jitted, variables)
 
 
-def infer_views(infer_clips: Callable[[np.ndarray], ClipProbs], views: np.ndarray) -> ClipProbs:
-    """Returns the probabilities `(b n k)` for the n views of every video, `(b n t h w c)`.
+def infer_views(infer_clips: Callable[[np.ndarray], T], views: np.ndarray) -> T:
+    """Returns the outputs `(b n ...)` for the n views of every video, `(b n t h w c)`; probabilities are `(b n k)`.
 
     One view of every video is on the devices at a time, so the device memory does not depend on the number of views.
     """

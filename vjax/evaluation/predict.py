@@ -1,9 +1,10 @@
 """Prediction: from videos to ranked class names, with the same inference as evaluation."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 
@@ -13,6 +14,8 @@ from vjax.data.transforms import TestView
 from vjax.data.video import Video
 from vjax.evaluation.evaluate import infer_videos
 from vjax.evaluation.infer import ClipProbs
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,16 +70,25 @@ def predict(
     Raises:
       VideoError: a video can no longer be read.
     """
-    predictions = []
+    rows = infer_each(videos, view, infer_clips, batch_size=batch_size, mesh=mesh)
+    probs = ((video, np.asarray(found.probs)) for video, found in rows)
+    return [Prediction(video.name, found.mean(axis=0), _by_clip(video, view, found)) for video, found in probs]
+
+
+def infer_each(
+    videos: Sequence[Video], view: TestView, infer_clips: Callable[[Any], T], *, batch_size: int, mesh: Mesh
+) -> Iterator[tuple[Video, T]]:
+    """Yields each video, in the given order, with the outputs `(n ...)` of its views; the arguments are as above.
+
+    Raises:
+      VideoError: while iterating, a video can no longer be read.
+    """
     rows = infer_videos(videos, view, infer_clips, batch_size=batch_size, num_workers=0, mesh=mesh)
     for batch, outputs in rows:
         for found in batch["unread"][batch["unread"].any(axis=1)]:
             raise VideoError(reason_of(found))
-        mask = batch["mask"]
-        for position, probs in zip(batch["position"][mask], np.asarray(outputs.probs)[mask], strict=True):
-            video = videos[int(position)]
-            predictions.append(Prediction(video.name, probs.mean(axis=0), _by_clip(video, view, probs)))
-    return predictions
+        for row in np.flatnonzero(batch["mask"]):
+            yield videos[int(batch["position"][row])], jax.tree.map(lambda leaf, row=row: leaf[row], outputs)
 
 
 def _by_clip(video: Video, view: TestView, probs: np.ndarray) -> list[ClipPrediction]:

@@ -29,13 +29,15 @@ def norm_layer(kind: str, *, train: bool, dtype: Any) -> Callable[..., nn.Module
 class BatchNorm(nn.Module):
     """Batch norm over all axes but the last.
 
-    The statistics are those of the global batch: under a sharded jit the sums run over all devices.
+    The statistics are those of the global batch: under a sharded jit the sums run over all devices. In training the
+    norm uses the running statistics instead, and keeps them, if the collection `batch_stats` is not mutable.
 
     Source: Ioffe and Szegedy 2015, "Batch normalization". Deviation: the running variance averages the biased variance
     of the batches, not multiplied by n / (n - 1).
 
     Attributes:
-      train: whether to use the batch's statistics and update the running ones; otherwise the running ones are used.
+      train: whether to use the batch's statistics and update the running ones, if `batch_stats` is mutable; otherwise
+        the running ones are used.
       momentum: share of the running statistics that a step keeps.
       dtype: dtype of the output; statistics are float32.
       scale_init: initializer of the scale.
@@ -58,7 +60,7 @@ class BatchNorm(nn.Module):
         variance = self.variable("batch_stats", "var", jnp.ones, shape)
         scale = self.param("scale", self.scale_init, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
-        if not self.train:
+        if not self.train or not self.is_mutable_collection("batch_stats"):
             out = _normalize(x, scale, bias, mean.value, variance.value, self.epsilon).astype(self.dtype)
             return out if self.pool == NO_POOL else max_pool(out, self.pool)
         out, batch_mean, batch_variance = normalize_batch(x, scale, bias, self.pool, self.epsilon)
@@ -118,7 +120,7 @@ def _normalize_batch(x, scale, bias, window, epsilon):
 
 def _normalize_forward(x, scale, bias, window, epsilon):
     axes = tuple(range(x.ndim - 1))
-    wide = x.astype(jnp.float32)
+    wide = _widen(x)
     # The mean comes first: E[x^2] - E[x]^2 loses the variance if the mean is much larger than the standard deviation.
     mean = wide.mean(axes)
     variance = jnp.square(wide - mean).mean(axes)
@@ -137,13 +139,13 @@ def _normalize_backward(window, epsilon, residuals, gradients):
     x, maxima, places, scale, mean, variance = residuals
     axes, num = tuple(range(x.ndim - 1)), x.size // x.shape[-1]
     inverse = lax.rsqrt(variance + epsilon)
-    grad = gradients[0].astype(jnp.float32)
+    grad = _widen(gradients[0])
     # Only the maxima receive a gradient, so these sums need no other values.
     to_bias = grad.sum(axes)
-    to_scale = (grad * (maxima.astype(jnp.float32) - mean)).sum(axes) * inverse
+    to_scale = (grad * (_widen(maxima) - mean)).sum(axes) * inverse
     if places is not None:
         grad = spread(grad, places, window, sizes=x.shape[1:4])
-    centered = x.astype(jnp.float32) - mean
+    centered = _widen(x) - mean
     to_x = (scale * inverse) * (grad - to_bias / num - centered * (inverse * to_scale / num))
     # The barrier makes XLA compute this once, and not again for each gradient of the convolution that reads it.
     return lax.optimization_barrier(to_x.astype(x.dtype)), to_scale, to_bias
@@ -153,4 +155,9 @@ _normalize_batch.defvjp(_normalize_forward, _normalize_backward)
 
 
 def _normalize(x, scale, bias, mean, variance, epsilon):
-    return ((x.astype(jnp.float32) - mean) * (scale * lax.rsqrt(variance + epsilon)) + bias).astype(x.dtype)
+    return ((_widen(x) - mean) * (scale * lax.rsqrt(variance + epsilon)) + bias).astype(x.dtype)
+
+
+def _widen(x):
+    """Returns x in float32 or wider."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))

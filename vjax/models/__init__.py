@@ -1,6 +1,6 @@
 """Networks: pure linen modules from clips `(b t h w c)` to logits `(b v k)`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import flax.linen as nn
@@ -9,9 +9,13 @@ from vjax import typed
 from vjax.models.arguments import DTYPES, Backbone, Dropout, DType
 from vjax.models.backbones import BACKBONES
 from vjax.models.c3d import c3d
+from vjax.models.card import Card, Figure, described
 from vjax.models.fusion import EarlyFusion, LateFusion, Network, SingleFrame, SlowFusion
 from vjax.models.karpathy import karpathy_early, karpathy_late, karpathy_single, karpathy_slow
-from vjax.models.r3d import mc3_18, r2plus1d_18, r3d_18, r3d_34, r3d_50, torch_names
+from vjax.models.r3d import mc3_18, r2plus1d_18, r3d_18, r3d_34, r3d_50
+from vjax.models.s3d import s3d
+from vjax.models.slowfast import slowfast_r50
+from vjax.models.x3d import x3d_m, x3d_s
 from vjax.spec import Choice, Range, Table
 
 # An option of `late_concat`, with the text that `vjax config FILE --explain` shows.
@@ -19,7 +23,37 @@ Hidden = Annotated[int, Range(1), "width of the MLP's hidden layer."]
 
 SMALL = Choice("small")
 
+_KARPATHY = 'Karpathy et al. 2014, "Large-scale video classification with convolutional neural networks"'
+_TRAN = 'Tran et al. 2018, "A closer look at spatiotemporal convolutions for action recognition"'
+_ON_RESNET18 = "backbone=resnet18, whose blocks start as the identity here"
 
+
+def _card(
+    source: str, deviations: str, *, parameters: int, multiply_adds: int, figures: tuple[Figure, ...] = ()
+) -> Card:
+    """Returns the card of a fusion network on the small backbone; nothing is published about that network itself."""
+    return Card(
+        "fusion",
+        source=source,
+        clip=(16, 112, 112),
+        num_classes=400,
+        parameters=parameters,
+        multiply_adds=multiply_adds,
+        figures=figures,
+        deviations=f"The backbone is an option, the same for all five networks. {deviations}".strip(),
+    )
+
+
+def _of_tran(name: str, *, clip: float, video: float) -> tuple[Figure, Figure]:
+    """Returns the accuracies of the network on ResNet-18, which its authors call `name`."""
+    protocol, source = "10 clips x 1 crop of 16 frames, 112 x 112", "VMZ, the authors' code, from scratch"
+    return (
+        Figure("Kinetics-400", "video@1", video, protocol, source, f"{_ON_RESNET18}; called {name} there"),
+        Figure("Kinetics-400", "clip@1", clip, protocol, source, f"{_ON_RESNET18}; called {name} there"),
+    )
+
+
+@described(_card(_KARPATHY, "", parameters=49_696, multiply_adds=549_535_744))
 def single_frame(
     num_classes: int, *, backbone: Backbone = SMALL, dropout: Dropout = 0.0, dtype: DType = "float32"
 ) -> Network:
@@ -27,6 +61,15 @@ def single_frame(
     return SingleFrame(num_classes, _backbone(backbone, dtype, temporal=False), dropout)
 
 
+@described(
+    _card(
+        _TRAN,
+        "The paper has this network on ResNet-18.",
+        parameters=49_696,
+        multiply_adds=549_151_744,
+        figures=_of_tran("f-R2D", clip=50.7, video=60.9),
+    )
+)
 def late_pool(
     num_classes: int, *, backbone: Backbone = SMALL, dropout: Dropout = 0.0, dtype: DType = "float32"
 ) -> Network:
@@ -34,6 +77,14 @@ def late_pool(
     return LateFusion(num_classes, _backbone(backbone, dtype, temporal=False), dropout, fuse="pool")
 
 
+@described(
+    _card(
+        _KARPATHY,
+        "It looks at all frames, not at two, and joins them in an MLP with a layer norm.",
+        parameters=51_507_488,
+        multiply_adds=600_608_768,
+    )
+)
 def late_concat(
     num_classes: int,
     *,
@@ -46,6 +97,15 @@ def late_concat(
     return LateFusion(num_classes, _backbone(backbone, dtype, temporal=False), dropout, fuse="concat", hidden=hidden)
 
 
+@described(
+    _card(
+        f"{_KARPATHY}; {_TRAN}",
+        "The paper of 2018 has this network on ResNet-18.",
+        parameters=56_176,
+        multiply_adds=115_631_104,
+        figures=_of_tran("R2D", clip=47.5, video=59.4),
+    )
+)
 def early_fusion(
     num_classes: int, *, backbone: Backbone = SMALL, dropout: Dropout = 0.0, dtype: DType = "float32"
 ) -> Network:
@@ -53,6 +113,15 @@ def early_fusion(
     return EarlyFusion(num_classes, _backbone(backbone, dtype, temporal=False), dropout)
 
 
+@described(
+    _card(
+        f"{_KARPATHY}; {_TRAN}",
+        "It convolves over time in every stage and shrinks it step by step, as 3D CNNs do.",
+        parameters=96_640,
+        multiply_adds=780_362_752,
+        figures=_of_tran("R3D", clip=52.9, video=64.7),
+    )
+)
 def slow_fusion(
     num_classes: int, *, backbone: Backbone = SMALL, dropout: Dropout = 0.0, dtype: DType = "float32"
 ) -> Network:
@@ -80,15 +149,12 @@ NETWORKS: Table[nn.Module] = Table(
         "r2plus1d_18": r2plus1d_18,
         "r3d_34": r3d_34,
         "r3d_50": r3d_50,
+        "s3d": s3d,
+        "slowfast_r50": slowfast_r50,
+        "x3d_s": x3d_s,
+        "x3d_m": x3d_m,
     },
     given=("num_classes",),
-)
-
-
-# For each network with a form in PyTorch: the function from its variables to the names of PyTorch's tensors. Names of
-# networks from outside this package are added here.
-TORCH_NAMES: dict[str, Callable[[Mapping[str, Any]], dict[str, str]]] = dict.fromkeys(
-    ("r3d_18", "mc3_18", "r2plus1d_18", "r3d_34", "r3d_50"), torch_names
 )
 
 

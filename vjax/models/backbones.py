@@ -15,12 +15,16 @@ import jax.numpy as jnp
 from vjax.errors import InputError
 from vjax.layers.conv import Conv
 from vjax.layers.norm import NO_POOL, norm_layer
+from vjax.models.card import Card, described
 from vjax.models.checks import check_size, check_widths
 from vjax.models.efficientnet import efficientnet_lite0
-from vjax.models.resnet import ResNet, cover
+from vjax.models.resnet import ResNet, cover, torch_names
 from vjax.spec import Table
 
 
+@described(
+    Card("small", source="vjax", clip=(1, 112, 112), num_classes=400, parameters=49_696, multiply_adds=34_345_984)
+)
 class SmallBackbone(nn.Module):
     """Stages of convolutions (3 wide), each with a norm and a ReLU; a max pool of 2 ends every stage.
 
@@ -74,6 +78,19 @@ class SmallBackbone(nn.Module):
         return x
 
 
+@described(
+    Card(
+        "ResNet",
+        source='Tran et al. 2018, "A closer look at spatiotemporal convolutions for action recognition"',
+        clip=(1, 112, 112),
+        num_classes=400,
+        parameters=11_381_712,
+        multiply_adds=1_725_255_680,
+        deviations="Every block starts as the identity. The stem of R(2+1)D follows the same rule as the other "
+        "convolutions, and has 83 channels between its two kernels, not 45.",
+        torch_names=torch_names,
+    )
+)
 def resnet18(
     *,
     temporal: bool,
@@ -89,8 +106,7 @@ def resnet18(
     It gives features `(b t' h' w' d)`: h and w divided by 16, and t by 8 if temporal, rounded up.
 
     Source: Tran et al. 2018, "A closer look at spatiotemporal convolutions for action recognition" (R3D, R(2+1)D; R2D
-    and f-R2D on frames). Deviations: every block starts as the identity; the stem of R(2+1)D follows the same rule as
-    the other convolutions, and has 83 channels between its two kernels, not 45.
+    and f-R2D on frames). The card has the deviations.
 
     Args:
       temporal: whether kernels, and the strides of stages two to four, also cover time.

@@ -10,10 +10,7 @@ Source: Tran et al. 2015, "Learning spatiotemporal features with 3D convolutiona
 
 The first two have 78.41 M parameters at 101 classes, the third 64.95 M at 400.
 
-Deviations: kernels start from He et al. 2015, that of the classifier from LeCun's rule, and biases at 0, not from fixed
-deviations and at 0 or 1. In the first four stages the ReLU follows the pool instead of preceding it, which gives the
-same numbers with less work. VMZ's network has a batch norm after each convolution, with 5,504 parameters more; this one
-has none.
+Deviations: `DEVIATIONS`.
 """
 
 from typing import Annotated, Any, Literal
@@ -27,6 +24,7 @@ from vjax.layers.conv_forms import Triple
 from vjax.layers.norm import NO_POOL
 from vjax.layers.pool import max_pool
 from vjax.models.arguments import DTYPES, DropoutOfLayers, DType
+from vjax.models.card import Card, Figure, described
 from vjax.models.checks import check_rate
 from vjax.models.fully_connected import FullyConnected, check_clips
 from vjax.models.fusion import Head
@@ -42,7 +40,34 @@ Pool5Padding = Annotated[
 # Rows, and columns, of zeros before and after the last pool's input. Behind a second one no further window would fit.
 PADS = {"after": (0, 1), "both": (1, 0), "none": (0, 0)}
 
+DEVIATIONS = (
+    "Kernels start from He et al. 2015, that of the classifier from LeCun's rule, and biases at 0, not from fixed "
+    "deviations and at 0 or 1. In the first four stages the ReLU follows the pool instead of preceding it, which "
+    "gives the same numbers with less work. VMZ's network has a batch norm after each convolution, with 5,504 "
+    "parameters more; this one has none."
+)
+_VMZ = "VMZ, the authors' code, from scratch"
+_OF_MMACTION2 = "pool5_padding=both; from weights of Sports-1M"
+_OF_VMZ = "pool5_padding=none, with batch norms; 64.9 M parameters at 400 classes"
 
+
+@described(
+    Card(
+        "C3D",
+        source='Tran et al. 2015, "Learning spatiotemporal features with 3D convolutional networks"',
+        clip=(NUM_FRAMES, SIZE, SIZE),
+        num_classes=101,
+        parameters=78_410_000,
+        multiply_adds=38_500_000_000,
+        cost_source="mmaction2",
+        figures=(
+            Figure("Kinetics-400", "video@1", 63.4, "10 clips x 1 crop of 16 frames, 112 x 112", _VMZ, _OF_VMZ),
+            Figure("Kinetics-400", "clip@1", 52.3, "10 clips x 1 crop of 16 frames, 112 x 112", _VMZ, _OF_VMZ),
+            Figure("UCF101, split 1", "video@1", 83.1, "10 clips x 1 crop, 112 x 112", "mmaction2", _OF_MMACTION2),
+        ),
+        deviations=DEVIATIONS,
+    )
+)
 def c3d(
     num_classes: int, *, pool5_padding: Pool5Padding = "after", dropout: DropoutOfLayers = 0.5, dtype: DType = "float32"
 ) -> nn.Module:

@@ -1,6 +1,7 @@
 """The cost of a network: parameters, multiply-adds, and the memory that its backward pass needs."""
 
 import math
+import re
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -14,6 +15,7 @@ from vjax.layers.depthwise import DepthwiseConv
 
 # Layers with a kernel that every output position multiplies once: (... d k), or (... 1 c) for depthwise ones.
 COUNTED = (Conv, DepthwiseConv, nn.Conv, nn.Dense)
+_NUMBERS = re.compile(r"(\d+)")
 
 
 def count_parameters(params: Any) -> int:
@@ -21,11 +23,47 @@ def count_parameters(params: Any) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
-def multiply_adds(network: nn.Module, clip_shape: tuple[int, ...]) -> int:
-    """Returns the multiply-adds of one clip `(t h w c)` in convolutions and linear layers, padding included.
+def parameters_by_layer(params: Any) -> dict[str, int]:
+    """Returns the number of parameters of each layer, by the first two parts of its path, in natural order.
 
-    This is the number that papers give, often as "FLOPs"; norms, biases and pooling are not counted. Nothing is
-    computed: only shapes are traced.
+    >>> layer = {"kernel": jnp.zeros((3, 2)), "bias": jnp.zeros(2)}
+    >>> parameters_by_layer({"head": {"logits": layer}, "backbone": {"Block_10": {"Conv_0": layer}, "Block_9": layer}})
+    {'backbone/Block_9': 8, 'backbone/Block_10': 8, 'head/logits': 8}
+    """
+    leaves: Any = flax.traverse_util.flatten_dict(params)
+    sizes: dict[str, int] = {}
+    for (*layers, leaf_name), leaf in leaves.items():
+        name = "/".join(layers[:2]) or leaf_name
+        sizes[name] = sizes.get(name, 0) + math.prod(leaf.shape)
+
+    def natural(name: str) -> list[str | int]:
+        return [int(part) if part.isdigit() else part for part in _NUMBERS.split(name)]
+
+    return {name: sizes[name] for name in sorted(sizes, key=natural)}
+
+
+class ForwardCost(NamedTuple):
+    """What one clip costs on its way through a network.
+
+    Attributes:
+      parameters: number of parameters.
+      multiply_adds: multiply-adds in convolutions and linear layers.
+    """
+
+    parameters: int
+    multiply_adds: int
+
+
+def multiply_adds(network: nn.Module, clip_shape: tuple[int, ...]) -> int:
+    """Returns the multiply-adds of one clip `(t h w c)`; see `forward_cost`."""
+    return forward_cost(network, clip_shape).multiply_adds
+
+
+def forward_cost(network: nn.Module, clip_shape: tuple[int, ...]) -> ForwardCost:
+    """Returns the parameters of a network, and the multiply-adds of one clip `(t h w c)`, padding included.
+
+    Multiply-adds are the number that papers give, often as "FLOPs"; norms, biases and pooling are not counted. Nothing
+    is computed: only shapes are traced.
 
     Raises:
       InputError: a layer has a parameter of two axes or more and is not in `COUNTED`.
@@ -56,7 +94,7 @@ def multiply_adds(network: nn.Module, clip_shape: tuple[int, ...]) -> int:
                 f"the multiply-adds of the parameter {name}, of shape {leaf.shape}, are not known: its layer is "
                 "neither a convolution nor a linear layer of flax or vjax"
             )
-    return total
+    return ForwardCost(count_parameters(variables["params"]), total)
 
 
 class ResidualBytes(NamedTuple):

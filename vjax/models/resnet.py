@@ -1,12 +1,13 @@
 """Residual networks on clips: the `resnet18` backbone and the published R3D, MC3 and R(2+1)D are made of them."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
 
 from vjax.errors import InputError
 from vjax.layers.conv import Conv
@@ -152,11 +153,17 @@ class BasicBlock(Block):
 
 
 class Bottleneck(Block):
-    """A convolution over space and time between two of size 1, and a shortcut; the output is four times as wide."""
+    """A convolution over space and time between two of size 1, and a shortcut; the output is four times as wide.
+
+    Attributes:
+      frames: number of frames that the first convolution covers.
+    """
+
+    frames: int = 1
 
     def branch(self, x: jax.Array, strides: Triple, last_norm: Callable[..., nn.Module]) -> jax.Array:
         """Maps `(b t h w c)` to `(b t' h' w' 4*features)`."""
-        y = nn.relu(self.norm()(Conv(self.features, (1, 1, 1), dtype=self.dtype)(x)))
+        y = nn.relu(self.norm()(Conv(self.features, (self.frames, 1, 1), dtype=self.dtype)(x)))
         y = nn.relu(self.norm()(self.conv(self.features, cover(3, temporal=self.temporal), strides)(y)))
         return last_norm()(Conv(4 * self.features, (1, 1, 1), dtype=self.dtype)(y))
 
@@ -198,3 +205,56 @@ def equal_width(kernel_size: Triple, channels: int, features: int) -> int:
 def cover(size: int, *, temporal: bool) -> Triple:
     """Returns a size over space, and over time if temporal; otherwise it is 1 over time."""
     return (size if temporal else 1, size, size)
+
+
+def torch_names(variables: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the name that torchvision's video networks give to each variable of a ResNet.
+
+    The keys are paths such as "params/BasicBlock_0/Conv_0/kernel", the values names in torchvision's state dict such as
+    "layer1.0.conv1.0.weight". Its `num_batches_tracked` have no counterpart.
+
+    Args:
+      variables: variables of the ResNet, `{"params": ..., "batch_stats": ...}`; arrays or shapes.
+    """
+    modules = _module_names(variables["params"])
+    return {
+        "/".join([collection, *module, leaf]): f"{modules['/'.join(module)]}.{_LEAVES[leaf]}"
+        for collection, *module, leaf in flatten_dict(variables)
+    }
+
+
+_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+# Items of the sequence that a factored convolution is in torchvision; item 2 is the ReLU.
+_FACTORS = {"Conv_0": 0, "BatchNorm_0": 1, "Conv_1": 3}
+
+
+def _module_names(backbone: Mapping[str, Any]) -> dict[str, str]:
+    """Returns torchvision's name of each module of a ResNet that has variables."""
+    # The stem.
+    conv = "FactoredConv" if "FactoredConv_0" in backbone else "Conv"
+    factored = conv == "FactoredConv"
+    names = _conv_names("FactoredConv_0", "stem") if factored else {"Conv_0": "stem.0"}
+    names["BatchNorm_0"] = "stem.4" if factored else "stem.1"
+
+    # The blocks, in the order of their numbers.
+    stage, index = 1, 0
+    blocks = [name for name in backbone if name.startswith(("BasicBlock_", "Bottleneck_"))]
+    for number, block in enumerate(sorted(blocks, key=lambda name: int(name.rpartition("_")[2]))):
+        num_convs = 3 if block.startswith("Bottleneck_") else 2
+        # A stage begins with a projected shortcut; only the first stage may do without.
+        if number > 0 and f"BatchNorm_{num_convs}" in backbone[block]:
+            stage, index = stage + 1, 0
+        layer = f"layer{stage}.{index}"
+        for place in range(num_convs):
+            ours, theirs = f"{block}/{conv}_{place}", f"{layer}.conv{place + 1}"
+            names |= _conv_names(ours, f"{theirs}.0") if factored else {ours: f"{theirs}.0"}
+            names[f"{block}/BatchNorm_{place}"] = f"{theirs}.1"
+        names[f"{block}/Conv_{0 if factored else num_convs}"] = f"{layer}.downsample.0"
+        names[f"{block}/BatchNorm_{num_convs}"] = f"{layer}.downsample.1"
+        index += 1
+    return names
+
+
+def _conv_names(ours: str, theirs: str) -> dict[str, str]:
+    """Returns the names of the parts of a factored convolution."""
+    return {f"{ours}/{part}": f"{theirs}.{item}" for part, item in _FACTORS.items()}

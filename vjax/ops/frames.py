@@ -55,10 +55,20 @@ def random_box(
     return left, top, left + box_width, top + box_height
 
 
-def largest_box(*, height: int, width: int, aspect: float, position: float = 0.5) -> Box:
-    """Returns the largest box of an aspect inside a frame; `position` in [0, 1] moves it along the axis with room."""
-    box_width, box_height = min(width, height * aspect), min(height, width / aspect)
-    left, top = position * (width - box_width), position * (height - box_height)
+def largest_box(*, height: int, width: int, aspect: float, position: float = 0.5, share: float = 1.0) -> Box:
+    """Returns the largest box of an aspect inside a frame, or one with a share of its sides.
+
+    Args:
+      height: height of the frame, in pixels.
+      width: width of the frame, in pixels.
+      aspect: width / height of the box.
+      position: place of the box, from 0 to 1, along the axis with more room; it is in the middle of the other one.
+      share: sides of the box as a share of the largest box's, above 0 and up to 1.
+    """
+    largest_width, largest_height = min(width, height * aspect), min(height, width / aspect)
+    box_width, box_height = share * largest_width, share * largest_height
+    x, y = (position, 0.5) if width - largest_width >= height - largest_height else (0.5, position)
+    left, top = x * (width - box_width), y * (height - box_height)
     return left, top, left + box_width, top + box_height
 
 

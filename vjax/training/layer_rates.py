@@ -10,6 +10,7 @@ import jax
 import optax
 
 from vjax.errors import InputError
+from vjax.models.cost import parameters_by_layer
 
 _NUMBER = re.compile(r"\d*\.?\d+(e-?\d+)?", re.IGNORECASE)
 
@@ -19,7 +20,7 @@ class LayerRates:
     """Factors on the learning rate by layer; 0 freezes a layer.
 
     Frozen parameters stay bitwise equal, and XLA computes no gradient for them. Batch norms in frozen layers still
-    update their running statistics.
+    update their running statistics: those are no parameters, and config.freeze_norms decides about them.
 
     Attributes:
       factors: factor for each layer name. It applies to all parameters whose path begins with the name; if several
@@ -51,9 +52,9 @@ class LayerRates:
         names = flax.traverse_util.flatten_dict(params, sep="/")
         for layer in self.factors:
             if not any(lies_in(name, layer) for name in names):
-                layers = sorted({name.rpartition("/")[0] for name in names})
                 raise InputError(
-                    f"config.layer_rates: the network has no parameters in {layer!r}. Its layers: {', '.join(layers)}"
+                    f"config.layer_rates: the network has no parameters in {layer!r}. Its layers: "
+                    f"{', '.join(parameters_by_layer(params))}"
                 )
 
     def of(self, params: Any) -> Any:

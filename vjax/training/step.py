@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import flax.errors
 import flax.linen as nn
 import flax.struct
 import jax
@@ -12,6 +13,7 @@ import optax
 from jax.sharding import Mesh
 
 from vjax import mesh as meshes
+from vjax.errors import InputError
 from vjax.evaluation import metrics
 from vjax.evaluation.infer import Normalization, clip_probs, cross_entropy
 from vjax.mesh import Layout
@@ -113,6 +115,7 @@ def make_grad_fn(
     normalization: Normalization = Normalization(),
     label_smoothing: float = 0.0,
     layer_rates: LayerRates = EQUAL_RATES,
+    freeze_norms: bool = False,
 ) -> GradFn:
     """Returns a function from parameters and a batch to gradients of the mean loss, sums and batch statistics.
 
@@ -121,7 +124,9 @@ def make_grad_fn(
       normalization: normalization of the clips' channels.
       label_smoothing: share of the target that is spread over all classes.
       layer_rates: learning rate factors by layer; parameters with factor 0 get no gradient.
+      freeze_norms: whether batch norms use and keep the statistics that they are given (layers/norm.py).
     """
+    mutable = [] if freeze_norms else ["batch_stats"]
 
     def grad_fn(params: Any, batch_stats: Any, batch: Mapping[str, jax.Array], key: jax.Array) -> Any:
         # The loss, with the sums and the batch statistics as auxiliary results.
@@ -131,7 +136,7 @@ def make_grad_fn(
                 normalization(batch["clips"]),
                 train=True,
                 rngs={"dropout": key},
-                mutable=["batch_stats"],
+                mutable=mutable,
             )
             target = soft_target(batch, num_classes=logits.shape[-1])
             losses = cross_entropy(logits, target, label_smoothing=label_smoothing)
@@ -143,6 +148,30 @@ def make_grad_fn(
         return grads, sums, batch_stats_after
 
     return grad_fn
+
+
+def check_frozen_norms(network: nn.Module, variables: Any, clips: jax.ShapeDtypeStruct) -> None:
+    """Raises an InputError if a network has no batch norms, or if they cannot keep their statistics in training.
+
+    Args:
+      network: network that maps clips to logits.
+      variables: variables of the network, or their shapes.
+      clips: shape of normalised clips `(b t h w c)`.
+    """
+    if not variables.get("batch_stats"):
+        raise InputError("config.freeze_norms: the network has no batch norms; set freeze_norms to False")
+    key = jax.random.key(0)
+    try:
+        jax.eval_shape(
+            lambda variables, clips: network.apply(variables, clips, train=True, rngs={"dropout": key}, mutable=[]),
+            variables,
+            clips,
+        )
+    except flax.errors.ModifyScopeVariableError as error:
+        raise InputError(
+            "config.freeze_norms: the network changes its batch statistics in training, even if they are not mutable; "
+            "use vjax.layers.norm.BatchNorm, or set freeze_norms to False"
+        ) from error
 
 
 def soft_target(batch: Mapping[str, jax.Array], *, num_classes: int) -> jax.Array:

@@ -1,0 +1,100 @@
+"""Writes docs/models.md, the networks with what is published about them: python docs/write_models.py."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from vjax.cli.models import described_as
+from vjax.models import NETWORKS
+from vjax.models.backbones import BACKBONES
+from vjax.models.card import Card, Figure, Weights, card_of
+from vjax.preprocessing import keys_of
+from vjax.spec import Table
+from vjax.text import compact
+
+HEAD = """# The networks
+
+What is published about each network, as `vjax models` shows it. All of it stands on the cards of the networks in
+`vjax/models`, and this page is written from them by `python docs/write_models.py`. Parameters and multiply-adds are
+those of the given clip (frames x height x width) and number of classes; a test counts them. Accuracies are in percent.
+Published accuracies are not ours: what vjax has measured is in the column "measured". A star marks an accuracy of
+another form of the network, which its section names.
+"""
+OF_BACKBONES = "The numbers of a backbone are those of `single_frame` on it: one frame, and a classifier.\n"
+
+
+def page() -> str:
+    """Returns the page."""
+    parts = [HEAD, _table(NETWORKS), "## Backbones\n", OF_BACKBONES, _table(BACKBONES), "## Each network\n"]
+    seen: dict[str, str] = {}
+    for table in (NETWORKS, BACKBONES):
+        for name, factory in table.items():
+            parts.append("\n".join(_section(name, factory, seen)))
+    return "\n".join(parts)
+
+
+def _table(table: Table[Any]) -> str:
+    lines = [
+        "| name | family | clip | classes | parameters | multiply-adds | published | measured |",
+        "| --- | --- | --- | ---: | ---: | ---: | --- | --- |",
+    ]
+    for name, factory in table.items():
+        card = card_of(factory)
+        cells = ["", "", "", "", "", "", ""] if card is None else _cells(card)
+        lines.append(f"| [`{name}`](#{name}) | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cells(card: Card) -> list[str]:
+    return [
+        card.family,
+        " x ".join(map(str, card.clip)),
+        str(card.num_classes),
+        compact(card.parameters),
+        compact(card.multiply_adds),
+        _short(card.figures),
+        _short(card.measured),
+    ]
+
+
+def _short(figures: tuple[Figure, ...]) -> str:
+    """Returns the first figure; a star marks another form of the network."""
+    return "".join(f"{one.percent:g}{'*' if one.form else ''} ({one.dataset}, {one.metric})" for one in figures[:1])
+
+
+def _section(name: str, factory: Callable[..., Any], seen: dict[str, str]) -> Iterator[str]:
+    """Yields the lines of a network; deviations that another network has too are not repeated."""
+    yield f"### {name}\n"
+    yield f"{described_as(factory)}\n"
+    card = card_of(factory)
+    if card is None:
+        return
+    published = f" Published by {card.cost_source}." if card.cost_source else " Counted by vjax; not published."
+    yield f"Source: {card.source}. {card.parameters:,} parameters, {card.multiply_adds:,} multiply-adds.{published}\n"
+    yield from _figures("published", card.figures)
+    yield from _figures("measured with vjax", card.measured)
+    for weights in card.weights:
+        yield f"- weights `{weights.name}`: {_described(weights)}"
+    if card.figures or card.measured or card.weights:
+        yield ""
+    first = seen.setdefault(card.deviations, name)
+    if card.deviations:
+        link = f"as [`{first}`](#{first})."
+        yield f"Deviations: {card.deviations if first == name else link}\n"
+
+
+def _figures(what: str, figures: tuple[Figure, ...]) -> Iterator[str]:
+    for figure in figures:
+        form = f"; of another form: {figure.form}" if figure.form else ""
+        said = f"{figure.percent:g} {figure.metric} on {figure.dataset}, {figure.protocol}"
+        yield f"- {what}: {said} ({figure.source}{form})"
+
+
+def _described(weights: Weights) -> str:
+    stated = ", ".join(f"`{key}={value}`" for key, value in keys_of(weights.preprocessing) if value is not None)
+    place = f"in the package `{weights.package}`" if weights.package else f"[{weights.file}]({weights.source})"
+    return f"{weights.dataset}, {weights.num_classes} classes, {place}; preprocessing {stated or 'not stated'}"
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("models.md").write_text(page())

