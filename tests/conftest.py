@@ -11,7 +11,9 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 # One cache of indexes and one of compiled programs for all workers and for the commands they start; none of the user's.
 if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="vjax-test-caches-")
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="vjax-test-programs-")
+    # A folder that was given stays, for the next session.
+    programs = os.environ.get("VJAX_TEST_PROGRAMS") or tempfile.mkdtemp(prefix="vjax-test-programs-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = programs
     # The default, a second, leaves out nearly every program of the small networks here.
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
 
@@ -20,8 +22,20 @@ import pytest
 
 def pytest_sessionfinish(session):
     if "PYTEST_XDIST_WORKER" not in os.environ:
-        for variable in ("XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR"):
-            shutil.rmtree(os.environ[variable], ignore_errors=True)
+        shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)
+        if not os.environ.get("VJAX_TEST_PROGRAMS"):
+            shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Leaves out LLVM's optimisation, which takes longer than the small programs here run, but in tests `optimised`.
+
+    The passes of XLA are the same, and the commands that tests start compile as they do for users.
+    """
+    import jax  # here, because the process that hands out the tests needs no jax
+
+    jax.config.update("jax_disable_most_optimizations", item.get_closest_marker("optimised") is None)
 
 
 @pytest.fixture(scope="session")

@@ -206,6 +206,7 @@ LAYERS = {
 }
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize("layer", LAYERS)
 def test_each_row_of_the_table_is_the_convolution_in_float64_to_float32s_last_digits(layer):
     x_shape, kernel_shape, strides, forms = LAYERS[layer]
@@ -382,6 +383,28 @@ def test_the_layer_without_padded_time_has_the_same_kernel_and_sees_frames_of_th
     out, variables = jax.eval_shape(layer.init_with_output, jax.random.key(0), x)
     assert out.shape == (1, 4, 4, 4, 5)
     assert variables["params"]["kernel"].shape == (4, 3, 3, 3, 5)
+
+
+@given(
+    x_shape=st.tuples(*[st.integers(1, n) for n in (2, 6, 7, 7)], st.sampled_from([1, 3])),
+    kernel_size=st.tuples(*[st.integers(1, n) for n in (4, 5, 5)]),
+    strides=st.tuples(*[st.integers(1, 3)] * 3),
+    seed=st.integers(0, 2**16),
+)
+@settings(deadline=None, max_examples=8, phases=NO_SHRINKING)
+def test_a_convolution_that_pads_as_tensorflow_does_is_that_of_lax_and_so_are_its_gradients(
+    x_shape, kernel_size, strides, seed
+):
+    x, kernel = draw_arrays(seed, x_shape, (*kernel_size, x_shape[-1], 3))
+
+    def same(x, kernel, strides):
+        return lax.conv_general_dilated(x, kernel, strides, "SAME", dimension_numbers=("NDHWC", "DHWIO", "NDHWC"))
+
+    def ours(x, kernel, strides):
+        return space_time_conv(x, kernel, strides=strides, pad="same")
+
+    found, expected = (output_and_gradients(conv, x, kernel, strides, seed) for conv in (ours, same))
+    chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_bias_is_added_to_each_channel_and_starts_at_zero():

@@ -16,6 +16,8 @@ from vjax import models
 from vjax.config_file import load_config
 from vjax.typed import as_plain
 
+pytestmark = pytest.mark.optimised
+
 SMALL, RESNET18 = {"name": "small", "widths": (8, 16)}, {"name": "resnet18", "widths": (4, 4, 8, 8)}
 # The smallest clips found at which the pool of widths 64 and 128 once lost a fifth of the gradient.
 WHERE_POOLING_WENT_WRONG = Case("slow_fusion", {"name": "small", "widths": (64, 128)}, (4, 28, 28, 3), 4)
