@@ -39,7 +39,9 @@ OPTIONS = {
 @pytest.mark.parametrize("option", sorted(OPTIONS))
 def test_an_option_is_named_where_it_is_defined_and_where_it_is_used(option):
     files = {file for file, text in SOURCES.items() if re.search(rf"\b{option}\b", text)}
-    assert 1 <= len(files) <= 3, files
+    # Families of networks may share an option: they count as one place.
+    places = {"vjax/models" if file.startswith("vjax/models/") else file for file in files}
+    assert 1 <= len(places) <= 3, files
     assert not files & {"vjax/config.py", "vjax/config_file.py", "vjax/run.py", "vjax/experiment.py"}
 
 

@@ -64,7 +64,7 @@ def _conv_as_same(x: jax.Array, kernel: jax.Array, strides: Triple) -> jax.Array
     centered, same = (conv_forms.zeros_before(x.shape, kernel.shape, strides, pad=pad) for pad in ("centered", "same"))
     more = [(stride + b - a) % stride for a, b, stride in zip(centered, same, strides, strict=True)]
     out: Any = _conv(jnp.pad(x, [(0, 0), *[(zeros, 0) for zeros in more], (0, 0)]), kernel, strides)
-    return out[:, *[slice(1 if zeros else 0, None) for zeros in more]]
+    return lax.slice(out, (0, *[1 if zeros else 0 for zeros in more], 0), out.shape)
 
 
 class Forms(NamedTuple):
