@@ -165,7 +165,107 @@ def equal_width(channels: int, features: int, kernel: tuple[int, int, int]) -> i
     return time * area * channels * features // (area * channels + time * features)
 
 
-BACKBONES = {"small": Small, "resnet18": ResNet18}
+# Kernel size, stride, factor of width and channels of each block of EfficientNet-Lite0, and its stride over time in 3D.
+_LITE0 = [
+    (3, 1, 1, 16, 1), (3, 2, 6, 24, 1), (3, 1, 6, 24, 1), (5, 2, 6, 40, 2), (5, 1, 6, 40, 1), (3, 2, 6, 80, 2),
+    (3, 1, 6, 80, 1), (3, 1, 6, 80, 1), (5, 1, 6, 112, 1), (5, 1, 6, 112, 1), (5, 1, 6, 112, 1), (5, 2, 6, 192, 2),
+    (5, 1, 6, 192, 1), (5, 1, 6, 192, 1), (5, 1, 6, 192, 1), (3, 1, 6, 320, 1),
+]  # fmt: skip
+
+
+class EfficientNetLite0(nn.Module):
+    """EfficientNet-Lite0 with TensorFlow's padding."""
+
+    def __init__(self, channels: int, *, temporal: bool):
+        super().__init__()
+        self.out_channels, self.temporal = 1280, temporal
+        conv = functools.partial(SameConv3d if temporal else SameConv2d, bias=False)
+        self.stem, self.stem_norm = conv(channels, 32, (3 if temporal else 1, 3, 3), (1, 2, 2)), _lite_norm(32)
+        channels = 32
+        for index, (size, stride, factor, features, time_stride) in enumerate(_LITE0):
+            kernel = (3 if temporal else 1, size, size)
+            strides = (time_stride if temporal else 1, stride, stride)
+            self.add_module(f"MBConv_{index}", MBConv(channels, features, factor, kernel, strides, conv))
+            channels = features
+        self.last, self.last_norm = conv(channels, 1280, (1, 1, 1)), _lite_norm(1280)
+
+    def forward(self, x):
+        """Maps `(b c t h w)` to `(b d t' h' w')`."""
+        b, _, t, *_ = x.shape
+        if not self.temporal:
+            # PyTorch computes 2D convolutions faster than those of depth 1.
+            x = x.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        x = functional.relu6(self.stem_norm(self.stem(x)))
+        for index in range(len(_LITE0)):
+            x = getattr(self, f"MBConv_{index}")(x)
+        x = functional.relu6(self.last_norm(self.last(x)))
+        return x if self.temporal else x.unflatten(0, (b, t)).transpose(1, 2)
+
+
+class MBConv(nn.Module):
+    """An inverted residual block."""
+
+    def __init__(self, channels: int, features: int, factor: int, kernel, strides, conv):
+        super().__init__()
+        wide = channels * factor
+        self.widens, self.shortcut = factor != 1, strides == (1, 1, 1) and channels == features
+        if self.widens:
+            self.expand, self.expand_norm = conv(channels, wide, (1, 1, 1)), _lite_norm(wide)
+        self.depthwise, self.depthwise_norm = conv(wide, wide, kernel, strides, groups=wide), _lite_norm(wide)
+        self.project, self.project_norm = conv(wide, features, (1, 1, 1)), _lite_norm(features)
+
+    def forward(self, x):
+        """Maps `(b c t h w)`, or frames `(b c h w)`, to the same axes."""
+        y = functional.relu6(self.expand_norm(self.expand(x))) if self.widens else x
+        y = functional.relu6(self.depthwise_norm(self.depthwise(y)))
+        y = self.project_norm(self.project(y))
+        return x + y if self.shortcut else y
+
+
+class SameConv3d(nn.Conv3d):
+    """A convolution with TensorFlow's padding."""
+
+    def forward(self, x):
+        """Maps `(b c t h w)` to `(b f t' h' w')`."""
+        pads = _same_pads(x.shape[2:], self.kernel_size, self.stride)
+        # Equal zeros before and after an axis are the convolution's own padding, which is faster.
+        if all(before == after for before, after in pads):
+            return functional.conv3d(x, self.weight, None, self.stride, [a for a, _ in pads], 1, self.groups)
+        padded = functional.pad(x, [zeros for pair in reversed(pads) for zeros in pair])
+        return functional.conv3d(padded, self.weight, None, self.stride, 0, 1, self.groups)
+
+
+class SameConv2d(nn.Conv3d):
+    """A convolution of frames with TensorFlow's padding; the weight has an axis of time, as in flax."""
+
+    def forward(self, x):
+        """Maps `(b c h w)` to `(b f h' w')`."""
+        weight: Any = self.weight[:, :, 0]
+        pads = _same_pads(x.shape[2:], self.kernel_size[1:], self.stride[1:])
+        if all(before == after for before, after in pads):
+            return functional.conv2d(x, weight, None, self.stride[1:], [a for a, _ in pads], 1, self.groups)
+        padded = functional.pad(x, [zeros for pair in reversed(pads) for zeros in pair])
+        return functional.conv2d(padded, weight, None, self.stride[1:], 0, 1, self.groups)
+
+
+def _same_pads(sizes, kernel, strides) -> list[tuple[int, int]]:
+    totals = [
+        max(0, (-(-size // stride) - 1) * stride + taps - size)
+        for size, taps, stride in zip(sizes, kernel, strides, strict=True)
+    ]
+    return [(total // 2, total - total // 2) for total in totals]
+
+
+class _FrameOrClipNorm(nn.BatchNorm3d):
+    def _check_input_dim(self, input):
+        pass
+
+
+def _lite_norm(channels: int) -> nn.Module:
+    return _FrameOrClipNorm(channels, eps=1e-3, momentum=0.1)
+
+
+BACKBONES = {"small": Small, "resnet18": ResNet18, "efficientnet_lite0": EfficientNetLite0}
 PUBLISHED = {"r3d_18": {}, "mc3_18": {"mixed": True}, "r2plus1d_18": {"factored": True, "stem_between": 45}}
 
 

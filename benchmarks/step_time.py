@@ -60,7 +60,8 @@ def config_case(name: str, *, network: str = "", batch_size: int = 0) -> Case:
     return Case(network or config.network.name, backbone, shape, batch_size or config.batch_size)
 
 
-_SMALL, _RESNET18, _FULL = {"name": "small"}, {"name": "resnet18"}, (16, 112, 112, 3)
+_SMALL, _RESNET18, _LITE0 = {"name": "small"}, {"name": "resnet18"}, {"name": "efficientnet_lite0"}
+_FULL = (16, 112, 112, 3)
 # C3D's first six convolutions (Tran et al. 2015) with norms. Every pool, also the first, halves time too.
 _C3D = {"name": "small", "widths": (64, 128, 256, 512), "depth": (1, 1, 2, 2)}
 
@@ -82,6 +83,8 @@ CASES = (
     | RECIPES
     | {
         "single_frame, resnet18": Case("single_frame", _RESNET18, _FULL, 1),
+        "single_frame, lite0": Case("single_frame", _LITE0, _FULL, 1),
+        "slow_fusion, lite0": Case("slow_fusion", _LITE0, _FULL, 1),
         "late_pool, resnet18": Case("late_pool", _RESNET18, _FULL, 1),
         "late_concat, resnet18": Case("late_concat", _RESNET18, _FULL, 1),
         "early_fusion, resnet18": Case("early_fusion", _RESNET18, _FULL, 4),
@@ -157,6 +160,29 @@ LAYERS: dict[str, list[tuple[Any, Any, Any]]] = {
         ((4, 1, 7, 7, 512), (1, 3, 3, 512, 512), (1, 1, 1)),
     ],
 }
+# Depthwise layers: the kernels have one input channel.
+LAYERS["single_frame, lite0"] = [
+    ((16, 1, 56, 56, 32), (1, 3, 3, 1, 32), (1, 1, 1)),
+    ((16, 1, 56, 56, 96), (1, 3, 3, 1, 96), (1, 2, 2)),
+    ((16, 1, 28, 28, 144), (1, 3, 3, 1, 144), (1, 1, 1)),
+    ((16, 1, 28, 28, 144), (1, 5, 5, 1, 144), (1, 2, 2)),
+    ((16, 1, 14, 14, 240), (1, 5, 5, 1, 240), (1, 1, 1)),
+    ((16, 1, 14, 14, 240), (1, 3, 3, 1, 240), (1, 2, 2)),
+    ((16, 1, 7, 7, 480), (1, 3, 3, 1, 480), (1, 1, 1)),
+    ((16, 1, 7, 7, 672), (1, 5, 5, 1, 672), (1, 1, 1)),
+    ((16, 1, 7, 7, 672), (1, 5, 5, 1, 672), (1, 2, 2)),
+    ((16, 1, 4, 4, 1152), (1, 5, 5, 1, 1152), (1, 1, 1)),
+    ((16, 1, 112, 112, 32), (1, 3, 3, 1, 32), (1, 1, 1)),
+    ((16, 1, 112, 112, 96), (1, 3, 3, 1, 96), (1, 2, 2)),
+    ((16, 1, 28, 28, 240), (1, 5, 5, 1, 240), (1, 1, 1)),
+    ((16, 1, 14, 14, 672), (1, 5, 5, 1, 672), (1, 1, 1)),
+]
+LAYERS["slow_fusion, lite0"] = [
+    ((1, 13, 80, 80, 54), (3, 3, 3, 1, 54), (1, 2, 2)),
+    ((1, 13, 40, 40, 54), (3, 3, 3, 1, 54), (1, 1, 1)),
+    ((1, 13, 20, 20, 108), (3, 3, 3, 1, 108), (1, 1, 1)),
+    ((1, 13, 10, 10, 216), (3, 3, 3, 1, 216), (1, 1, 1)),
+]
 PARTS = ("forward", "input gradient", "kernel gradient")
 
 

@@ -32,7 +32,7 @@ class Jax:
         import flax.linen as nn
         import jax
 
-        from vjax.layers import conv, conv_forms, norm
+        from vjax.layers import conv, conv_forms, depthwise, depthwise_forms, norm
 
         self.dtype = "bfloat16" if half else "float32"
         self.jax = jax
@@ -60,7 +60,11 @@ class Jax:
                 out = (x - mean) * (scale * jax.lax.rsqrt(variance + epsilon)) + bias
                 return out if window == norm.NO_POOL else pool_by_xla(out, window), mean, variance
 
+            def depthwise_by_xla(x: Any, kernel: Any, strides: Any, before: Any) -> Any:
+                return depthwise_forms.native(x, kernel, strides=strides, before=before)
+
             conv.on_cpu, norm.max_pool, norm.normalize_batch = by_xla, pool_by_xla, norm_by_xla
+            depthwise._conv = depthwise_by_xla
 
     def load(self, case: dict[str, Any], weights: str) -> dict[str, Any]:
         """Creates and compiles the network of a case; writes its weights to the file if that does not exist."""
@@ -164,10 +168,12 @@ class Jax:
     def layer(self, x: np.ndarray, kernel: np.ndarray, strides: Any) -> Any:
         """Returns three functions: the layer, its input's gradient, its kernel's gradient."""
         from vjax.layers.conv import space_time_conv
+        from vjax.layers.depthwise import depthwise_conv
 
         jax = self.jax
         arrays = [jax.numpy.asarray(array, self.dtype) for array in (x, kernel)]
-        apply = functools.partial(space_time_conv, strides=tuple(strides))
+        depthwise = kernel.shape[3] == 1 < x.shape[-1]
+        apply = functools.partial(depthwise_conv if depthwise else space_time_conv, strides=tuple(strides))
         grad = jax.numpy.ones_like(jax.eval_shape(apply, *arrays))
         functions = [
             jax.jit(lambda x, kernel, grad: apply(x, kernel)),
@@ -260,8 +266,15 @@ class PyTorch:
         clips: Any = torch.from_numpy(x).permute(0, 4, 1, 2, 3).to(**place)
         weight = torch.from_numpy(kernel).permute(4, 3, 0, 1, 2).to(**place)
         pads = tuple((size - 1) // 2 for size in kernel.shape[:3])
-        options = {"stride": tuple(strides), "padding": pads}
-        grad = torch.ones_like(torch.nn.functional.conv3d(clips, weight, **options))
+        options = {"stride": tuple(strides), "padding": pads, "groups": x.shape[-1] // kernel.shape[3]}
+        conv, to_input, to_kernel = torch.nn.functional.conv3d, grads.conv3d_input, grads.conv3d_weight
+        if options["groups"] > 1 and len(kernel) == x.shape[1] == 1:
+            # PyTorch computes depthwise convolutions of frames faster in 2D.
+            clips = clips[:, :, 0].contiguous(memory_format=torch.channels_last)
+            weight = weight[:, :, 0].contiguous()
+            options |= {"stride": tuple(strides[1:]), "padding": pads[1:]}
+            conv, to_input, to_kernel = torch.nn.functional.conv2d, grads.conv2d_input, grads.conv2d_weight
+        grad = torch.ones_like(conv(clips, weight, **options))
 
         def synchronized(function: Any) -> Any:
             def run() -> None:
@@ -272,9 +285,9 @@ class PyTorch:
             return run
 
         return [
-            synchronized(lambda: torch.nn.functional.conv3d(clips, weight, **options)),
-            synchronized(lambda: grads.conv3d_input(clips.shape, weight, grad, **options)),
-            synchronized(lambda: grads.conv3d_weight(clips, weight.shape, grad, **options)),
+            synchronized(lambda: conv(clips, weight, **options)),
+            synchronized(lambda: to_input(clips.shape, weight, grad, **options)),
+            synchronized(lambda: to_kernel(clips, weight.shape, grad, **options)),
         ]
 
 

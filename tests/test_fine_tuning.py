@@ -48,8 +48,8 @@ def test_a_run_with_other_classes_starts_from_the_averaged_network_and_keeps_wha
     config = tiny(more_classes, f"--config.init.weights={workdir}", "--config.layer_rates=backbone=0")
     said = start(config, tmp_path / "run")
     reinitialised = "params/head/logits/bias, params/head/logits/kernel"
-    assert f"starts from the network of {workdir} at step 4; reinitialised: {reinitialised}" in unwrapped(said)
-    assert "preprocessing: the same" in unwrapped(said)
+    assert f"starts from the network of {workdir} at step 4; reinitialised: {reinitialised}; " in unwrapped(said)
+    assert "; preprocessing: the same" in unwrapped(said)
     before, after = vjax.load(workdir), vjax.load(tmp_path / "run")
     assert after.class_names == ("fall", "rise", "still")
     jax.tree.map(np.testing.assert_array_equal, after.state.params["backbone"], before.state.ema["backbone"])

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from vjax.data.transforms import TestView
 from vjax.data.video import Source, Video
@@ -27,13 +26,6 @@ def test_an_interval_holds_the_accuracy_and_shrinks_with_more_videos(num_videos,
     assert accuracy - 1e-9 <= high <= 1
     more_low, more_high = accuracy_interval(accuracy, 4 * num_videos)
     assert more_high - more_low < high - low
-
-
-@given(num_videos=st.integers(1, 10**6), share=st.floats(0, 1))
-def test_an_interval_is_that_of_scipy(num_videos, share):
-    num_right = round(share * num_videos)
-    expected = stats.binomtest(num_right, num_videos).proportion_ci(method="wilson")
-    np.testing.assert_allclose(accuracy_interval(num_right / num_videos, num_videos), expected, rtol=1e-9, atol=1e-12)
 
 
 def test_few_videos_are_said_to_tell_little():

@@ -385,6 +385,28 @@ def test_the_layer_without_padded_time_has_the_same_kernel_and_sees_frames_of_th
     assert variables["params"]["kernel"].shape == (4, 3, 3, 3, 5)
 
 
+@given(
+    x_shape=st.tuples(*[st.integers(1, n) for n in (2, 6, 7, 7)], st.sampled_from([1, 3])),
+    kernel_size=st.tuples(*[st.integers(1, n) for n in (4, 5, 5)]),
+    strides=st.tuples(*[st.integers(1, 3)] * 3),
+    seed=st.integers(0, 2**16),
+)
+@settings(deadline=None, max_examples=8, phases=NO_SHRINKING)
+def test_a_convolution_that_pads_as_tensorflow_does_is_that_of_lax_and_so_are_its_gradients(
+    x_shape, kernel_size, strides, seed
+):
+    x, kernel = draw_arrays(seed, x_shape, (*kernel_size, x_shape[-1], 3))
+
+    def same(x, kernel, strides):
+        return lax.conv_general_dilated(x, kernel, strides, "SAME", dimension_numbers=("NDHWC", "DHWIO", "NDHWC"))
+
+    def ours(x, kernel, strides):
+        return space_time_conv(x, kernel, strides=strides, pad="same")
+
+    found, expected = (output_and_gradients(conv, x, kernel, strides, seed) for conv in (ours, same))
+    chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_a_bias_is_added_to_each_channel_and_starts_at_zero():
     x, kernel, bias = draw_arrays(0, (2, 4, 6, 6, 3), (3, 3, 3, 3, 5), (5,))
     layer, params = Conv(5, (3, 3, 3), use_bias=True), {"kernel": kernel, "bias": bias}

@@ -13,15 +13,23 @@ from random_variables import random_variables
 
 from vjax.errors import InputError
 from vjax.models.backbones import BACKBONES, SmallBackbone, resnet18
+from vjax.models.efficientnet import EfficientNet, Stage
 from vjax.models.fusion import SingleFrame
 
-WIDTHS = {"small": (8, 16), "resnet18": (8, 8, 16, 16)}
+# Few blocks and channels; an EfficientNet has no option for that.
+MAKE = {
+    "small": functools.partial(SmallBackbone, widths=(8, 16)),
+    "resnet18": functools.partial(resnet18, widths=(8, 8, 16, 16)),
+    "efficientnet_lite0": functools.partial(
+        EfficientNet, stages=(Stage(1, 1, 3, 1, 1, 8), Stage(2, 2, 5, 2, 2, 8)), stem_features=8, features=16
+    ),
+}
 each_backbone = pytest.mark.parametrize("name", BACKBONES)
 each_reach = pytest.mark.parametrize("temporal", [False, True], ids=["2d", "3d"])
 
 
 def make(name, *, temporal, **kwargs):
-    return BACKBONES[name](temporal=temporal, **{"widths": WIDTHS[name], **kwargs})
+    return MAKE[name](temporal=temporal, **kwargs)
 
 
 def make_clips(shape, seed=0):
@@ -70,8 +78,8 @@ def test_resnet18_divides_space_by_16_and_time_by_8_and_rounds_up(temporal, b, t
 @each_reach
 @each_backbone
 def test_the_parameters_of_a_backbone_do_not_depend_on_the_size_of_clips(name, temporal):
-    backbone = make(name, temporal=temporal, widths=(8,) * len(WIDTHS[name]))
-    smallest = 1 if name == "resnet18" else 4
+    backbone = make(name, temporal=temporal)
+    smallest = 4 if name == "small" else 1
     shapes = []
     for size in [(smallest,) * 3, (4, 8, 8), (16, 32, 32)]:
         clips = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
@@ -227,6 +235,7 @@ def test_frames_that_a_2d_network_looks_at_by_themselves_are_dropped_by_themselv
 REMATERIALISED = {
     "small": functools.partial(SmallBackbone, temporal=False, widths=(8, 16), depth=(1, 2)),
     "resnet18": functools.partial(resnet18, temporal=False, widths=(4,), drop_path=0.5),
+    "efficientnet_lite0": functools.partial(MAKE["efficientnet_lite0"], temporal=False, drop_path=0.5),
     "factored resnet18": functools.partial(resnet18, temporal=True, widths=(4, 8), factored=True),
 }
 each_rematerialised = pytest.mark.parametrize("backbone", REMATERIALISED.values(), ids=REMATERIALISED)
@@ -245,7 +254,7 @@ def gradient_of(backbone, clips):
     return jax.grad(loss, has_aux=True)
 
 
-@pytest.mark.parametrize("name", ["small", "resnet18"])
+@pytest.mark.parametrize("name", ["small", "resnet18", "efficientnet_lite0"])
 def test_rematerialisation_changes_neither_parameters_nor_gradients_nor_statistics(name):
     backbone, clips = REMATERIALISED[name], make_clips((2, 4, 8, 8, 3))
     variables = random_variables(backbone(), (4, 8, 8, 3))

@@ -32,7 +32,7 @@ def test_every_figure_says_how_it_was_measured_and_who_published_it():
         assert card.source, name
         for figure in (*card.figures, *card.measured):
             assert 0 < figure.percent < 100, figure
-            assert re.fullmatch(r"(clip|video)@[15]", figure.metric), figure
+            assert re.fullmatch(r"(clip|video|image)@[15]", figure.metric), figure
             assert "clip" in figure.protocol, figure
             assert figure.source, figure
 

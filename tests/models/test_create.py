@@ -14,7 +14,7 @@ from vjax import models
 from vjax.errors import InputError
 from vjax.training.init_from import in_classifier
 
-WIDTHS = {"small": (8, 16), "resnet18": (8, 8, 16, 16)}
+WIDTHS = {"small": {"widths": (8, 16)}, "resnet18": {"widths": (8, 8, 16, 16)}, "efficientnet_lite0": {}}
 
 
 # Networks that are made for one shape of clips, with the smallest clip that they take. All others take clips of
@@ -74,7 +74,7 @@ def test_a_network_made_for_one_shape_of_clips_takes_no_shorter_one(name):
 @pytest.mark.parametrize("backbone", models.BACKBONES)
 @pytest.mark.parametrize("name", models.FUSION_NETWORKS)
 def test_every_network_works_on_every_backbone_and_only_slow_fusion_has_kernels_over_time(name, backbone):
-    network = models.create(name, 7, backbone={"name": backbone, "widths": WIDTHS[backbone]})
+    network = models.create(name, 7, backbone={"name": backbone, **WIDTHS[backbone]})
     logits, variables = shapes_of(network)
     assert logits.shape[::2] == (2, 7)
     kernels = [leaf.shape for leaf in jax.tree.leaves(variables["params"]) if leaf.ndim == 5]
@@ -146,9 +146,12 @@ def test_a_network_made_from_json_is_the_one_made_from_python():
         ({"dtype": jnp.float32}, r"network.dtype is a text, got"),
         (
             {"backbone": {"name": "resnet"}},
-            r"network.backbone does not know 'resnet'; did you mean 'resnet18'\? .*: resnet18, small$",
+            r"backbone does not know 'resnet'; did you mean 'resnet18'\? .*: efficientnet_lite0, resnet18, small$",
         ),
-        ({"backbone": {"widths": (4, 8)}}, "network.backbone needs a name; choose one of: resnet18, small$"),
+        (
+            {"backbone": {"widths": (4, 8)}},
+            "network.backbone needs a name; choose one of: efficientnet_lite0, resnet18, small$",
+        ),
         (
             {"backbone": {"name": "small", "width": (4, 8)}},
             r"network.backbone 'small' does not know 'width'; did you mean 'widths'\? .*: depth, norm, remat, widths$",

@@ -25,8 +25,8 @@ each_norm = pytest.mark.parametrize("norm", ["batch", "group"])
 
 
 def make(name, *, norm="batch", backbone="small", **kwargs):
-    widths = {"small": (8, 16), "resnet18": (8, 8, 16, 16)}[backbone]
-    backbone_spec = {"name": backbone, "widths": widths, "norm": norm}
+    widths = {"small": {"widths": (8, 16)}, "resnet18": {"widths": (8, 8, 16, 16)}}.get(backbone, {})
+    backbone_spec = {"name": backbone, "norm": norm, **widths}
     return models.create(name, NUM_CLASSES, backbone=backbone_spec, **kwargs)
 
 

@@ -18,6 +18,7 @@ from vjax import models
 from vjax.models.slowfast import torch_names as names_of_slowfast
 from vjax.models.x3d import torch_names as names_of_x3d
 
+pytestmark = pytest.mark.torch
 create_slowfast = pytest.importorskip("pytorchvideo.models.slowfast").create_slowfast
 create_x3d = pytest.importorskip("pytorchvideo.models.x3d").create_x3d
 

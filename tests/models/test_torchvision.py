@@ -22,6 +22,7 @@ from vjax import models
 from vjax.models.registry import torch_names_of
 from vjax.spec import Choice
 
+pytestmark = pytest.mark.torch
 video = pytest.importorskip("torchvision").models.video
 resnet = video.resnet
 safetensors = pytest.importorskip("safetensors.torch")

@@ -87,6 +87,7 @@ def test_every_variable_gets_its_tensor_with_our_axes():
     np.testing.assert_array_equal(flat["batch_stats/norm/var"], theirs["norm.running_var"])
 
 
+@pytest.mark.torch
 def test_the_network_computes_what_pytorch_computes():
     torch = pytest.importorskip("torch")
     theirs = {name: torch.from_numpy(np.array(value)) for name, value in tensors().items()}

@@ -191,6 +191,7 @@ def saved_by_torch(torch):
     }, network
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("form", SAVE)
 @pytest.mark.parametrize("nested", [False, True])
 def test_what_pytorch_saves_is_read_to_the_bit(tmp_path, torch, form, nested):
@@ -220,6 +221,7 @@ def test_what_pytorch_saves_is_read_to_the_bit(tmp_path, torch, form, nested):
     assert np.shares_memory(found["view"], found["base"])
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("form", SAVE)
 @pytest.mark.parametrize("protocol", [3, 4, 5])
 def test_later_protocols_of_pickle_are_read_too(tmp_path, torch, form, protocol):
@@ -228,6 +230,7 @@ def test_later_protocols_of_pickle_are_read_too(tmp_path, torch, form, protocol)
     np.testing.assert_array_equal(read_tensors(path)["a"], wanted.t().numpy())
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("form", SAVE)
 def test_a_whole_network_of_pytorch_is_refused_by_name(tmp_path, torch, form):
     path = tmp_path / "x.pt"

@@ -21,12 +21,25 @@ from vjax.layers.conv_forms import Triple
 
 
 def space_time_conv(
-    x: jax.Array, kernel: jax.Array, *, strides: Triple = (1, 1, 1), pad_time: bool = True
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    strides: Triple = (1, 1, 1),
+    pad: conv_forms.Pad = "centered",
+    pad_time: bool = True,
 ) -> jax.Array:
     """Returns the convolution of clips `(b t h w c)` with a kernel `(kt kh kw c f)`: `(b t' h' w' f)`.
 
-    Each axis is padded with (k - 1) // 2 zeros before and k // 2 after, so a stride of 1 keeps the size. If `pad_time`
-    is false, time is not padded: every output sees kt frames of the clip, and t' = (t - kt) // st + 1.
+    Each axis is padded with zeros so that it gets ceil(size / stride) outputs. The two ways to pad differ only with
+    strides.
+
+    Args:
+      x: clips.
+      kernel: kernel.
+      strides: strides `(st sh sw)`.
+      pad: "centered" for (k - 1) // 2 zeros before an axis and k // 2 after, as PyTorch pads; "same" for as many zeros
+        as the outputs need, half of them (rounded down) before the axis, as TensorFlow pads.
+      pad_time: whether time is padded. If not, every output sees kt frames, and t' = (t - kt) // st + 1.
     """
     chex.assert_rank([x, kernel], 5)
     chex.assert_axis_dimension(kernel, 3, x.shape[-1])
@@ -37,7 +50,21 @@ def space_time_conv(
     for axis, size in enumerate(x.shape[1:4]):
         if size == 1:
             kernel = lax.index_in_dim(kernel, conv_forms.pad_sizes(kernel.shape[axis])[0], axis)
+    if pad == "same":
+        return _conv_as_same(x, kernel, strides)
     return _conv(x, kernel, strides)
+
+
+def _conv_as_same(x: jax.Array, kernel: jax.Array, strides: Triple) -> jax.Array:
+    """Returns the convolution with TensorFlow's padding.
+
+    It needs fewer zeros before an axis than `_conv` puts there. Enough zeros more make the difference one whole stride,
+    and the first output is dropped.
+    """
+    centered, same = (conv_forms.zeros_before(x.shape, kernel.shape, strides, pad=pad) for pad in ("centered", "same"))
+    more = [(stride + b - a) % stride for a, b, stride in zip(centered, same, strides, strict=True)]
+    out: Any = _conv(jnp.pad(x, [(0, 0), *[(zeros, 0) for zeros in more], (0, 0)]), kernel, strides)
+    return out[:, *[slice(1 if zeros else 0, None) for zeros in more]]
 
 
 class Forms(NamedTuple):
@@ -150,6 +177,7 @@ class Conv(nn.Module):
       strides: strides `(st, sh, sw)`.
       dtype: dtype of the computation; the parameters stay float32.
       use_bias: whether each output channel has an offset, which starts at 0.
+      pad: way to pad the axes with zeros, "centered" or "same"; see `space_time_conv`.
       pad_time: whether time is padded with zeros, as height and width are.
     """
 
@@ -158,6 +186,7 @@ class Conv(nn.Module):
     strides: Triple = (1, 1, 1)
     dtype: Any = jnp.float32
     use_bias: bool = False
+    pad: conv_forms.Pad = "centered"
     pad_time: bool = True
 
     @nn.compact
@@ -166,7 +195,7 @@ class Conv(nn.Module):
         shape = (*self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", he_normal, shape)
         kernel = kernel.astype(self.dtype)
-        out = space_time_conv(x.astype(self.dtype), kernel, strides=self.strides, pad_time=self.pad_time)
+        out = space_time_conv(x.astype(self.dtype), kernel, strides=self.strides, pad=self.pad, pad_time=self.pad_time)
         if not self.use_bias:
             return out
         # In float32: the gradient of a bias is a sum over all positions, which bfloat16 cannot hold.

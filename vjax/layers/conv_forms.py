@@ -9,12 +9,14 @@ import itertools
 import math
 import operator
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 Triple = tuple[int, int, int]
+Pad = Literal["centered", "same"]
 
 
 def native(x: jax.Array, kernel: jax.Array, *, strides: Triple) -> jax.Array:
@@ -182,6 +184,19 @@ def interleave_phases(phases: list[jax.Array], x_shape: tuple[int, ...], strides
 def pad_sizes(kernel_size: int) -> tuple[int, int]:
     """Returns the number of zeros before and after an axis, with which a stride of 1 keeps its size."""
     return (kernel_size - 1) // 2, kernel_size // 2
+
+
+def zeros_before(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], strides: Triple, *, pad: Pad) -> Triple:
+    """Returns the number of zeros before time, height and width."""
+    if pad == "centered":
+        time, height, width = (pad_sizes(size)[0] for size in kernel_shape[:3])
+        return time, height, width
+    ends = [(num - 1) * stride for num, stride in zip(num_outputs(x_shape, strides), strides, strict=True)]
+    time, height, width = (
+        max(0, end + num_taps - size) // 2
+        for end, num_taps, size in zip(ends, kernel_shape[:3], x_shape[1:4], strict=True)
+    )
+    return time, height, width
 
 
 def num_outputs(x_shape: tuple[int, ...], strides: Triple) -> list[int]:

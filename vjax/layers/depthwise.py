@@ -5,7 +5,7 @@ depthwise_forms.py, which are used there. The platform is read when the program 
 """
 
 import functools
-from typing import Any, Literal
+from typing import Any
 
 import chex
 import flax.linen as nn
@@ -15,26 +15,17 @@ from jax import lax
 
 from vjax.layers import depthwise_forms
 from vjax.layers.conv import he_normal, in_float32
-from vjax.layers.conv_forms import Triple
-
-Pad = Literal["centered", "same"]
+from vjax.layers.conv_forms import Pad, Triple, zeros_before
 
 
 def depthwise_conv(x: jax.Array, kernel: jax.Array, *, strides: Triple = (1, 1, 1), pad: Pad = "centered") -> jax.Array:
     """Returns the convolution of clips `(b t h w c)` with a kernel `(kt kh kw 1 c)`, by channel: `(b t' h' w' c)`.
 
-    Each axis gets ceil(size / stride) outputs. The two ways to pad differ only with strides.
-
-    Args:
-      x: clips.
-      kernel: a kernel for each channel.
-      strides: strides `(st sh sw)`.
-      pad: "centered" for (k - 1) // 2 zeros before an axis and k // 2 after, as PyTorch pads; "same" for as many zeros
-        as the outputs need, half of them (rounded down) before the axis, as TensorFlow pads.
+    Strides and the two ways to pad are those of `space_time_conv`: each axis gets ceil(size / stride) outputs.
     """
     chex.assert_rank([x, kernel], 5)
     chex.assert_shape(kernel, (None, None, None, 1, x.shape[-1]))
-    before = depthwise_forms.zeros_before(x.shape, kernel.shape, strides, pad=pad)
+    before = zeros_before(x.shape, kernel.shape, strides, pad=pad)
     # Along an axis of size 1 only one tap is aligned with data; the others see only padding and are dropped.
     for axis, size in enumerate(x.shape[1:4]):
         if size == 1:

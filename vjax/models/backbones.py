@@ -17,6 +17,7 @@ from vjax.layers.conv import Conv
 from vjax.layers.norm import NO_POOL, norm_layer
 from vjax.models.card import Card, described
 from vjax.models.checks import check_size, check_widths
+from vjax.models.efficientnet import efficientnet_lite0
 from vjax.models.resnet import ResNet, cover, torch_names
 from vjax.spec import Table
 
@@ -132,5 +133,6 @@ def resnet18(
 
 
 BACKBONES: Table[nn.Module] = Table(
-    {"small": SmallBackbone, "resnet18": resnet18}, given=("temporal", "dtype", "parent", "name")
+    {"small": SmallBackbone, "resnet18": resnet18, "efficientnet_lite0": efficientnet_lite0},
+    given=("temporal", "dtype", "parent", "name"),
 )
