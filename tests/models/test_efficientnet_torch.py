@@ -109,7 +109,7 @@ def make_ours(theirs):
     tensors = {name: tensor.numpy().copy() for name, tensor in theirs.state_dict().items()}
     converted = convert(shapes, tensors, torch_names(shapes), where="memory")
     assert not converted.unused
-    assert not converted.missing
+    assert not converted.reinitialised
     return network, converted.variables
 
 
