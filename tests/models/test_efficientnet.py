@@ -27,7 +27,7 @@ FEW = {
 
 
 def test_parameters_and_multiply_adds_are_those_of_the_published_network():
-    """The published 407 M also count norms and activations: the convolutions and the linear layer have 385,187,552."""
+    """The authors give 407 M, without saying what they count; convolutions and the linear layer have 385,187,552."""
     network = models.create("single_frame", 1000, backbone=LITE0)
     _, params, _ = shapes_inside(network, (1, 224, 224, 3))
     assert count_parameters(params) == 4_652_008

@@ -195,6 +195,8 @@ def _module_name(module: list[str]) -> str:
     raise ValueError(f"EfficientNet has no module {'/'.join(module)}")
 
 
+# Those of the authors' code. The running variances of the first norm fit them: on a photograph the median of (variance
+# found / variance kept) is 1.1, and 5.5 with the mean and deviation that is usual for ImageNet.
 _MEAN, _STD = (127 / 255, 127 / 255, 127 / 255), (128 / 255, 128 / 255, 128 / 255)
 _LITE = "Liu 2020, the tables of EfficientNet-Lite beside its code (tensorflow/tpu)"
 DEVIATIONS = (
