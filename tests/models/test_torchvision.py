@@ -3,6 +3,7 @@
 import functools
 
 import chex
+import golden_logits
 import pytest
 from random_runs import random_run
 from torch_networks import (
@@ -42,13 +43,13 @@ each_published = pytest.mark.parametrize("name", PUBLISHED)
 each_network = pytest.mark.parametrize("name", THEIRS)
 
 
-def make_theirs(name):
+def make_theirs(name, *, num_classes=NUM_CLASSES):
     """Returns torchvision's network with random norms and without dropout."""
     torch.manual_seed(0)
     if name != "s3d":
-        theirs = THEIRS[name](num_classes=NUM_CLASSES)
+        theirs = THEIRS[name](num_classes=num_classes)
         return randomize(theirs, theirs.fc)
-    theirs = THEIRS[name](num_classes=NUM_CLASSES, dropout=0.0)
+    theirs = THEIRS[name](num_classes=num_classes, dropout=0.0)
     # As published, its average pool refuses small clips.
     theirs.avgpool = torch.nn.AvgPool3d((2, 2, 2), stride=1)
     return randomize(theirs, theirs.classifier[1])
@@ -83,6 +84,17 @@ def test_the_logits_are_those_of_torchvision(name, clip_shape):
     expected = theirs(to_torch(clips)).detach()
     assert expected.std() > 0.1
     assert relative_error(evaluate(network, variables, clips)[:, 0], expected) < 1e-5
+
+
+@each_published
+def test_the_golden_logits_are_those_of_torchvision(name):
+    theirs = make_theirs(name, num_classes=golden_logits.NUM_CLASSES).eval()
+    tensors = {key: tensor for key, tensor in theirs.state_dict().items() if not key.endswith("num_batches_tracked")}
+    drawn = {key: torch.from_numpy(golden_logits.draw_tensor(key, tuple(t.shape))) for key, t in tensors.items()}
+    theirs.load_state_dict(drawn, strict=False)
+    found = theirs(to_torch(golden_logits.golden_clips(name))).detach()[0].tolist()
+    golden = golden_logits.GOLDEN.get(name, [])
+    assert golden == pytest.approx(found, abs=1e-5 * max(map(abs, found))), found
 
 
 @each_published
