@@ -17,7 +17,7 @@ from vjax.preprocessing import keys_of
 from vjax.spec import Choice
 from vjax.text import compact, format_table, terminal_width, wrap
 
-_COLUMNS = ("family", "clip", "params", "mult-adds", "published")
+_COLUMNS = ("family", "clip", "params", "MAdds", "published")
 
 
 def add(commands: Any) -> None:
@@ -69,6 +69,7 @@ def overview(found: dict[str, list[str]]) -> Iterator[str]:
                 yield f"measured with vjax: {name} {_numbered(figure, protocols)}"
     for protocol, number in protocols.items():
         yield f"({number}) {protocol}"
+    yield "MAdds are the multiply-adds of one clip."
     if any("*" in protocol for protocol in protocols):
         yield "* of another form of the network, as its protocol says"
     if found["backbone"]:
