@@ -50,12 +50,14 @@ def test_a_network_with_no_part_in_common_is_refused():
         load_pretrained(variables(), other, same_classes=True, where="a")
 
 
-def test_a_part_that_only_one_network_has_is_named():
+def test_a_part_that_only_one_network_has_and_the_classifier_behind_it_are_not_loaded():
     more = variables(value=1.0)
     more["params"]["hidden"] = {"bias": np.zeros(3)}
-    assert load_pretrained(variables(), more, same_classes=True, where="a").unused == ("params/hidden/bias",)
+    not_loaded = ("params/head/logits/bias", "params/head/logits/kernel", "params/hidden/bias")
+    assert load_pretrained(variables(), more, same_classes=True, where="a").unused == not_loaded
     loaded = load_pretrained(more, variables(), same_classes=True, where="a")
-    assert loaded.reinitialised == ("params/hidden/bias",)
+    assert loaded.reinitialised == not_loaded
+    np.testing.assert_array_equal(loaded.variables["params"]["head"]["logits"]["bias"], np.ones(2))
     np.testing.assert_array_equal(loaded.variables["params"]["backbone"]["Conv_0"]["kernel"], np.zeros((2, 3)))
 
 

@@ -56,9 +56,9 @@ def load_pretrained(
 ) -> Loaded:
     """Returns the variables of a pretrained network for another network, which may differ in its head and in time.
 
-    The classifier keeps its initial values if the classes differ or if its shape does. So does a part of the network
-    that the pretrained one lacks, such as the hidden layer of late concatenation. Kernels of a 2D network are inflated
-    for a 3D one.
+    The classifier keeps its initial values if the classes, its shape or the parts of the networks differ. So does a
+    part of the network that the pretrained one lacks, such as the hidden layer of late concatenation. Kernels of a 2D
+    network are inflated for a 3D one.
 
     Args:
       initial: `dict(params=..., batch_stats=...)` of the network to train, as arrays or as shapes.
@@ -79,7 +79,9 @@ def load_pretrained(
         raise InputError(f"{where} does not fit this network: {there} there, {here} here")
     skipped = {name for name in both if _part(name) not in shared}
     logits = list(filter(in_classifier, both))
-    if not same_classes or any(_shape(found, name) != _shape(wanted, name) for name in logits):
+    # A hidden layer that only one network has may give as many features as the other network; they are other features.
+    same_parts = _parts(wanted) == _parts(found)
+    if not (same_classes and same_parts) or any(_shape(found, name) != _shape(wanted, name) for name in logits):
         skipped.update(logits)
 
     # Load the rest, and inflate kernels where the network to train is deeper in time.
