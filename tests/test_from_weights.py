@@ -14,7 +14,9 @@ from vjax.data.video import open_video
 from vjax.evaluation.features import head_input
 from vjax.evaluation.infer import Normalization
 from vjax.from_weights import features_from_weights
+from vjax.models.backbones import BACKBONES
 from vjax.models.card import Card, Preprocessing, Weights, described
+from vjax.training.convert import to_torch
 from vjax.weights.write import write_safetensors
 
 MEAN, STD = (0.1, 0.2, 0.3), (0.5, 0.5, 0.5)
@@ -74,9 +76,31 @@ def test_the_command_takes_weights_by_name_and_by_file(file, videos, tmp_path):
     assert "PyTorch gives to the tensors of slow_fusion are not known" in error_line(
         in_this_process(*words, "--network", "slow_fusion")
     )
+    assert "--checkpoint is for runs" in error_line(in_this_process(*words, "--checkpoint", "best"))
+    assert "missing.pth: no such file or folder" in error_line(
+        in_this_process("vjax", "features", tmp_path / "missing.pth", *words[3:])
+    )
     assert "--network is for files of weights" in error_line(
         in_this_process("vjax", "features", tmp_path, *words[3:], "--network", "tiny")
     )
+
+
+def test_the_features_of_a_backbone_are_those_of_its_single_frames(videos, tmp_path, monkeypatch):
+    """`vjax weights` names a backbone where a file holds an image network, so the command takes that name."""
+
+    def backbone(*, temporal: bool, dtype: str = "float32"):
+        return BACKBONES["small"](widths=(4,), temporal=temporal, dtype=dtype)
+
+    card = Card("tiny", "this test", (2, 8, 8), 3, 1, 1, torch_names=names_of)
+    monkeypatch.setitem(BACKBONES, "tiny_backbone", described(card)(backbone))
+    network = create("single_frame", 1, backbone={"name": "tiny_backbone"})
+    variables = random_variables(network, (16, 112, 112, 3))
+    inner = {collection: tree["backbone"] for collection, tree in variables.items()}
+    write_safetensors(tmp_path / "images.safetensors", to_torch(inner, names_of(inner)))
+    found = features_from_weights(str(tmp_path / "images.safetensors"), videos[:1], network="tiny_backbone")
+    clips = jnp.asarray(Config().test_view(videos[0]))
+    expected = head_input(network, variables, clips, normalization=Normalization())
+    np.testing.assert_allclose(found.clips[0], expected, rtol=1e-4, atol=1e-5)
 
 
 def names_of_backbone(variables):

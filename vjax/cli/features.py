@@ -36,7 +36,10 @@ def add(commands: Any) -> None:
         help="checkpoint of the run to use; best has the highest video@1 on the validation split (default: newest)",
     )
     parser.add_argument(
-        "--network", default="", metavar="NAME", help="network of a file of weights that is not published"
+        "--network",
+        default="",
+        metavar="NAME",
+        help="network, or 2D backbone, of a file of weights that is not published",
     )
     parser.add_argument("--out", required=True, metavar="FILE", help=".npz file to write, for numpy.load")
     parser.set_defaults(command=run)
@@ -52,6 +55,8 @@ def run(args: argparse.Namespace, _: Sequence[str]) -> int:
         raise InputError(
             f"--network is for files of weights, but {args.weights} is a folder; a run has its own network"
         )
+    if not is_run and args.checkpoint != "newest":
+        raise InputError(f"--checkpoint is for runs, but {args.weights} is no folder; a file has no checkpoints")
     trained = load(args.weights, checkpoint=args.checkpoint) if is_run else None
     videos, errors = open_videos(paths)
     if videos:
