@@ -594,6 +594,11 @@ def test_cost_for_devices_that_the_batch_does_not_fit_is_explained(num_devices, 
     assert message in error_line(in_this_process("vjax", "cost", "--config", f"{CONFIG}:tiny", *words))
 
 
+def test_the_cost_for_no_classes_is_refused():
+    done = in_this_process("vjax", "cost", "--config", f"{CONFIG}:tiny", "--classes", 0, "--devices", 1)
+    assert "a network needs 1 class or more, got 0" in error_line(done)
+
+
 def test_a_command_s_help_starts_no_device():
     code = "import jax, sys, vjax.cli.main as m\ntry: m.main(['prepare', '--help'])\nexcept SystemExit: pass\n"
     code += "from jax._src import xla_bridge\nsys.exit(xla_bridge.backends_are_initialized())"

@@ -1,16 +1,22 @@
 """A run that starts from another run's network."""
 
+import dataclasses
 import io
 import shutil
 
+import flax.linen as nn
 import jax
 import numpy as np
+import optax
 import pytest
 from processes import CONFIG, unwrapped
 from saved_states import saved_state
 from video_files import write_folder
 
 import vjax
+from vjax import workdirs
+from vjax.experiment import make_init
+from vjax.first_state import make_first_state
 
 
 def tiny(root, *overrides):
@@ -132,3 +138,39 @@ def test_reading_a_run_leaves_what_is_being_written_there_alone(source):
     vjax.load(workdir)
     assert half.is_dir()
     half.rmdir()
+
+
+class Averaged(nn.Module):
+    """A network from outside, on the backbone of another one."""
+
+    num_classes: int
+    backbone: nn.Module
+
+    @nn.compact
+    def __call__(self, clips, *, train):
+        return nn.Dense(self.num_classes)(self.backbone(clips, train=train).mean((1, 2, 3)))[:, None]
+
+
+def first_state(experiment, console):
+    make_state = make_init(
+        experiment.config, experiment.network, optax.identity(), view=experiment.test_view, key=jax.random.key(1)
+    )
+    return make_first_state(experiment, make_state, console)
+
+
+def test_a_network_from_outside_starts_from_a_run_of_a_network_of_vjax(source):
+    root, workdir = source
+    experiment = vjax.build(tiny(root, f"--config.init.weights={workdir}"))
+    network = Averaged(num_classes=2, backbone=experiment.network.backbone.clone(parent=None))
+    console = io.StringIO()
+    state = first_state(dataclasses.replace(experiment, network=network), console)
+    assert "reinitialised: params/Dense_0/bias, params/Dense_0/kernel; " in unwrapped(console.getvalue())
+    jax.tree.map(np.testing.assert_array_equal, state.params["backbone"], vjax.load(workdir).state.ema["backbone"])
+
+
+def test_a_network_of_vjax_does_not_start_from_a_run_of_one_from_outside(source, tmp_path):
+    root, workdir = source
+    other = shutil.copytree(workdir, tmp_path / "outside")
+    workdirs.write_foreign(other, {"network": "Mine()"})
+    with pytest.raises(vjax.InputError, match=r"comes from outside vjax: Mine\(\); .*Give that network to the run"):
+        first_state(vjax.build(tiny(root, f"--config.init.weights={other}")), io.StringIO())

@@ -111,6 +111,7 @@ def test_a_network_without_names_in_pytorch_is_refused_before_a_work_directory_i
     assert not (tmp_path / "run" / "config.json").exists()
 
 
-def test_weights_that_are_nowhere_are_explained(tmp_path, root):
+def test_weights_that_are_nowhere_are_explained_before_the_videos_are_listed(tmp_path):
+    config = tiny(tmp_path / "no_videos", "--config.init.weights=nowhere")
     with pytest.raises(vjax.InputError, match=r"nowhere: no such file or folder; give a file of weights, the work dir"):
-        vjax.train(tiny(root, "--config.init.weights=nowhere"), tmp_path / "run", console=io.StringIO())
+        vjax.train(config, tmp_path / "run", console=io.StringIO())

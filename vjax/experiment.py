@@ -174,10 +174,12 @@ def describe_cost(config: Config, *, num_classes: int, num_devices: int) -> Step
       num_devices: number of devices that share a batch.
 
     Raises:
-      InputError: the config is wrong, or a batch cannot be split over the devices.
+      InputError: the config is wrong, a batch cannot be split over the devices, or there are no classes.
     """
     config, _ = bind_preprocessing(check_config(config))
     config.check_devices(num_devices)
+    if num_classes < 1:
+        raise InputError(f"a network needs 1 class or more, got {num_classes}")
     return step_cost(
         config.create_network(num_classes),
         optimizer_of_one_step(config),

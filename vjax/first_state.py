@@ -2,11 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TextIO
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from vjax import workdirs
 from vjax.errors import InputError
 from vjax.experiment import Experiment
 from vjax.models.registry import cards, torch_names_of
@@ -51,13 +54,27 @@ def make_first_state(experiment: Experiment, make_state: Callable[[], TrainState
 def _from_run(experiment: Experiment, variables: Any, pretrained: Pretrained) -> tuple[Loaded, str, str]:
     """Returns the variables with those of another run's network, and words for their origin and its preprocessing."""
     workdir = pretrained.path()
-    network = experiment.network if "network" in experiment.foreign_parts() else None
+    network = _network_of_run(experiment, workdir)
     trained = load(workdir, checkpoint=experiment.config.init.checkpoint, network=network)
     same_classes = trained.class_names == experiment.source.class_names
     where, found = f"config.init: the network of {workdir}", trained.state.variables
     loaded = load_pretrained(variables, found, same_classes=same_classes, where=where)
     differences = some(list_differences(trained.config, experiment.config)) or "the same"
     return loaded, f"the network of {workdir} at step {int(trained.state.step)}", f"preprocessing: {differences}"
+
+
+def _network_of_run(experiment: Experiment, workdir: Path) -> nn.Module | None:
+    """Returns the network to read another run with, or None for the one that the other run's config names."""
+    foreign = workdirs.read_foreign(workdir)
+    if "network" not in foreign:
+        return None
+    if "network" not in experiment.foreign_parts():
+        raise InputError(
+            f"config.init.weights: the network of {workdir} comes from outside vjax: {foreign['network']}; a run that "
+            "has a network of vjax cannot start from it. Give that network to the run in Python, as in "
+            "vjax.fit(dataclasses.replace(vjax.build(config), network=...), workdir)"
+        )
+    return experiment.network
 
 
 def _from_file(experiment: Experiment, variables: Any, pretrained: Pretrained) -> tuple[Loaded, str, str]:

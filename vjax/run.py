@@ -43,6 +43,7 @@ from vjax.spec import Choice
 from vjax.text import terminal_width, wrap
 from vjax.training.checkpoint import Checkpoints, DamagedCheckpoint
 from vjax.training.loop import Interrupted, Intervals, Loop, scalars_of
+from vjax.training.pretrained import find_pretrained
 from vjax.training.profile import Profiler
 from vjax.training.step import Step, TrainState, abstract_state, make_grad_fn, train_step
 from vjax.training.weights_and_biases import WeightsAndBiases
@@ -76,10 +77,12 @@ def train(
     config = check_config(config)
     bound, _ = bind_preprocessing(config)
     workdir = Path(workdir).expanduser()
-    # Check this before the videos are listed, which may take minutes.
+    # Check these before the videos are listed, which may take minutes.
     workdirs.check_config(workdir, _resolve(bound), {})
     if finished := workdirs.finished_result(workdir, length=config.length):
         return finished
+    if config.init.weights and not (workdir / "config.json").exists():
+        find_pretrained(config.init.weights).path()  # only for a new run: one that goes on has its checkpoints
     with indexing_progress(console) as progress:
         experiment = build(workdirs.with_own_split(workdir, config), advance=progress.advance)
     return fit(dataclasses.replace(experiment, config=bound), workdir, console=console, should_stop=should_stop)
