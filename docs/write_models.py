@@ -15,10 +15,10 @@ from vjax.text import compact
 HEAD = """# The networks
 
 This page lists what is published about each network; `vjax models` shows the same in the terminal. Both read the cards
-of the networks in `vjax/models`; `python docs/write_models.py` writes this page. Parameters and multiply-adds are for the
-given clip (frames x height x width) and number of classes; a test counts them. Accuracies are in percent. Published
-accuracies were measured by others, with their own programs; accuracies measured with vjax are in the last column, which
-is empty if there are none. A star marks an accuracy of another form of the network; the network's section names the form.
+of the networks in `vjax/models`, and `python docs/write_models.py` writes this page. Parameters and multiply-adds are
+for the given clip (frames x height x width) and number of classes; a test counts them. Accuracies are in percent.
+Published accuracies were measured by others, with their own programs. The last column has those measured with vjax; it
+is empty if there are none. A star marks an accuracy of another form of the network, which the network's section names.
 """
 OF_BACKBONES = "The numbers of a backbone are those of `single_frame` on it: one frame, and a classifier.\n"
 

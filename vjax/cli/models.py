@@ -36,7 +36,7 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace, _: Sequence[str]) -> None:
-    """Prints a table of the networks and one of the backbones, or everything about the only one that the filter leaves."""
+    """Prints a table of the networks and one of the backbones; if the filter leaves only one, everything about it."""
     tables = {"network": NETWORKS, "backbone": BACKBONES}
     found = {kind: select(table, args.filter) for kind, table in tables.items()}
     rows = [(kind, name) for kind, names in found.items() for name in names]

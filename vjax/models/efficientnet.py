@@ -202,8 +202,8 @@ _LITE = "tensorflow/tpu, models/official/efficientnet/lite/README.md"
 DEVIATIONS = (
     "Running statistics keep a share of 0.9 at each step, not 0.99, which suits runs of few steps; kernels are drawn "
     "by the number of their inputs, not of their outputs; drop_path is 0 by default, not 0.2. The authors give 407 M "
-    "multiply-adds; vjax counts those of convolutions and of the linear layer alone. The authors' weights were converted "
-    "to PyTorch by others; vjax has not measured the accuracy of the converted weights."
+    "multiply-adds; vjax counts only those of convolutions and of the linear layer. Others have converted the authors' "
+    "weights to PyTorch; vjax has not measured the accuracy of the converted weights."
 )
 
 

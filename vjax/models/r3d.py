@@ -37,7 +37,6 @@ def torch_names(variables: Mapping[str, Any]) -> dict[str, str]:
 
 
 TORCHVISION = "torchvision 0.29, models/video/resnet.py"
-TORCHVISION_CLIPS = "torchvision, pull request 1208"
 VMZ = "VMZ, the authors' code, from scratch"
 DEVIATIONS = (
     "Kernels are drawn by the number of their inputs, not of their outputs; the classifier's kernel is drawn by "
@@ -62,11 +61,8 @@ def _figures(source: str, *, clip: float, video: float, form: str = "") -> tuple
         of_video = of_clip = "10 clips x 1 crop of 16 frames, 112 x 112"
         source_of_clip = VMZ
     else:
-        of_video, of_clip = (
-            "5 clips x 1 crop of 16 frames at 15 fps, 112 x 112",
-            "1 crop of clips of 16 frames, 112 x 112",
-        )
-        source_of_clip = TORCHVISION_CLIPS
+        of_video = "5 clips x 1 crop of 16 frames at 15 fps, 112 x 112"
+        of_clip, source_of_clip = "1 crop of clips of 16 frames, 112 x 112", "torchvision, pull request 1208"
     return (
         Figure("Kinetics-400", "video@1", video, of_video, source, form),
         Figure("Kinetics-400", "clip@1", clip, of_clip, source_of_clip, form),

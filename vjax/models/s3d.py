@@ -98,10 +98,10 @@ _CARD = Card(
     ),
     deviations=(
         "The average pool is at most as large as the last map, so shorter clips and smaller frames are allowed than in "
-        "torchvision, which asks for 14 frames of 224 x 224; running statistics keep 0.9 of themselves in a step, not 0.999, and average the "
-        "biased variances of the batches; kernels are drawn by the number of their inputs (He et al. 2015), the "
-        "classifier's by LeCun's rule. torchvision's "
-        "preprocessing resizes frames to 256 x 256, whatever their shape; that of vjax keeps the shape of a pixel."
+        "torchvision, which asks for 14 frames of 224 x 224; running statistics keep 0.9 of themselves in a step, not "
+        "0.999, and average the biased variances of the batches; kernels are drawn by the number of their inputs, the "
+        "classifier's by LeCun's rule. torchvision's preprocessing resizes frames to 256 x 256, whatever their shape; "
+        "that of vjax keeps the shape of a pixel."
     ),
     torch_names=torch_names,
     torch_convolutions=("classifier.1.weight",),
