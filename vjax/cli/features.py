@@ -20,8 +20,8 @@ def add(commands: Any) -> None:
         "features",
         help="write the features of videos to a file",
         description="Writes the features of videos, which are the input of a trained network's classifier. The file "
-        "has the NumPy arrays names, clips (videos x views x features of a view x numbers) and videos (videos x numbers), "
-        "the mean over the views.",
+        "has the NumPy arrays names, clips (videos x views x features of a view x numbers) and videos (videos x "
+        "numbers), the mean over the views.",
     )
     parser.add_argument(
         "weights",
