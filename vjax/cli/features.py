@@ -20,8 +20,8 @@ def add(commands: Any) -> None:
         "features",
         help="write the features of videos to a file",
         description="Writes the features of videos, which are the input of a trained network's classifier. The file "
-        "has the NumPy arrays names, clips (videos x views x features of a view x numbers) and videos (videos x "
-        "numbers), the mean over the views.",
+        "has the NumPy arrays names, clips (videos x views x vectors of a view x features) and videos (videos x "
+        "features), the means over views and vectors.",
     )
     parser.add_argument(
         "weights",
@@ -61,6 +61,6 @@ def run(args: argparse.Namespace, _: Sequence[str]) -> int:
             found = features_from_weights(args.weights, videos, network=args.network)
         write_npz(args.out, {"names": np.array(found.names), "clips": found.clips, "videos": found.videos})
         num_videos, num_views, _, size = found.clips.shape
-        print(f"{args.out}: {size:,} features of {num_videos:,} video(s), each the mean of {num_views} clip(s)")
+        print(f"{args.out}: {size:,} features of {num_videos:,} video(s), each the mean over {num_views} view(s)")
     print_errors(errors)
     return 2 if errors else 0
