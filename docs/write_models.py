@@ -1,4 +1,4 @@
-"""Writes docs/models.md, the networks with what is published about them: python docs/write_models.py."""
+"""Writes docs/models.md, the page of networks and their published figures: python docs/write_models.py."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,11 +14,11 @@ from vjax.text import compact
 
 HEAD = """# The networks
 
-What is published about each network, as `vjax models` shows it. All of it stands on the cards of the networks in
-`vjax/models`, and this page is written from them by `python docs/write_models.py`. Parameters and multiply-adds are
-those of the given clip (frames x height x width) and number of classes; a test counts them. Accuracies are in percent.
-Published accuracies are not ours: what vjax has measured is in the column "measured". A star marks an accuracy of
-another form of the network, which its section names.
+This page lists what is published about each network; `vjax models` shows the same in the terminal. Both read the cards
+of the networks in `vjax/models`, and `python docs/write_models.py` writes this page. Parameters and multiply-adds are
+for the given clip (frames x height x width) and number of classes; a test counts them. Accuracies are in percent.
+Published accuracies were measured by others, with their own programs. The last column has those measured with vjax; it
+is empty if there are none. A star marks an accuracy of another form of the network, which the network's section names.
 """
 OF_BACKBONES = "The numbers of a backbone are those of `single_frame` on it: one frame, and a classifier.\n"
 
@@ -69,8 +69,9 @@ def _section(name: str, factory: Callable[..., Any], seen: dict[str, str]) -> It
     card = card_of(factory)
     if card is None:
         return
-    published = f" Published by {card.cost_source}." if card.cost_source else " Counted by vjax; not published."
-    yield f"Source: {card.source}. {card.parameters:,} parameters, {card.multiply_adds:,} multiply-adds.{published}\n"
+    origin = f"published: {card.cost_source}" if card.cost_source else "counted by vjax, not published"
+    yield f"Source: {card.source}.\n"
+    yield f"Cost: {card.parameters:,} parameters, {card.multiply_adds:,} multiply-adds of a clip ({origin}).\n"
     yield from _figures("published", card.figures)
     yield from _figures("measured with vjax", card.measured)
     for weights in card.weights:

@@ -29,7 +29,7 @@ def pytest_sessionfinish(session):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
-    """Leaves out LLVM's optimisation, which takes longer than the small programs here run, but in tests `optimised`.
+    """Leaves out LLVM's optimisation, except in tests marked `optimised`: it takes longer than small programs run.
 
     The passes of XLA are the same, and the commands that tests start compile as they do for users.
     """

@@ -1,6 +1,6 @@
 """Logits that torchvision's networks give with tensors drawn by name, for machines without PyTorch.
 
-The test of torchvision's networks holds `GOLDEN` to be theirs, and prints them where it does not.
+The test of torchvision's networks compares `GOLDEN` with theirs, and prints theirs if they differ.
 """
 
 import math

@@ -359,7 +359,7 @@ def test_features_writes_those_of_the_good_videos_and_names_the_bad_ones(trained
     out = tmp_path / "new" / "f.npz"
     done = in_this_process("vjax", "features", workdir, root / "fall", tmp_path / "text.mp4", "--out", out)
     assert "text.mp4: no video can be opened" in error_line(done)
-    assert done.stdout == f"{out}: 8 features of 4 video(s), each the mean of 2 clip(s)\n"
+    assert done.stdout == f"{out}: 8 features of 4 video(s), each the mean over 2 view(s)\n"
     found = np.load(out)
     assert list(found["names"]) == [str(path) for path in sorted((root / "fall").glob("*.mp4"))]
     assert (found["clips"].shape, found["videos"].shape) == ((4, 2, 1, 8), (4, 8))

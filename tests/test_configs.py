@@ -20,6 +20,7 @@ def overrides(path, tmp_path):
     write = LAYOUTS.get(path.stem, write_folder)
     more = {
         "weizmann": ["--config.held_out=ann"],
+        "weizmann_imagenet": ["--config.held_out=ann"],
         # A network of one size: its tiny version would take as long to compile as all others together.
         "finetune": ["--config.network.name=slow_fusion", "--config.network.backbone.widths=(4,8,8)"],
     }

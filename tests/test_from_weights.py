@@ -66,7 +66,7 @@ def test_published_weights_give_features_of_their_own_preprocessing(file, videos
 
 def test_the_command_takes_weights_by_name_and_by_file(file, videos, tmp_path):
     done = in_this_process("vjax", "features", f"made:tiny={file}", tmp_path / "videos", "--out", tmp_path / "a.npz")
-    assert done.stdout == f"{tmp_path / 'a.npz'}: 4 features of 8 video(s), each the mean of 5 clip(s)\n"
+    assert done.stdout == f"{tmp_path / 'a.npz'}: 4 features of 8 video(s), each the mean over 5 view(s)\n"
     other = file.rename(file.with_name("other.safetensors"))
     words = ["vjax", "features", other, videos[0].name, "--out", tmp_path / "b.npz"]
     assert "other.safetensors: say which network these weights are for, as --network NAME; `vjax" in error_line(

@@ -37,7 +37,7 @@ def test_the_protocol_of_a_figure_is_below_the_table(capsys):
 def test_a_figure_of_another_form_has_a_star(capsys):
     shown = " ".join(printed(capsys, "fusion").split())
     assert "| 60.9* (1) |" in shown
-    assert "* of another form of the network" in shown
+    assert "* marks an accuracy of another form of the network" in shown
 
 
 def test_everything_about_one_network_is_shown(capsys):

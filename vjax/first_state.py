@@ -85,7 +85,7 @@ def _from_file(experiment: Experiment, variables: Any, pretrained: Pretrained) -
         known = [name for name, card in cards().items() if card.torch_names is not None]
         raise InputError(
             "config.init.weights: the names that PyTorch gives to the tensors of this network are not known; they are "
-            f"for these networks and backbones: {', '.join(known)}. Start from the work directory of another run"
+            f"for these networks and backbones: {', '.join(known)}. Start from another run instead"
         )
     loaded = convert(variables, read_tensors(path), names(variables), where=str(path))
     if pretrained.published is None:
@@ -94,7 +94,7 @@ def _from_file(experiment: Experiment, variables: Any, pretrained: Pretrained) -
 
 
 def _words(loaded: Loaded) -> str:
-    """Returns what was not loaded as it was."""
+    """Returns words for the variables that were inflated or reinitialised, and for the unused tensors."""
     inflated = f"inflated over time: {len(loaded.inflated)} kernels; " if loaded.inflated else ""
     return (
         f"{inflated}reinitialised: {', '.join(loaded.reinitialised) or 'nothing'}; "

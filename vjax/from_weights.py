@@ -1,4 +1,4 @@
-"""Features from a file of weights, without a run of one's own."""
+"""Features from a file of weights, without a run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,8 +27,8 @@ from vjax.weights.read import read_tensors
 def features_from_weights(weights: str, videos: Sequence[Video], *, network: str = "") -> Features:
     """Returns the features of videos from a network with the weights of a file.
 
-    The clips, the crop and the normalization are those of published weights. No preprocessing is known of other
-    weights: those of the default config are used.
+    Published weights bring their clips, crop and normalization. The preprocessing of other weights is not known, so the
+    values of the default config are used.
 
     Args:
       weights: file of weights, or name of published weights, as `config.init.weights` takes it.

@@ -168,7 +168,7 @@ class Trained:
         )
 
     def features(self, videos: Sequence[str | Path | Video], *, view: TestView | None = None) -> Features:
-        """Returns the features of videos, in the given order: what the network's classifier takes.
+        """Returns the features of videos, in the given order: the input of the network's classifier.
 
         Args:
           videos: paths of video files, or opened videos; at least one.

@@ -1,6 +1,7 @@
 """SlowFast and X3D compute what PyTorchVideo's networks compute with the same tensors."""
 
 import jax
+import numpy as np
 import pytest
 from torch_networks import (
     assert_each_variable_has_a_tensor,
@@ -9,14 +10,17 @@ from torch_networks import (
     make_clips,
     randomize,
     relative_error,
+    shapes_of,
     to_torch,
     torch,
     variables_from,
 )
 
 from vjax import models
+from vjax.models.card import card_of
 from vjax.models.slowfast import torch_names as names_of_slowfast
 from vjax.models.x3d import torch_names as names_of_x3d
+from vjax.training import convert
 
 pytestmark = pytest.mark.torch
 create_slowfast = pytest.importorskip("pytorchvideo.models.slowfast").create_slowfast
@@ -72,6 +76,15 @@ def make_ours(name, theirs):
 def test_every_variable_has_a_tensor_of_its_shape_and_every_tensor_a_variable(name):
     network = models.create(name, NUM_CLASSES)
     assert_each_variable_has_a_tensor(make_theirs(name), network, TORCH_NAMES[name], (8, 32, 32, 3))
+
+
+@pytest.mark.parametrize("name", TORCH_NAMES)
+def test_saved_tensors_have_the_shapes_of_pytorchvideo(name):
+    shapes, card = shapes_of(models.create(name, NUM_CLASSES), (8, 32, 32, 3)), card_of(models.NETWORKS[name])
+    zeros = jax.tree.map(lambda leaf: np.broadcast_to(np.float32(0), leaf.shape), shapes)
+    saved = convert.to_torch(zeros, card.torch_names(shapes), convolutions=card.torch_convolutions)
+    expected = make_theirs(name).state_dict()
+    assert {key: tensor.shape for key, tensor in saved.items()} == {key: tuple(t.shape) for key, t in expected.items()}
 
 
 # Frames of more than 7 x 32 rows have two windows of the average pool.

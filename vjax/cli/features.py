@@ -19,9 +19,9 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "features",
         help="write the features of videos to a file",
-        description="Writes the features of videos, which are the numbers that the classifier of a trained network "
-        "takes: NumPy arrays names, clips (videos x views x opinions x features) and videos (videos x features), the "
-        "mean over a video's clips.",
+        description="Writes the features of videos, which are the input of a trained network's classifier. The file "
+        "has the NumPy arrays names, clips (videos x views x vectors of a view x features) and videos (videos x "
+        "features), the means over views and vectors.",
     )
     parser.add_argument(
         "weights",
@@ -39,7 +39,7 @@ def add(commands: Any) -> None:
         "--network",
         default="",
         metavar="NAME",
-        help="network, or 2D backbone, of a file of weights that is not published",
+        help="network, or 2D backbone, that the weights are for, if they are not published",
     )
     parser.add_argument("--out", required=True, metavar="FILE", help=".npz file to write, for numpy.load")
     parser.set_defaults(command=run)
@@ -66,6 +66,6 @@ def run(args: argparse.Namespace, _: Sequence[str]) -> int:
             found = features_from_weights(args.weights, videos, network=args.network)
         write_npz(args.out, {"names": np.array(found.names), "clips": found.clips, "videos": found.videos})
         num_videos, num_views, _, size = found.clips.shape
-        print(f"{args.out}: {size:,} features of {num_videos:,} video(s), each the mean of {num_views} clip(s)")
+        print(f"{args.out}: {size:,} features of {num_videos:,} video(s), each the mean over {num_views} view(s)")
     print_errors(errors)
     return 2 if errors else 0

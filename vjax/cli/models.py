@@ -26,7 +26,7 @@ def add(commands: Any) -> None:
         "models",
         help="list the networks with their published figures",
         description="Lists the networks and backbones: parameters and multiply-adds of one clip, and the published "
-        "accuracy in percent with its protocol. If one is left, everything about it.",
+        "accuracy in percent with its protocol. Prints everything about a network if the filter leaves only that one.",
     )
     parser.add_argument(
         "filter", nargs="?", default="", metavar="FILTER", help="only networks whose name or family contains this text"
@@ -36,7 +36,7 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace, _: Sequence[str]) -> None:
-    """Prints a table of the networks and one of the backbones, or everything about the only one that is left."""
+    """Prints a table of the networks and one of the backbones; if the filter leaves only one, everything about it."""
     tables = {"network": NETWORKS, "backbone": BACKBONES}
     found = {kind: select(table, args.filter) for kind, table in tables.items()}
     rows = [(kind, name) for kind, names in found.items() for name in names]
@@ -71,7 +71,7 @@ def overview(found: dict[str, list[str]]) -> Iterator[str]:
         yield f"({number}) {protocol}"
     yield "MAdds are the multiply-adds of one clip."
     if any("*" in protocol for protocol in protocols):
-        yield "* of another form of the network, as its protocol says"
+        yield "* marks an accuracy of another form of the network; its protocol says which."
     if found["backbone"]:
         yield "The numbers of a backbone are those of the single-frame network on it."
 
@@ -81,7 +81,7 @@ def detail(kind: str, name: str, factory: Callable[..., Any]) -> Iterator[str]:
     yield f"{name}: {described_as(factory)}"
     card = card_of(factory)
     if card is None:
-        yield "It has no card, so nothing is known about it."
+        yield "It has no card."
         return
     counted = forward_cost(_network(kind, name, card.num_classes), (*card.clip, 3))
     published = f" (published: {card.parameters:,} and {card.multiply_adds:,}; {card.cost_source})"

@@ -1,4 +1,4 @@
-"""Features of videos: the numbers that a network's classifier takes, for a classifier or a search of one's own."""
+"""Features of videos: the numbers that a network's classifier takes, for another classifier or a search."""
 
 import dataclasses
 import functools
@@ -27,7 +27,7 @@ class Features:
     Attributes:
       names: names of the videos.
       clips: `(num_videos n v d)`, features of the n views of a video: its clips in order of time, and their crops. A
-        view has v of them, as many as the network has opinions on a clip: one, or one for each frame.
+        view has v of them: one, or one for each frame (single frame) or window of the last pool (S3D, SlowFast, X3D).
       videos: `(num_videos d)`, features of each video: the mean over its views and over v.
     """
 

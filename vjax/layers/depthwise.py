@@ -1,7 +1,8 @@
 """The depthwise convolution: every channel is convolved with a kernel of its own.
 
-GPU and TPU use XLA's own grouped convolution. On CPU that is up to a thousand times slower than the forms of
-depthwise_forms.py, which are used there. The platform is read when the program is lowered, as in conv.py.
+GPU and TPU use XLA's own grouped convolution. CPUs use the forms of depthwise_forms.py: XLA's own took 25 to 660 times
+as long (three layers of EfficientNet-Lite0 and X3D, forward and both gradients, one clip on two cores). The platform is
+read when the program is lowered, as in conv.py.
 """
 
 import functools

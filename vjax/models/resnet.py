@@ -241,7 +241,7 @@ def _module_names(backbone: Mapping[str, Any]) -> dict[str, str]:
     blocks = [name for name in backbone if name.startswith(("BasicBlock_", "Bottleneck_"))]
     for number, block in enumerate(sorted(blocks, key=lambda name: int(name.rpartition("_")[2]))):
         num_convs = 3 if block.startswith("Bottleneck_") else 2
-        # A stage begins with a projected shortcut; only the first stage may do without.
+        # A projected shortcut begins a stage; the first stage can begin without one.
         if number > 0 and f"BatchNorm_{num_convs}" in backbone[block]:
             stage, index = stage + 1, 0
         layer = f"layer{stage}.{index}"

