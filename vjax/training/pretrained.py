@@ -44,14 +44,13 @@ class Pretrained:
         Raises:
           InputError: the file or folder does not exist, or the package that has the file is not installed.
         """
-        if not self.file:
-            assert self.published is not None
+        if not self.file and self.published is not None:
             return find_installed(self.published.package, self.published.file)
         path = Path(self.file).expanduser()
-        if not path.exists():
+        if not self.file or not path.exists():
             raise InputError(
-                f"{self.file}: no such file or folder; give a file of weights, the work directory of a run, or one of "
-                f"the names {', '.join(map(_shown, published_weights().values()))}"
+                f"{self.file or repr('')}: no such file or folder; give a file of weights, the work directory of a run, "
+                f"or one of the names {', '.join(map(_shown, published_weights().values()))}"
             )
         return path
 
