@@ -106,7 +106,7 @@ def test_a_classifier_for_other_classes_is_reinitialised_and_a_plain_file_has_no
 def test_a_network_without_names_in_pytorch_is_refused_before_a_work_directory_is_taken(tmp_path, root):
     (tmp_path / "w.pth").touch()
     config = tiny(root, f"--config.init.weights={tmp_path / 'w.pth'}")
-    with pytest.raises(vjax.InputError, match=r"the names that PyTorch gives .*r3d_18, mc3_18.*work dir"):
+    with pytest.raises(vjax.InputError, match=r"the names that PyTorch gives .*r3d_18, mc3_18.*Start from another run"):
         vjax.train(config, tmp_path / "run", console=io.StringIO())
     assert not (tmp_path / "run" / "config.json").exists()
 

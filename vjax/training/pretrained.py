@@ -49,8 +49,8 @@ class Pretrained:
         path = Path(self.file).expanduser()
         if not self.file or not path.exists():
             raise InputError(
-                f"{self.file or repr('')}: no such file or folder; give a file of weights, the work directory of a run, "
-                f"or one of the names {', '.join(map(_shown, published_weights().values()))}"
+                f"{self.file or repr('')}: no such file or folder; give a file of weights, the work directory of a "
+                f"run, or one of the names {', '.join(map(_shown, published_weights().values()))}"
             )
         return path
 
