@@ -15,7 +15,9 @@ from torch.nn import functional
 
 
 def create(name: str, num_classes: int, backbone: dict, clip_shape: tuple[int, ...]) -> nn.Module:
-    """Returns a network of `vjax.models.FUSION_NETWORKS` on a backbone of `BACKBONES`, or one of `PUBLISHED`."""
+    """Returns a network of `vjax.models.FUSION_NETWORKS` on a backbone of `BACKBONES`, C3D, or one of `PUBLISHED`."""
+    if name == "c3d":
+        return C3D(num_classes)
     if name in PUBLISHED:
         return Network(name, ResNet18(3, temporal=True, **PUBLISHED[name]), num_classes, clip_shape)
     options = dict(backbone)
@@ -263,6 +265,36 @@ class _FrameOrClipNorm(nn.BatchNorm3d):
 
 def _lite_norm(channels: int) -> nn.Module:
     return _FrameOrClipNorm(channels, eps=1e-3, momentum=0.1)
+
+
+class C3D(nn.Module):
+    """C3D, whose last pool pads 7 x 7 positions to 4 x 4."""
+
+    def __init__(self, num_classes: int):
+        super().__init__()
+        channels = 3
+        for name, width in (
+            ("conv1a", 64), ("conv2a", 128), ("conv3a", 256), ("conv3b", 256), ("conv4a", 512), ("conv4b", 512),
+            ("conv5a", 512), ("conv5b", 512),
+        ):  # fmt: skip
+            self.add_module(name, nn.Conv3d(channels, width, 3, padding=1))
+            channels = width
+        self.fully_connected = nn.ModuleDict({"fc6": nn.Linear(512 * 4 * 4, 4096), "fc7": nn.Linear(4096, 4096)})
+        self.head = nn.ModuleDict({"logits": nn.Linear(4096, num_classes)})
+
+    def forward(self, x):
+        """Maps clips `(b c 16 112 112)` to logits `(b 1 k)`."""
+        for stage, names in enumerate((("1a",), ("2a",), ("3a", "3b"), ("4a", "4b"), ("5a", "5b"))):
+            for name in names:
+                x = functional.relu(getattr(self, f"conv{name}")(x))
+            if stage == 4:
+                x = functional.pad(x, (0, 1, 0, 1))
+            x = functional.max_pool3d(x, (1 if stage == 0 else 2, 2, 2))
+        # The order of flax: channels last.
+        x = x.permute(0, 2, 3, 4, 1).flatten(1)
+        for layer in ("fc6", "fc7"):
+            x = functional.relu(self.fully_connected[layer](x))
+        return self.head["logits"](x)[:, None]
 
 
 BACKBONES = {"small": Small, "resnet18": ResNet18, "efficientnet_lite0": EfficientNetLite0}

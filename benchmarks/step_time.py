@@ -63,7 +63,7 @@ def config_case(name: str, *, network: str = "", batch_size: int = 0) -> Case:
 _SMALL, _RESNET18, _LITE0 = {"name": "small"}, {"name": "resnet18"}, {"name": "efficientnet_lite0"}
 _FULL = (16, 112, 112, 3)
 # C3D's first six convolutions (Tran et al. 2015) with norms. Every pool, also the first, halves time too.
-_C3D = {"name": "small", "widths": (64, 128, 256, 512), "depth": (1, 1, 2, 2)}
+_C3D_LIKE = {"name": "small", "widths": (64, 128, 256, 512), "depth": (1, 1, 2, 2)}
 
 QUICK = {
     f"{name}, quickstart": config_case("quickstart", network=name)
@@ -88,7 +88,8 @@ CASES = (
         "late_pool, resnet18": Case("late_pool", _RESNET18, _FULL, 1),
         "late_concat, resnet18": Case("late_concat", _RESNET18, _FULL, 1),
         "early_fusion, resnet18": Case("early_fusion", _RESNET18, _FULL, 4),
-        "C3D": Case("slow_fusion", _C3D, _FULL, 1),
+        "C3D-like": Case("slow_fusion", _C3D_LIKE, _FULL, 1),
+        "C3D": Case("c3d", {}, _FULL, 1),
         "R3D-18": Case("r3d_18", {}, _FULL, 1),
         "MC3-18": Case("mc3_18", {}, _FULL, 1),
         "R(2+1)D-18": Case("slow_fusion", _RESNET18 | {"factored": True}, _FULL, 1),

@@ -84,7 +84,7 @@ class Jax:
         shape = tuple(case["clip_shape"])
         mesh = meshes.make_mesh(jax.devices()[:1])
         options = {"backbone": case["backbone"]} if case["backbone"] else {}
-        network = models.create(case["network"], case["num_classes"], dtype=self.dtype, **options)
+        network = models.create(case["network"], case["num_classes"], dropout=0.0, dtype=self.dtype, **options)
         optimizer, _ = optim.create_optimizer(
             Choice("sgd", learning_rate=LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY),
             num_steps=1_000_000,
