@@ -171,12 +171,13 @@ def test_a_flat_kernel_is_inflated_for_a_deep_one():
     np.testing.assert_allclose(kernel.sum(0), theirs["deep.weight"].transpose(2, 3, 1, 0), rtol=1e-6)
 
 
-def test_a_part_without_names_keeps_its_initial_values():
+def test_a_part_without_names_keeps_its_initial_values_and_so_does_the_classifier():
+    """What the classifier sees may come from that part."""
     names = {name: theirs for name, theirs in NAMES.items() if "deep" not in name.split("/")}
     initial = variables()
     done = convert(initial, tensors(), names, where="x.pth")
-    assert set(done.reinitialised) == {"params/deep/kernel", "params/deep/bias"}
-    assert set(done.unused) == {"deep.weight", "deep.bias"}
+    assert set(done.reinitialised) == {"params/deep/kernel", "params/deep/bias", *CLASSIFIER}
+    assert set(done.unused) == {"deep.weight", "deep.bias", "fc.weight", "fc.bias"}
     np.testing.assert_array_equal(done.variables["params"]["deep"]["kernel"], initial["params"]["deep"]["kernel"])
 
 
