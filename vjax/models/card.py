@@ -12,6 +12,15 @@ from typing import Any, TypeVar
 # network gives to each, such as `{"params/Conv_0/kernel": "conv1.weight"}`.
 TorchNames = Callable[[Mapping[str, Any]], dict[str, str]]
 
+# PyTorch's names for the variables of convolutions, linear layers and batch norms.
+TORCH_LEAVES = {
+    "kernel": "weight",
+    "scale": "weight",
+    "bias": "bias",
+    "mean": "running_mean",
+    "var": "running_var",
+}
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _ATTRIBUTE = "_card"

@@ -21,7 +21,7 @@ from vjax.layers.conv import Conv
 from vjax.layers.depthwise import DepthwiseConv
 from vjax.layers.norm import norm_layer
 from vjax.layers.relu6 import relu6
-from vjax.models.card import Card, Figure, Preprocessing, Weights, described
+from vjax.models.card import TORCH_LEAVES, Card, Figure, Preprocessing, Weights, described
 from vjax.models.checks import check_rate, check_size
 
 
@@ -168,12 +168,11 @@ def torch_names(variables: Mapping[str, Any]) -> dict[str, str]:
       variables: the backbone's variables, `{"params": ..., "batch_stats": ...}`; arrays or shapes.
     """
     return {
-        "/".join([collection, *module, leaf]): f"{_module_name(module)}.{_LEAVES[leaf]}"
+        "/".join([collection, *module, leaf]): f"{_module_name(module)}.{TORCH_LEAVES[leaf]}"
         for collection, *module, leaf in flatten_dict(variables)
     }
 
 
-_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 _MODULES = {"stem": "_conv_stem", "stem_norm": "_bn0", "last": "_conv_head", "last_norm": "_bn1"}
 _PARTS = {
     "expand": "_expand_conv",

@@ -13,6 +13,7 @@ from vjax.errors import InputError
 from vjax.layers.conv import Conv
 from vjax.layers.conv_forms import Triple
 from vjax.layers.norm import norm_layer
+from vjax.models.card import TORCH_LEAVES
 from vjax.models.checks import check_rate, check_size, check_widths
 
 
@@ -218,12 +219,11 @@ def torch_names(variables: Mapping[str, Any]) -> dict[str, str]:
     """
     modules = _module_names(variables["params"])
     return {
-        "/".join([collection, *module, leaf]): f"{modules['/'.join(module)]}.{_LEAVES[leaf]}"
+        "/".join([collection, *module, leaf]): f"{modules['/'.join(module)]}.{TORCH_LEAVES[leaf]}"
         for collection, *module, leaf in flatten_dict(variables)
     }
 
 
-_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 # Items of the sequence that a factored convolution is in torchvision; item 2 is the ReLU.
 _FACTORS = {"Conv_0": 0, "BatchNorm_0": 1, "Conv_1": 3}
 

@@ -22,7 +22,7 @@ from vjax.layers.conv_forms import Triple
 from vjax.layers.norm import BatchNorm
 from vjax.layers.pool import average_windows, max_pool, overlapping_max_pool
 from vjax.models.arguments import DTYPES, Dropout, DType
-from vjax.models.card import Card, Figure, Preprocessing, Weights, described
+from vjax.models.card import TORCH_LEAVES, Card, Figure, Preprocessing, Weights, described
 from vjax.models.checks import check_size
 from vjax.models.fusion import Head, Network, check_rank
 from vjax.models.resnet import FactoredConv, cover
@@ -66,16 +66,20 @@ _BRANCHES = {
 # Layers of a unit: of a split one, and of one with a convolution of size 1.
 _SPLIT = {"FactoredConv_0/Conv_0": "0.0", "FactoredConv_0/BatchNorm_0": "0.1", "FactoredConv_0/Conv_1": "1.0"}
 _LAYERS = {True: _SPLIT | {"BatchNorm_0": "1.1"}, False: {"Conv_0": "0", "BatchNorm_0": "1"}}
-_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 
 
 def _torch_name(path: tuple[str, ...]) -> str:
     _, part, layer, *rest, leaf = path
     if part == "head":
-        return f"classifier.1.{_LEAVES[leaf]}"
+        return f"classifier.1.{TORCH_LEAVES[leaf]}"
     branch = [rest.pop(0)] if layer in MIXED else []
     split = layer in ("conv1a", "conv2c") or branch in (["branch1b"], ["branch2b"])
-    names = [str(_PLACES[layer]), *(_BRANCHES[name] for name in branch), _LAYERS[split]["/".join(rest)], _LEAVES[leaf]]
+    names = [
+        str(_PLACES[layer]),
+        *(_BRANCHES[name] for name in branch),
+        _LAYERS[split]["/".join(rest)],
+        TORCH_LEAVES[leaf],
+    ]
     return ".".join(["features", *names])
 
 

@@ -26,7 +26,7 @@ from vjax.layers.conv import Conv
 from vjax.layers.norm import norm_layer
 from vjax.layers.pool import average_windows, overlapping_max_pool
 from vjax.models.arguments import DTYPES, Dropout, DType
-from vjax.models.card import Card, Figure, Preprocessing, Weights, described
+from vjax.models.card import TORCH_LEAVES, Card, Figure, Preprocessing, Weights, described
 from vjax.models.checks import check_rate, check_size
 from vjax.models.fusion import Head, check_rank
 from vjax.models.resnet import Bottleneck
@@ -53,7 +53,6 @@ def torch_names(variables: Mapping[str, Any]) -> dict[str, str]:
 
 
 _PATHWAYS = {"slow": 0, "fast": 1}
-_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 # Layers of a block.
 _BLOCK = {
     "Conv_0": "branch2.conv_a",
@@ -70,18 +69,18 @@ _BLOCK = {
 def _torch_name(path: tuple[str, ...]) -> str:
     _, part, layer, *rest, leaf = path
     if part == "head":
-        return f"blocks.6.proj.{_LEAVES[leaf]}"
+        return f"blocks.6.proj.{TORCH_LEAVES[leaf]}"
     kind = "conv" if rest[-1].startswith("Conv") else "norm"
     if layer.startswith("lateral"):
         name = "conv_fast_to_slow" if kind == "conv" else "norm"
-        return f"blocks.{int(layer[-1]) - 1}.multipathway_fusion.{name}.{_LEAVES[leaf]}"
+        return f"blocks.{int(layer[-1]) - 1}.multipathway_fusion.{name}.{TORCH_LEAVES[leaf]}"
     pathway, _, place = layer.partition("_")
     if place == "stem":
-        return f"blocks.0.multipathway_blocks.{_PATHWAYS[pathway]}.{kind}.{_LEAVES[leaf]}"
+        return f"blocks.0.multipathway_blocks.{_PATHWAYS[pathway]}.{kind}.{TORCH_LEAVES[leaf]}"
     block, inside = rest
     number = block.rpartition("_")[2]
     stage = f"blocks.{place[-1]}.multipathway_blocks.{_PATHWAYS[pathway]}"
-    return f"{stage}.res_blocks.{number}.{_BLOCK[inside]}.{_LEAVES[leaf]}"
+    return f"{stage}.res_blocks.{number}.{_BLOCK[inside]}.{TORCH_LEAVES[leaf]}"
 
 
 _ZOO = "PyTorchVideo 0.1.5, model zoo"

@@ -25,7 +25,7 @@ from vjax.layers.depthwise import DepthwiseConv
 from vjax.layers.norm import norm_layer
 from vjax.layers.pool import average_windows
 from vjax.models.arguments import DTYPES, Dropout, DType
-from vjax.models.card import Card, Figure, Preprocessing, Weights, described
+from vjax.models.card import TORCH_LEAVES, Card, Figure, Preprocessing, Weights, described
 from vjax.models.checks import check_rate, check_size
 from vjax.models.fusion import Head, check_rank
 
@@ -64,17 +64,16 @@ _BLOCK = {
     "squeeze_excite/excite": "branch2.norm_b.1.block.2",
     "norm_b": "branch2.norm_b.0",
 }
-_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 
 
 def _torch_name(path: tuple[str, ...]) -> str:
     _, *modules, leaf = path
     layer = "/".join(modules)
     if layer in _LAYERS:
-        return f"{_LAYERS[layer]}.{_LEAVES[leaf]}"
+        return f"{_LAYERS[layer]}.{TORCH_LEAVES[leaf]}"
     stage, place = modules[1].removeprefix("stage").split("_")
     inside = "/".join(modules[2:])
-    return f"blocks.{stage}.res_blocks.{place}.{_BLOCK.get(inside, f'branch2.{inside}')}.{_LEAVES[leaf]}"
+    return f"blocks.{stage}.res_blocks.{place}.{_BLOCK.get(inside, f'branch2.{inside}')}.{TORCH_LEAVES[leaf]}"
 
 
 # Linear layers here that are convolutions of size 1 in PyTorchVideo.
