@@ -7,8 +7,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vjax import models
+
 # XLA takes longer to optimise a gradient of this size than to run it.
 UNOPTIMISED = {"xla_backend_optimization_level": 0}
+
+
+@functools.cache
+def variables_of(name, num_classes, clip_shape):
+    """Returns the shapes of the variables of a network of the table."""
+    network, clips = models.create(name, num_classes), jax.ShapeDtypeStruct((1, *clip_shape), jnp.float32)
+    return jax.eval_shape(lambda x: network.init(jax.random.key(0), x, train=False), clips)
 
 
 def shapes_inside(network, shape):

@@ -1,12 +1,10 @@
 """S3D. `test_torchvision.py` compares its numbers with torchvision's."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import pytest
 from flax.traverse_util import flatten_dict
-from published_networks import shapes_inside
+from published_networks import shapes_inside, variables_of
 
 from vjax import models
 from vjax.errors import InputError
@@ -16,16 +14,9 @@ from vjax.models.s3d import torch_names
 SMALL_CLIP = (16, 64, 64, 3)
 
 
-@functools.cache
-def variables_of(num_classes, clip_shape=SMALL_CLIP):
-    """Returns the shapes of the network's variables."""
-    network, clips = models.create("s3d", num_classes), jax.ShapeDtypeStruct((1, *clip_shape), jnp.float32)
-    return jax.eval_shape(lambda x: network.init(jax.random.key(0), x, train=False), clips)
-
-
 def test_parameters_and_multiply_adds_are_those_of_torchvision_to_the_digit():
     """Source: torchvision 0.29 counts 17.979 G; it takes clips of 16 frames of 224 x 224."""
-    assert count_parameters(variables_of(400)["params"]) == 8_320_048
+    assert count_parameters(variables_of("s3d", 400, SMALL_CLIP)["params"]) == 8_320_048
     assert round(multiply_adds(models.create("s3d", 400), (16, 224, 224, 3)) / 1e9, 3) == 17.979
 
 
@@ -68,7 +59,7 @@ def test_the_logits_are_the_mean_over_the_windows_of_the_average_pool(clip_shape
 )
 def test_clips_that_leave_nothing_after_the_last_pool_are_refused(clip_shape, message):
     with pytest.raises(InputError, match=message):
-        variables_of(5, clip_shape)
+        variables_of("s3d", 5, clip_shape)
 
 
 def test_the_smallest_allowed_clip_leaves_one_position():
@@ -84,7 +75,7 @@ def test_in_half_precision_parameters_and_logits_stay_float32():
 
 
 def test_each_variable_has_a_name_of_its_own_in_torchvision():
-    variables = variables_of(5)
+    variables = variables_of("s3d", 5, SMALL_CLIP)
     names = torch_names(variables)
     assert names.keys() == flatten_dict(variables, sep="/").keys()
     assert len(set(names.values())) == len(names)
@@ -106,4 +97,4 @@ def test_each_variable_has_a_name_of_its_own_in_torchvision():
     ],
 )
 def test_a_variable_has_the_name_of_its_tensor(ours, theirs):
-    assert torch_names(variables_of(5))[ours] == theirs
+    assert torch_names(variables_of("s3d", 5, SMALL_CLIP))[ours] == theirs

@@ -45,7 +45,8 @@ DEVIATIONS = (
     "keeps the shape of a pixel, and crops the same share of the frame's shorter side."
 )
 _PAPER = 'Tran et al. 2018, "A closer look at spatiotemporal convolutions for action recognition"'
-_PREPROCESSING = Preprocessing(
+# Of torchvision's weights of Kinetics-400.
+PREPROCESSING = Preprocessing(
     num_frames=16,
     fps=15.0,
     size=(112, 112),
@@ -96,7 +97,7 @@ def _card(
 
 def _weights(name: str, file: str) -> Weights:
     address = f"https://download.pytorch.org/models/{file}"
-    return Weights(f"torchvision:{name}", file, 400, "Kinetics-400", address, _PREPROCESSING)
+    return Weights(f"torchvision:{name}", file, 400, "Kinetics-400", address, PREPROCESSING)
 
 
 @described(

@@ -22,9 +22,10 @@ from vjax.layers.conv_forms import Triple
 from vjax.layers.norm import BatchNorm
 from vjax.layers.pool import average_windows, max_pool, overlapping_max_pool
 from vjax.models.arguments import DTYPES, Dropout, DType
-from vjax.models.card import TORCH_LEAVES, Card, Figure, Preprocessing, Weights, described
+from vjax.models.card import TORCH_LEAVES, Card, Figure, Weights, described
 from vjax.models.checks import check_size
 from vjax.models.fusion import Head, Network, check_rank
+from vjax.models.r3d import PREPROCESSING
 from vjax.models.resnet import FactoredConv, cover
 
 # Channels of the four branches of each mixed block. Two branches have a convolution of size 1 before the larger one.
@@ -116,14 +117,8 @@ _CARD = Card(
             num_classes=400,
             dataset="Kinetics-400",
             source="https://download.pytorch.org/models/s3d-d76dad2f.pth",
-            preprocessing=Preprocessing(
-                num_frames=128,
-                fps=15.0,
-                size=(224, 224),
-                crop_share=0.875,  # 224 of 256
-                mean=(0.43216, 0.394666, 0.37645),
-                std=(0.22803, 0.22145, 0.216989),
-            ),
+            # The share of the crop is the same: 224 of 256.
+            preprocessing=dataclasses.replace(PREPROCESSING, num_frames=128, size=(224, 224)),
         ),
     ),
 )
