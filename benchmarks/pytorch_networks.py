@@ -1,11 +1,13 @@
-"""vjax's networks in PyTorch, layer by layer and with the same names, for the comparison in `step_time.py`.
+"""vjax's networks in PyTorch, for the comparison in `step_time.py`.
 
-Modules keep flax's names (`Conv_0`, `BatchNorm_0`), so that `load` can copy parameters by their path.
+A network that torchvision or PyTorchVideo has is theirs. The others are written here layer by layer. Their modules keep
+flax's names (`Conv_0`, `BatchNorm_0`), so that `load` can copy parameters by their path.
 """
 
 # pyright: basic, reportMissingImports=false
 
 import functools
+import importlib
 import math
 from typing import Any
 
@@ -15,11 +17,13 @@ from torch.nn import functional
 
 
 def create(name: str, num_classes: int, backbone: dict, clip_shape: tuple[int, ...]) -> nn.Module:
-    """Returns a network of `vjax.models.FUSION_NETWORKS` on a backbone of `BACKBONES`, C3D, or one of `PUBLISHED`."""
+    """Returns a network of `vjax.models.FUSION_NETWORKS` on a backbone of `BACKBONES`, or a published network."""
+    if name in LIBRARY:
+        return OneOpinion(LIBRARY[name](num_classes))
     if name == "c3d":
         return C3D(num_classes)
-    if name in PUBLISHED:
-        return Network(name, ResNet18(3, temporal=True, **PUBLISHED[name]), num_classes, clip_shape)
+    if name in KARPATHY:
+        return Karpathy(num_classes, *KARPATHY[name])
     options = dict(backbone)
     built = BACKBONES[options.pop("name")](
         3 * clip_shape[0] if name == "early_fusion" else 3, temporal=name == "slow_fusion", **options
@@ -27,30 +31,102 @@ def create(name: str, num_classes: int, backbone: dict, clip_shape: tuple[int, .
     return Network(name, built, num_classes, clip_shape)
 
 
-def load(network: nn.Module, arrays: dict[str, "torch.Tensor"]) -> None:
-    """Copies arrays into the network by their paths in flax, such as `backbone/Conv_0/kernel`."""
-    renamed = {}
-    for path, array in arrays.items():
-        *module, leaf = path.split("/")
-        name = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}.get(leaf, leaf)
-        # Convolutions: (kt kh kw c f) to (f c kt kh kw); linear layers: (d k) to (k d).
-        renamed[".".join([*module, name])] = array.permute({5: (4, 3, 0, 1, 2), 2: (1, 0), 1: (0,)}[array.ndim])
-    missing, unexpected = network.load_state_dict(renamed, strict=False)
-    lost = [name for name in missing if not name.endswith("num_batches_tracked")]
-    if lost or unexpected:
-        raise ValueError(f"the two networks differ: {lost} only in PyTorch, {unexpected} only in vjax")
+def load(network: nn.Module, arrays: dict[str, "torch.Tensor"], names: dict[str, str]) -> None:
+    """Copies arrays into the network by their paths in flax, such as `backbone/Conv_0/kernel`.
+
+    `names` has the name in PyTorch for each path; without names, it is the path.
+    """
+    if isinstance(network, OneOpinion):
+        network.names = {path: f"network.{name}" for path, name in names.items()}
+    else:
+        network.names = {path: _own_name(path) for path in arrays}
+    wanted = {name: tensor for name, tensor in network.state_dict().items() if not name.endswith("num_batches_tracked")}
+    network.paths = {name: (path, arrays[path].shape) for path, name in network.names.items()}
+    if arrays.keys() != network.names.keys() or wanted.keys() != network.paths.keys():
+        only = sorted(wanted.keys() - network.paths.keys()), sorted(network.paths.keys() - wanted.keys())
+        raise ValueError(f"the two networks differ: {only[0]} only in PyTorch, {only[1]} only in vjax")
+    # Convolutions: (kt kh kw c f) to (f c kt kh kw); linear layers: (d k) to (k d). A linear layer of vjax can be a
+    # convolution of size 1 in PyTorch.
+    axes = {5: (4, 3, 0, 1, 2), 2: (1, 0), 1: (0,)}
+    tensors = {
+        name: arrays[path].permute(axes[arrays[path].ndim]).reshape(wanted[name].shape)
+        for path, name in network.names.items()
+    }
+    network.load_state_dict(tensors, strict=False)
 
 
 def gradients(network: nn.Module) -> dict[str, "torch.Tensor"]:
     """Returns the gradients of the parameters, with the paths and the axes that they have in flax."""
     found = {}
     for name, parameter in network.named_parameters():
-        *module, leaf = name.split(".")
-        if leaf == "weight":
-            leaf = "scale" if parameter.ndim == 1 else "kernel"
+        path, shape = network.paths[name]
         grad: Any = parameter.grad
-        found["/".join([*module, leaf])] = grad.permute({5: (2, 3, 4, 1, 0), 2: (1, 0), 1: (0,)}[grad.ndim])
+        found[path] = grad.permute({5: (2, 3, 4, 1, 0), 2: (1, 0), 1: (0,)}[grad.ndim]).reshape(shape)
     return found
+
+
+def _own_name(path: str) -> str:
+    """Returns the name of an array in the networks below."""
+    *module, leaf = path.split("/")
+    leaf = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}.get(leaf, leaf)
+    return ".".join([*module, leaf])
+
+
+class OneOpinion(nn.Module):
+    """A network of torchvision or PyTorchVideo with the shape of vjax's logits."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        """Maps clips `(b c t h w)` to logits `(b 1 k)`."""
+        return self.network(x)[:, None]
+
+
+def _torchvision(name: str, num_classes: int) -> nn.Module:
+    video: Any = importlib.import_module("torchvision.models.video")
+    # Only S3D has dropout.
+    return getattr(video, name)(num_classes=num_classes, **({"dropout": 0.0} if name == "s3d" else {}))
+
+
+def _x3d(num_frames: int, side: int, num_classes: int) -> nn.Module:
+    # Its own Swish reads an attribute that PyTorch has removed.
+    return importlib.import_module("pytorchvideo.models.x3d").create_x3d(
+        input_clip_length=num_frames, input_crop_size=side, inner_act=nn.SiLU, **_options(num_classes)
+    )
+
+
+def _slowfast(num_classes: int) -> nn.Module:
+    return SlowFast(importlib.import_module("pytorchvideo.models.slowfast").create_slowfast(**_options(num_classes)))
+
+
+def _options(num_classes: int) -> dict[str, Any]:
+    return {"model_num_class": num_classes, "dropout_rate": 0.0, "head_activation": None}
+
+
+class SlowFast(nn.Module):
+    """PyTorchVideo's SlowFast, which takes every fourth frame of a clip for its slow pathway by itself."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.blocks: Any = network.blocks
+
+    def forward(self, x):
+        """Maps clips `(b c t h w)` to logits `(b k)`."""
+        frames = x.shape[2]
+        x = [x[:, :, torch.linspace(0, frames - 1, frames // 4).long()], x]
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+LIBRARY: dict[str, Any] = {
+    **{name: functools.partial(_torchvision, name) for name in ("r3d_18", "mc3_18", "r2plus1d_18", "s3d")},
+    "x3d_s": functools.partial(_x3d, 13, 160),
+    "x3d_m": functools.partial(_x3d, 16, 224),
+    "slowfast_r50": _slowfast,
+}
 
 
 class Small(nn.Module):
@@ -79,35 +155,17 @@ class Small(nn.Module):
 
 
 class ResNet18(nn.Module):
-    """R3D-18; R(2+1)D-18 if factored; MC3-18 if mixed; the 2D network if not temporal.
+    """R3D-18; R(2+1)D-18 with the paper's widths if factored; the 2D network if not temporal."""
 
-    The channels between the two kernels of a factored convolution are computed for each convolution; with a
-    `stem_between` as in torchvision: that number in the stem, then computed once for a block.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        *,
-        temporal: bool,
-        factored: bool = False,
-        mixed: bool = False,
-        stem_between: int | None = None,
-        widths=(64, 128, 256, 512),
-    ):
+    def __init__(self, channels: int, *, temporal: bool, factored: bool = False, widths=(64, 128, 256, 512)):
         super().__init__()
         conv, self.conv_name = (Factored, "FactoredConv") if factored and temporal else (_conv, "Conv")
-        stem = functools.partial(conv, between=stem_between) if stem_between else conv
-        self.add_module(f"{self.conv_name}_0", stem(channels, widths[0], (3 if temporal else 1, 7, 7), (1, 2, 2)))
+        self.add_module(f"{self.conv_name}_0", conv(channels, widths[0], (3 if temporal else 1, 7, 7), (1, 2, 2)))
         self.BatchNorm_0 = _norm(widths[0])
         self.out_channels, channels = widths[-1], widths[0]
         for index in range(8):
             width, stride = widths[index // 2], 2 if index in (2, 4, 6) else 1
-            # In a mixed network, time is covered by the stem and the first stage alone.
-            covers = temporal and not (mixed and index >= 2)
-            between = equal_width(channels, width, (3, 3, 3)) if stem_between else None
-            block = Block(channels, width, stride, conv, temporal=covers, between=between)
-            self.add_module(f"BasicBlock_{index}", block)
+            self.add_module(f"BasicBlock_{index}", Block(channels, width, stride, conv, temporal=temporal))
             channels = width
 
     def forward(self, x):
@@ -121,13 +179,12 @@ class ResNet18(nn.Module):
 class Block(nn.Module):
     """Two convolutions and a shortcut."""
 
-    def __init__(self, channels: int, features: int, stride: int, conv, *, temporal: bool, between: int | None = None):
+    def __init__(self, channels: int, features: int, stride: int, conv, *, temporal: bool):
         super().__init__()
         kernel, strides = (3 if temporal else 1, 3, 3), (stride if temporal else 1, stride, stride)
         self.names = [f"FactoredConv_{i}" if conv is Factored else f"Conv_{i}" for i in range(2)]
-        make = functools.partial(conv, between=between) if between else conv
-        self.add_module(self.names[0], make(channels, features, kernel, strides))
-        self.add_module(self.names[1], make(features, features, kernel))
+        self.add_module(self.names[0], conv(channels, features, kernel, strides))
+        self.add_module(self.names[1], conv(features, features, kernel))
         self.BatchNorm_0, self.BatchNorm_1 = _norm(features), _norm(features)
         self.shortcut = ""
         if stride != 1 or channels != features:
@@ -147,11 +204,9 @@ class Block(nn.Module):
 class Factored(nn.Module):
     """A convolution over space, a norm, a ReLU and a convolution over time."""
 
-    def __init__(
-        self, channels: int, features: int, kernel: tuple[int, int, int], strides=(1, 1, 1), between: int | None = None
-    ):
+    def __init__(self, channels: int, features: int, kernel: tuple[int, int, int], strides=(1, 1, 1)):
         super().__init__()
-        time, between = kernel[0], between or equal_width(channels, features, kernel)
+        time, between = kernel[0], _equal_width(channels, features, kernel)
         self.Conv_0 = _conv(channels, between, (1, *kernel[1:]), (1, *strides[1:]))
         self.BatchNorm_0 = _norm(between)
         self.Conv_1 = _conv(between, features, (time, 1, 1), (strides[0], 1, 1))
@@ -161,7 +216,7 @@ class Factored(nn.Module):
         return self.Conv_1(functional.relu(self.BatchNorm_0(self.Conv_0(x))))
 
 
-def equal_width(channels: int, features: int, kernel: tuple[int, int, int]) -> int:
+def _equal_width(channels: int, features: int, kernel: tuple[int, int, int]) -> int:
     """Returns the channels between two factored convolutions with about the parameters of the one they replace."""
     time, area = kernel[0], math.prod(kernel[1:])
     return time * area * channels * features // (area * channels + time * features)
@@ -297,8 +352,53 @@ class C3D(nn.Module):
         return self.head["logits"](x)[:, None]
 
 
+# Frames that the filters of the first three convolutions cover, distance of the frames that the network sees, and
+# whether these meet in the first linear layer; otherwise each frame has logits.
+KARPATHY = {
+    "karpathy_single": ((1, 1, 1), 1, False),
+    "karpathy_early": ((10, 1, 1), 1, True),
+    "karpathy_late": ((1, 1, 1), 15, True),
+    "karpathy_slow": ((4, 2, 2), 1, True),
+}
+
+
+class Karpathy(nn.Module):
+    """A network of Karpathy et al. 2014 at one resolution."""
+
+    def __init__(self, num_classes: int, extents: tuple[int, int, int], step: int, joined: bool):
+        super().__init__()
+        self.step, self.joined = step, joined
+        channels, layers = 3, {}
+        for index, (width, size) in enumerate(((96, 11), (256, 5), (384, 3), (384, 3), (256, 3))):
+            extent, stride = extents[index] if index < 3 else 1, 3 if index == 0 else 1
+            strides, pads = (2 if extent > 1 else 1, stride, stride), (0, (size - 1) // 2, (size - 1) // 2)
+            layers[f"conv{index + 1}"] = nn.Conv3d(channels, width, (extent, size, size), strides, pads)
+            channels = width
+        self.frame = nn.ModuleDict(layers)
+        # PyTorch divides the sum of squares by the number of channels in it.
+        self.norm = nn.LocalResponseNorm(5, alpha=5e-4, beta=0.5, k=2.0)
+        maps = 2 if step > 1 else 1
+        self.fully_connected = nn.ModuleDict({"fc6": nn.Linear(maps * 7 * 7 * 256, 4096), "fc7": nn.Linear(4096, 4096)})
+        self.head = nn.ModuleDict({"logits": nn.Linear(4096, num_classes)})
+
+    def forward(self, x):
+        """Maps clips `(b c t 170 170)` to logits `(b v k)`."""
+        x = x[:, :, :: self.step]
+        for index in range(1, 6):
+            x = functional.relu(self.frame[f"conv{index}"](x))
+            if index <= 2:
+                x = self.norm(x)
+            if index in (1, 2, 5):
+                x = functional.max_pool3d(x, (1, 2, 2))
+        # The order of flax: channels last.
+        x = x.permute(0, 2, 3, 4, 1)
+        x = x.flatten(1)[:, None] if self.joined else x.flatten(2)
+        for layer in ("fc6", "fc7"):
+            x = functional.relu(self.fully_connected[layer](x))
+        return self.head["logits"](x)
+
+
 BACKBONES = {"small": Small, "resnet18": ResNet18, "efficientnet_lite0": EfficientNetLite0}
-PUBLISHED = {"r3d_18": {}, "mc3_18": {"mixed": True}, "r2plus1d_18": {"factored": True, "stem_between": 45}}
 
 
 class Network(nn.Module):

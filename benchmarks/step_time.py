@@ -2,10 +2,11 @@
 
     python benchmarks/step_time.py [--quick] [--case NAME ...] [--layers] [--rounds 9] [--out FILE.jsonl]
 
-This needs PyTorch: `pip install torch` (its CPU build, or the build for your GPU). All sides start from the same
-weights and the same batch. Their logits, the gradient of the first training step, and the losses of three training
-steps are compared before anything is timed. Then the sides take turns, and the table shows medians and their ratios. On
-a GPU all sides compute in bfloat16, PyTorch with torch.compile, AMP and channels_last_3d, and the memory is the GPU's.
+This needs PyTorch, and for the published networks torchvision and PyTorchVideo: `pip install '.[torch]'`, or the builds
+for your GPU. All sides start from the same weights and the same batch. Their logits, the gradient of the first training
+step, and the losses of three training steps are compared before anything is timed. Then the sides take turns, and the
+table shows medians and their ratios. On a GPU all sides compute in bfloat16, PyTorch with torch.compile, AMP and
+channels_last_3d, and the memory is the GPU's.
 
 Networks, clips and batches of the shipped configs are read from `configs/`. Dropout and label smoothing are left out,
 because dropout draws different numbers on each side.
@@ -62,6 +63,17 @@ def config_case(name: str, *, network: str = "", batch_size: int = 0) -> Case:
 
 _SMALL, _RESNET18, _LITE0 = {"name": "small"}, {"name": "resnet18"}, {"name": "efficientnet_lite0"}
 _FULL = (16, 112, 112, 3)
+# Clips of the published networks that have another size.
+_PUBLISHED = {
+    "Karpathy, single frame": Case("karpathy_single", {}, (10, 170, 170, 3), 4),
+    "Karpathy, early fusion": Case("karpathy_early", {}, (10, 170, 170, 3), 4),
+    "Karpathy, late fusion": Case("karpathy_late", {}, (16, 170, 170, 3), 4),
+    "Karpathy, slow fusion": Case("karpathy_slow", {}, (10, 170, 170, 3), 4),
+    "S3D": Case("s3d", {}, (16, 224, 224, 3), 1),
+    "X3D-S": Case("x3d_s", {}, (13, 160, 160, 3), 1),
+    "X3D-M": Case("x3d_m", {}, (16, 224, 224, 3), 1),
+    "SlowFast 8x8 R50": Case("slowfast_r50", {}, (32, 224, 224, 3), 1),
+}
 # C3D's first six convolutions (Tran et al. 2015) with norms. Every pool, also the first, halves time too.
 _C3D_LIKE = {"name": "small", "widths": (64, 128, 256, 512), "depth": (1, 1, 2, 2)}
 
@@ -95,6 +107,7 @@ CASES = (
         "R(2+1)D-18": Case("slow_fusion", _RESNET18 | {"factored": True}, _FULL, 1),
         "R(2+1)D-18, torchvision": Case("r2plus1d_18", {}, _FULL, 1),
     }
+    | _PUBLISHED
 )
 
 # Full batches that need more memory than a small machine has: measured only with `--case`.
@@ -282,16 +295,16 @@ def _check_gradients(one: dict[str, Any], other: dict[str, Any], *, what: str, h
     The relative error is the norm of the difference, divided by the norm of the other side's gradient. If two elements
     of a pool's window are nearly equal, or a ReLU's input is nearly 0, rounding decides which way the gradient goes. If
     a share e of the activations differs in this way, the error is sqrt(e): 3e-4 in the small networks (e near 1e-7),
-    3e-3 in C3D at a batch of 1, where XLA's own forms are as far from float64, and 6e-3 to 3e-2 after the 17 ReLUs of
-    ResNet-18 and the 33 of R(2+1)D-18. For these, the proof is the comparison with float64 in the tests. In a small
-    network, a wrong gradient has an error of 4e-2 or more.
+    3e-3 in C3D at a batch of 1, where XLA's own forms are as far from float64, 6e-3 to 3e-2 after the 17 ReLUs of
+    ResNet-18 and the 33 of R(2+1)D-18, and up to 7e-2 in S3D, SlowFast and X3D. For these, the proof is the comparison
+    with float64 in the tests. In a small network, a wrong gradient has an error of 4e-2 or more.
     """
     if one.keys() != other.keys():
         raise SystemExit(f"{what} have gradients of different parameters: {sorted(one.keys() ^ other.keys())}")
     off = {name: float(np.linalg.norm(one[name] - other[name])) for name in one}
     size = {name: float(np.linalg.norm(other[name])) for name in one}
     error = math.hypot(*off.values()) / math.hypot(*size.values())
-    if not error < (0.5 if half else 5e-2 if deep else 1e-2):
+    if not error < (0.5 if half else 0.1 if deep else 1e-2):
         by_name = "\n".join(f"{name}: {off[name] / size[name]:.2g}" for name in one)
         raise SystemExit(f"{what} do not compute the same gradient: relative error {error:.2g}\n{by_name}")
     return error

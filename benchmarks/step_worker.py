@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 1e-4
+LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 1e-4, 0.9, 1e-4
 MEAN, STD = 0.45, 0.225
 
 
@@ -67,12 +67,16 @@ class Jax:
             depthwise._conv = depthwise_by_xla
 
     def load(self, case: dict[str, Any], weights: str) -> dict[str, Any]:
-        """Creates and compiles the network of a case; writes its weights to the file if that does not exist."""
+        """Creates and compiles the network of a case; writes its weights to the file if that does not exist.
+
+        A second file, with the ending .json, gets the names that the published form in PyTorch has for them.
+        """
         import flax.traverse_util
 
         from vjax import mesh as meshes
         from vjax import models
         from vjax.evaluation.infer import Normalization
+        from vjax.models import registry
         from vjax.models.cost import multiply_adds
         from vjax.spec import Choice
         from vjax.training import optim
@@ -97,6 +101,11 @@ class Jax:
         if not Path(weights).exists():
             varied: Any = _vary({**flatten(state.params), **flatten(state.batch_stats)})
             np.savez(weights, **varied)
+            torch_names = registry.torch_names_of(Choice(case["network"])) if not options else None
+            names = torch_names(state.variables) if torch_names else {}
+            # Without the collection: "params/conv1/kernel" is "conv1/kernel".
+            bare = {path.partition("/")[2]: name for path, name in names.items()}
+            Path(weights).with_suffix(".json").write_text(json.dumps(bare))
         arrays = dict(np.load(weights))
         state = dataclasses.replace(
             state,
@@ -202,7 +211,8 @@ class PyTorch:
         network: Any = pytorch_networks.create(
             case["network"], case["num_classes"], case["backbone"], tuple(case["clip_shape"])
         )
-        pytorch_networks.load(network, {name: torch.from_numpy(array) for name, array in np.load(weights).items()})
+        arrays = {name: torch.from_numpy(array) for name, array in np.load(weights).items()}
+        pytorch_networks.load(network, arrays, json.loads(Path(weights).with_suffix(".json").read_text()))
         network = network.to(self.device, memory_format=torch.channels_last_3d)
         matrices = [p for p in network.parameters() if p.ndim > 1]
         vectors = [p for p in network.parameters() if p.ndim <= 1]

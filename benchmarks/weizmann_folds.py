@@ -18,9 +18,7 @@ from typing import Any
 
 from about import commit, machine, versions
 
-from vjax.config_file import load_config
-from vjax.run import train
-from vjax.text import format_table
+from vjax.runtime.memory import restart_with_tunables
 
 NETWORKS = ("single_frame", "late_pool", "late_concat", "slow_fusion")
 SUBJECTS = ("daria", "denis", "eli", "ido", "ira", "lena", "lyova", "moshe", "shahar")
@@ -34,6 +32,10 @@ KEYS = ("network", "start", "subject")
 
 def run(root: str, network: str, start: str, subject: str) -> dict[str, Any]:
     """Returns the accuracy of one run and the time that it took."""
+    # They import JAX, which is too early before the restart.
+    from vjax.config_file import load_config
+    from vjax.run import train
+
     overrides = [f"source.root={root}", f"network.name={network}", f"held_out={subject}", *STARTS[start]]
     path = Path(__file__).parents[1] / "configs" / "weizmann_imagenet.py"
     config = load_config(str(path), [f"--config.{override}" for override in overrides])
@@ -45,6 +47,8 @@ def run(root: str, network: str, start: str, subject: str) -> dict[str, Any]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Returns a row for each network and start: mean accuracies in percent over the subjects, and minutes of a run."""
+    from vjax.text import format_table
+
     lines = []
     for network in NETWORKS:
         for start in STARTS:
@@ -65,6 +69,7 @@ def main() -> None:
     parser.add_argument("--subjects", nargs="+", choices=SUBJECTS, default=SUBJECTS, help="subjects to hold out")
     parser.add_argument("--out", required=True, help="file that gets a line of JSON for each run")
     args = parser.parse_args()
+    restart_with_tunables()  # as vjax's commands do
 
     out = Path(args.out)
     rows = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
