@@ -22,11 +22,8 @@ from vjax.runtime.memory import restart_with_tunables
 
 NETWORKS = ("single_frame", "late_pool", "late_concat", "slow_fusion")
 SUBJECTS = ("daria", "denis", "eli", "ido", "ira", "lena", "lyova", "moshe", "shahar")
-# Overrides of configs/weizmann_imagenet.py. Random numbers need more steps, and norms that learn.
-STARTS = {
-    "imagenet": [],
-    "scratch": ["init.weights=", "freeze_norms=False", "head_warmup=0", "layer_rates=", "length=300"],
-}
+# Overrides of configs/weizmann_imagenet.py. Random numbers need more steps, and larger ones.
+STARTS = {"imagenet": [], "scratch": ["init.weights=", "optimizer.learning_rate=3e-3", "length=300"]}
 KEYS = ("network", "start", "subject")
 
 
