@@ -496,8 +496,9 @@ def bad_commands(root, workdir, tmp_path):
     typo.write_text(CONFIG.read_text().replace("        label_smoothing=0.1", "        label_smothing=0.1"))
     broken = tmp_path / "broken.py"
     broken.write_text(CONFIG.read_text() + "\n\nget_config = get_confg\n")
-    empty = tmp_path / "empty"
+    empty, folder = tmp_path / "empty", tmp_path / "f.npz"
     (empty / "a").mkdir(parents=True)
+    folder.mkdir()
     manifest = tmp_path / "manifest.csv"
     manifest.write_text("path,label,split\na.mp4,walk,train\nb.mp4,wlak,test\n")
     return {
@@ -551,6 +552,10 @@ def bad_commands(root, workdir, tmp_path):
             ["vjax", "features", workdir, root, "--out", tmp_path / "x.csv"],
             "--out must be a .npz file, got",
         ),
+        "folder for features": (
+            ["vjax", "features", workdir, root, "--out", folder],
+            "f.npz cannot be written: Is a directory",
+        ),
         "no frames": (
             ["vjax", "filter", root / "rise/ann.mp4", "--op=background", "--frames=0", "--out", tmp_path / "x.png"],
             "--frames must be 1 or more, got 0",
@@ -564,7 +569,7 @@ def bad_commands(root, workdir, tmp_path):
         "missing config", "missing folder", "empty class", "unknown label", "typo in a flag", "wrong type",
         "typo in get_config", "broken config", "unknown version", "another config", "no run", "no video",
         "missing video", "unknown ending", "row outside", "no output folder", "no weights", "unknown weights",
-        "other ending of weights", "other ending of features", "no frames",
+        "other ending of weights", "other ending of features", "folder for features", "no frames",
     ],
 )  # fmt: skip
 def test_bad_input_gives_one_line_and_an_exit_code(trained, tmp_path, case):

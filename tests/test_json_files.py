@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from vjax.errors import InputError
-from vjax.json_files import read_json, write_bytes, write_csv, write_json
+from vjax.json_files import check_writable, read_json, write_bytes, write_csv, write_json
 
 
 def test_json_reads_back_as_it_was_written_and_its_folder_is_made(tmp_path):
@@ -45,3 +45,13 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
 def test_a_table_is_written_whole_with_any_name_and_in_a_new_folder(tmp_path):
     write_csv(tmp_path / "new" / "x.csv", [("name", "n"), ('a "b", c\udcff', 3)])
     assert (tmp_path / "new" / "x.csv").read_bytes() == b'name,n\r\n"a ""b"", c\xff",3\r\n'
+
+
+def test_what_stands_in_the_way_of_a_file_is_said_before_it_is_written(tmp_path):
+    (tmp_path / "text").touch()
+    with pytest.raises(InputError, match=r"x.npz cannot be written: .*(Not a directory|File exists)"):
+        check_writable(tmp_path / "text" / "x.npz")
+    with pytest.raises(InputError, match="cannot be written: Is a directory"):
+        check_writable(tmp_path)
+    check_writable(tmp_path / "new" / "x.npz")
+    assert list((tmp_path / "new").iterdir()) == []

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import io
 import json
 import os
@@ -53,8 +54,7 @@ def write_bytes(path: str | Path, content: bytes) -> None:
     Raises:
       InputError: the file cannot be written.
     """
-    path = Path(path)
-    half = path.with_name(f".{path.name}.{secrets.token_hex(4)}.half")  # each process writes its own
+    path, half = Path(path), _half(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         half.write_bytes(content)
@@ -64,6 +64,28 @@ def write_bytes(path: str | Path, content: bytes) -> None:
     finally:
         with contextlib.suppress(OSError):
             half.unlink(missing_ok=True)
+
+
+def check_writable(path: str | Path) -> None:
+    """Checks that `write_bytes` can write a file, before there is anything to write; it creates the file's folder.
+
+    Raises:
+      InputError: the file cannot be written.
+    """
+    path, half = Path(path), _half(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        half.touch()
+        half.unlink()
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _half(path: str | Path) -> Path:
+    """Returns the path of a file until it is complete; each process writes its own."""
+    return Path(path).with_name(f".{Path(path).name}.{secrets.token_hex(4)}.half")
 
 
 def as_json(content: Any) -> Any:

@@ -19,7 +19,7 @@ import optax
 
 from vjax import mesh as meshes
 from vjax import typed, workdirs
-from vjax.config import Config, check_config, with_absolute_paths
+from vjax.config import Config, InitFrom, check_config, with_absolute_paths
 from vjax.data import pipeline
 from vjax.data.encode import write_frames
 from vjax.data.files import indexing_progress
@@ -82,10 +82,21 @@ def train(
     if finished := workdirs.finished_result(workdir, length=config.length):
         return finished
     if config.init.weights and not (workdir / "config.json").exists():
-        find_pretrained(config.init.weights).path()  # only for a new run: one that goes on has its checkpoints
+        _check_init(config.init)  # only for a new run: one that goes on has its checkpoints
     with indexing_progress(console) as progress:
         experiment = build(workdirs.with_own_split(workdir, config), advance=progress.advance)
     return fit(dataclasses.replace(experiment, config=bound), workdir, console=console, should_stop=should_stop)
+
+
+def _check_init(init: InitFrom) -> None:
+    """Raises an InputError if the weights to start from do not exist, or have no checkpoint to choose."""
+    pretrained = find_pretrained(init.weights)
+    pretrained.path()
+    if init.checkpoint != "newest" and not pretrained.is_run:
+        raise InputError(
+            f"config.init.checkpoint is {init.checkpoint!r}, but {init.weights} is no work directory of a run; a file "
+            "has no checkpoints, so leave config.init.checkpoint at 'newest'"
+        )
 
 
 def fit(

@@ -41,6 +41,13 @@ def test_a_name_that_fits_no_layer_is_refused_with_the_layers_there_are():
         LayerRates.parse("backbone/Conv=0.1").check(PARAMS)
 
 
+@pytest.mark.parametrize("text", ["backbone=0,head=0", "head=0,backbone=0,backbone/Conv_0=0"])
+def test_a_network_with_all_layers_frozen_is_refused(text):
+    with pytest.raises(InputError, match=r"all layers of the network have the factor 0, so nothing would learn; leave"):
+        LayerRates.parse(text).check(PARAMS)
+    LayerRates.parse("backbone=0").check(PARAMS)
+
+
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_updates_are_scaled_by_layer_weight_decay_included(name):
     config = {"name": name, "learning_rate": 0.1, "weight_decay": 0.5, "clip_norm": 0.0}

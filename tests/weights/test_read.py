@@ -78,6 +78,21 @@ def test_the_tensors_are_those_of_the_dict_with_most_of_them(tmp_path, content, 
     assert_equal(found.tensors, TENSORS)
 
 
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+@pytest.mark.parametrize("name", SAVE)
+def test_the_wrappers_that_training_puts_before_every_name_are_left_out(tmp_path, name, prefix):
+    path = SAVE[name](tmp_path / name, {f"{prefix}{key}": tensor for key, tensor in TENSORS.items()})
+    found = read_weight_file(path)
+    assert found.prefix == prefix
+    assert_equal(found.tensors, TENSORS)
+
+
+def test_a_wrapper_before_some_names_alone_is_a_part_of_them(tmp_path):
+    tensors = {"module.a": np.ones(2, np.float32), "b": np.ones(2, np.float32)}
+    found = read_weight_file(save_zip(tmp_path / "x.pt", tensors))
+    assert (found.prefix, list(found.tensors)) == ("", ["module.a", "b"])
+
+
 def test_everything_else_is_named_as_unused(tmp_path):
     content = {
         "epoch": 3,

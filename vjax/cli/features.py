@@ -9,6 +9,7 @@ import numpy as np
 from vjax.cli.videos import add_videos, find_videos, open_videos, print_errors
 from vjax.errors import InputError
 from vjax.from_weights import features_from_weights
+from vjax.json_files import check_writable
 from vjax.trained import load
 from vjax.training.pretrained import find_pretrained
 from vjax.weights.write import write_npz
@@ -49,6 +50,7 @@ def run(args: argparse.Namespace, _: Sequence[str]) -> int:
     """Writes the features of the videos that can be read, and prints the videos that cannot."""
     if not args.out.lower().endswith(".npz"):
         raise InputError(f"--out must be a .npz file, got {args.out}")
+    check_writable(args.out)
     paths = find_videos(args.videos)
     is_run = find_pretrained(args.weights).is_run
     if is_run and args.network:

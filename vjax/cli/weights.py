@@ -76,6 +76,8 @@ def _summary(found: WeightFile) -> Iterator[str]:
     yield f"written as {found.form}" + (
         f"; the tensors are those of its entry {visible(found.entry)}" if found.entry else ""
     )
+    if found.prefix:
+        yield f"names: each begins with {found.prefix} in the file, which is left out here"
     if found.unused:
         yield f"not used: {some([f'{visible(name)} ({what})' for name, what in found.unused.items()])}"
 

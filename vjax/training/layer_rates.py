@@ -48,7 +48,7 @@ class LayerRates:
         return cls(factors)
 
     def check(self, params: Any) -> None:
-        """Raises an InputError if a layer name matches no parameter."""
+        """Raises an InputError if a layer name matches no parameter, or if every parameter is frozen."""
         names = flax.traverse_util.flatten_dict(params, sep="/")
         for layer in self.factors:
             if not any(lies_in(name, layer) for name in names):
@@ -56,6 +56,11 @@ class LayerRates:
                     f"config.layer_rates: the network has no parameters in {layer!r}. Its layers: "
                     f"{', '.join(parameters_by_layer(params))}"
                 )
+        if not any(map(self._factor, names)):
+            raise InputError(
+                "config.layer_rates: all layers of the network have the factor 0, so nothing would learn; leave out a "
+                "layer, such as head"
+            )
 
     def of(self, params: Any) -> Any:
         """Returns the factor of every parameter."""

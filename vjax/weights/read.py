@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from vjax.weights.pickles import Name
 from vjax.weights.torch_files import OLD_START, ZIP_START, Saved, open_old, open_zip
 from vjax.weights.torch_tensors import Storage, Tensor, check_shape, shown
 
+# What PyTorch puts before every name: DataParallel and DistributedDataParallel, and torch.compile.
+_WRAPPERS = ("module.", "_orig_mod.")
 _LEVELS = 3  # of dicts in which the tensors are looked for: the file's content, its entries, their entries
 _SAFETENSORS = {
     "F64": np.float64,
@@ -42,12 +44,15 @@ class WeightFile:
     Attributes:
       form: how it is written, in words.
       tensors: arrays by name, in the order of the file; read-only.
+      prefix: what all names begin with in the file, such as "module.", and what is left out here: a wrapper that
+        PyTorch puts around a network to train it; mostly empty.
       entry: which of its entries holds the tensors, such as "state_dict"; empty if they are not nested.
       unused: what else the file holds, by name, in a few words each.
     """
 
     form: str
     tensors: dict[str, np.ndarray]
+    prefix: str
     entry: str
     unused: dict[str, str]
 
@@ -108,7 +113,9 @@ def _from_safetensors(content: bytes) -> WeightFile:
         raise InputError("holds no tensors")
     (header_bytes,) = struct.unpack("<Q", content[:8])
     notes = json.loads(content[8 : 8 + header_bytes]).get("__metadata__") or {}
-    return WeightFile("safetensors", tensors, "", {f"__metadata__/{key}": _describe(notes[key]) for key in notes})
+    notes = {f"__metadata__/{key}": _describe(value) for key, value in notes.items()}
+    prefix = _prefix(tensors)
+    return WeightFile("safetensors", _without(prefix, tensors), prefix, "", notes)
 
 
 def _from_torch(saved: Saved, form: str) -> WeightFile:
@@ -116,7 +123,20 @@ def _from_torch(saved: Saved, form: str) -> WeightFile:
     if not found:
         raise InputError(f"holds no tensors by name: its content is {_describe(saved.content)}")
     arrays = saved.storages.load(found, saved.read, big_endian=saved.big_endian)
-    return WeightFile(form, arrays, "/".join(path), dict(_unused(saved.content, path)))
+    prefix = _prefix(arrays)
+    return WeightFile(form, _without(prefix, arrays), prefix, "/".join(path), dict(_unused(saved.content, path)))
+
+
+def _prefix(names: Collection[str]) -> str:
+    """Returns the wrappers, such as "module.", that all names begin with."""
+    prefix = ""
+    while found := [wrapper for wrapper in _WRAPPERS if all(name.startswith(prefix + wrapper) for name in names)]:
+        prefix += found[0]
+    return prefix
+
+
+def _without(prefix: str, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
 
 
 def _find_tensors(content: Any) -> tuple[tuple[str, ...], dict[str, Tensor]]:

@@ -10,7 +10,7 @@ import numpy as np
 import safetensors.numpy
 
 from vjax.errors import InputError
-from vjax.json_files import write_bytes
+from vjax.json_files import check_writable, write_bytes
 from vjax.text import shorten, visible
 
 _LONGEST_NAME = 1000
@@ -39,13 +39,14 @@ def _check_names(tensors: Mapping[str, np.ndarray]) -> None:
 
 
 def check_output(path: str | Path) -> None:
-    """Checks the ending of a file to write, before there is anything to write.
+    """Checks that a file can be written, before there is anything to write; it creates the file's folder.
 
     Raises:
-      InputError: the ending is neither `.safetensors` nor `.npz`.
+      InputError: the ending is neither `.safetensors` nor `.npz`, or the file cannot be written.
     """
     if Path(path).suffix.lower() not in _FORMS:
         raise InputError(f"{path}: the ending of a file of weights to write must be one of {', '.join(_FORMS)}")
+    check_writable(path)
 
 
 def write_safetensors(path: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
