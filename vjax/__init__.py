@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vjax.config import Config
     from vjax.config_file import load_config
+    from vjax.cross_validation import crossval
     from vjax.errors import InputError
     from vjax.experiment import Experiment, build
     from vjax.models import FUSION_NETWORKS, NETWORKS, create
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from vjax.trained import Trained, load, save_weights
 
 __all__ = [
-    "FUSION_NETWORKS", "NETWORKS", "Choice", "Config", "Experiment", "InputError", "Trained", "build", "create", "fit",
-    "list_models", "load", "load_config", "save_weights", "train",
+    "FUSION_NETWORKS", "NETWORKS", "Choice", "Config", "Experiment", "InputError", "Trained", "build", "create",
+    "crossval", "fit", "list_models", "load", "load_config", "save_weights", "train",
 ]  # fmt: skip
 __version__ = "0.1.0"
 
@@ -31,6 +32,7 @@ _MODULES = {
     "build": "experiment",
     "fit": "run",
     "create": "models",
+    "crossval": "cross_validation",
     "list_models": "models.registry",
     "load": "trained",
     "load_config": "config_file",

@@ -1,6 +1,5 @@
 """Comparison of the five fusion networks: same data, same budget, one table."""
 
-import dataclasses
 import sys
 import time
 from pathlib import Path
@@ -14,11 +13,10 @@ from vjax.config import Config
 from vjax.data.files import indexing_progress
 from vjax.errors import InputError
 from vjax.evaluation.probes import shuffle_frames
-from vjax.evaluation.result import accuracy_interval
 from vjax.json_files import write_json
 from vjax.models.cost import count_parameters, multiply_adds
 from vjax.run import train
-from vjax.spec import Choice, check_names
+from vjax.spec import check_names
 from vjax.trained import Trained, load
 
 
@@ -39,11 +37,10 @@ def compare(config: Config, workdir: str | Path, *, console: TextIO = sys.stderr
     """
     workdir = Path(workdir).expanduser()
     check_names([config.network.name], models.FUSION_NETWORKS, what="config.network.name of a comparison")
-    shared = {key: value for key, value in config.network.options.items() if key in ("backbone", "dropout", "dtype")}
     rows = []
     for name in models.FUSION_NETWORKS:
         console.write(f"{name}\n")
-        result = train(dataclasses.replace(config, network=Choice(name, **shared)), workdir / name, console=console)
+        result = train(config.with_network(name), workdir / name, console=console)
         if rows and result["protocol"] != rows[0]["protocol"]:
             raise InputError(
                 f"{workdir / name} was tested on other videos or clips than {rows[0]['network']}: "
@@ -59,7 +56,7 @@ def compare(config: Config, workdir: str | Path, *, console: TextIO = sys.stderr
                 "network": name,
                 "clip@1": result["clip@1"],
                 "video@1": result["video@1"],
-                "interval": accuracy_interval(result["video@1"], result["num_videos"]),
+                "interval": result["video@1_interval"],
                 "video@1_shuffled": shuffled.metrics["video@1"],
                 "parameters": count_parameters(trained.state.params),
                 "multiply_adds": multiply_adds(trained.network, trained.test_view.shape[1:]),

@@ -39,6 +39,8 @@ __all__ = [
 ]  # fmt: skip
 
 _KEEPS = KeepsResult()
+# Options that mean the same in each network that has them.
+_SHARED = {"backbone", "dropout", "dtype"}
 
 Share = Annotated[float, Range(0, below=1)]
 
@@ -229,6 +231,12 @@ class Config:
     def split_rule(self) -> SplitRule:
         """How the videos are split if the source does not say it."""
         return SplitRule(self.seed, self.held_out, self.test_share, self.val_share, self.keep_split)
+
+    def with_network(self, name: str) -> "Config":
+        """Returns a config with another network; of the options of this one, it gets those that both have."""
+        both = self.network.options.keys() & NETWORKS.options(name).keys() & _SHARED
+        options = {key: value for key, value in self.network.options.items() if key in both}
+        return dataclasses.replace(self, network=Choice(name, **options))
 
     def create_network(self, num_classes: int) -> nn.Module:
         """Creates the network that the config names."""

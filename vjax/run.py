@@ -2,7 +2,7 @@
 
 A work directory holds `config.json` (with all defaults), `classes.json`, `preprocessing.json`, `data.json`,
 `split.csv`, `bad_videos.csv`, `first_batch.gif`, `checkpoints/`, `metrics.jsonl`, TensorBoard's `events/`, and at the
-end `result.json`, `confusion.png` and `curves.png`.
+end `result.json`, `predictions.npz`, `confusion.png` and `curves.png`.
 """
 
 import contextlib
@@ -29,6 +29,7 @@ from vjax.errors import InputError
 from vjax.evaluation.evaluate import Evaluation, EvaluationStopped, evaluate
 from vjax.evaluation.figures import draw_confusion, draw_curves, write_figure
 from vjax.evaluation.infer import compile_infer
+from vjax.evaluation.predictions import PREDICTIONS_FILE, write_predictions
 from vjax.evaluation.result import describe_result, lost_in
 from vjax.experiment import Experiment, build, make_init
 from vjax.first_state import make_first_state
@@ -193,6 +194,7 @@ def _fit(experiment: Experiment, workdir: Path, console: TextIO, should_stop: Ca
     if jax.process_index() == 0:
         write_figure(workdir / "confusion.png", draw_confusion(result["confusion"], source.class_names))
         write_figure(workdir / "curves.png", draw_curves(read_json_lines(workdir / "metrics.jsonl")))
+        write_predictions(workdir / PREDICTIONS_FILE, evaluation, source.test)
         write_json(workdir / "result.json", result)  # last, because a run with a result is finished
     for writer in writers:  # last, because wandb may take a while
         writer.close()

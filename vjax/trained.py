@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from vjax import mesh as meshes
 from vjax import typed, workdirs
 from vjax.config import PATHS, Config, check_config
-from vjax.data.sources import list_names
+from vjax.data.sources import list_files
 from vjax.data.splits import SPLIT_FILE, is_drawn, read_splits
 from vjax.data.transforms import TestView
 from vjax.data.video import Source, Video, open_video
@@ -93,15 +93,15 @@ class Trained:
         # The groups that the run held out and the split that it kept mean nothing for other videos.
         config = dataclasses.replace(self.config, source=choice, held_out="", keep_split="", val_share=0.0)
         table = self.workdir / SPLIT_FILE
-        names = list_names(choice)
-        if table.exists() and not read_splits(table).keys().isdisjoint(names or ()):
+        files = list_files(choice)
+        if table.exists() and not read_splits(table).keys().isdisjoint(file.name for file in files or ()):
             config = dataclasses.replace(config, keep_split=str(table))
         source = open_config_source(config, advance=advance)
         differing = [
             f"{key}={value}" for key, value in choice.options.items() if self.config.source.options.get(key) != value
         ]
         place = f"{choice.name} with {', '.join(differing) or 'the same options'}"
-        if self._has_videos_of_run(choice, source, has_names=names is not None):
+        if self._has_videos_of_run(choice, source, has_names=files is not None):
             kept = workdirs.kept_source(self.workdir, source)
             return dataclasses.replace(kept, split=f"{kept.split}, read from {place}")
         split, bad_videos = source.split, source.bad_videos

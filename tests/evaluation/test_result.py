@@ -1,31 +1,23 @@
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from vjax.data.transforms import TestView
 from vjax.data.video import Source, Video
 from vjax.evaluation.evaluate import Evaluation
-from vjax.evaluation.result import accuracy_interval, describe_classes, describe_result
+from vjax.evaluation.result import describe_classes, describe_result
 from vjax.ops.sampling import ClipTiming
 
 
-def describe(accuracy, *, num_videos, num_classes):
-    videos = [Video(str(i), i % num_classes, 4, 10.0, lambda indices: indices) for i in range(num_videos)]
+def describe(accuracy, *, num_videos, num_classes, groups=()):
+    groups = groups or [""] * num_videos
+    videos = [Video(str(i), i % num_classes, 4, 10.0, lambda i: i, group) for i, group in enumerate(groups)]
     source = Source(tuple(map(str, range(num_classes))), videos, videos, split="given")
     metrics = {"clip@1": accuracy, "video@1": accuracy, "loss": 1.0}
-    evaluation = Evaluation(metrics, np.arange(num_videos) % num_classes, np.zeros((num_videos, num_classes)))
+    label = np.arange(num_videos) % num_classes
+    # The first videos are right, the others give every class the same probability.
+    right = np.arange(num_videos) < round(accuracy * num_videos)
+    evaluation = Evaluation(metrics, label, np.eye(num_classes)[label] * right[:, None])
     return describe_result(evaluation, source, TestView(ClipTiming(2, stride=1), (8, 8)))
-
-
-@given(num_videos=st.integers(1, 2000), share=st.floats(0, 1))
-def test_an_interval_holds_the_accuracy_and_shrinks_with_more_videos(num_videos, share):
-    accuracy = round(share * num_videos) / num_videos
-    low, high = accuracy_interval(accuracy, num_videos)
-    assert 0 <= low <= accuracy + 1e-9
-    assert accuracy - 1e-9 <= high <= 1
-    more_low, more_high = accuracy_interval(accuracy, 4 * num_videos)
-    assert more_high - more_low < high - low
 
 
 def test_few_videos_are_said_to_tell_little():
@@ -35,6 +27,22 @@ def test_few_videos_are_said_to_tell_little():
         "from 0.596 to 0.982."
     ]
     assert many == []
+
+
+def test_videos_of_one_group_are_said_to_tell_nothing_about_others():
+    found = describe(0.9, num_videos=500, num_classes=10, groups=["daria"] * 500)
+    assert found["num_groups"] == 1
+    assert found["notes"] == [
+        "All test videos are of one group, daria: the interval says nothing about other groups. `vjax crossval --folds "
+        "group` tests on every group."
+    ]
+
+
+def test_groups_widen_the_interval_of_a_result():
+    groups = [f"g{i // 100}" for i in range(500)]
+    alone, grouped = (describe(0.6, num_videos=500, num_classes=10, groups=g) for g in ((), groups))
+    assert (alone["num_groups"], grouped["num_groups"]) == (0, 5)
+    assert np.ptp(grouped["video@1_interval"]) > 2 * np.ptp(alone["video@1_interval"])
 
 
 def test_an_accuracy_that_may_be_chance_is_called_so():
@@ -47,7 +55,7 @@ def test_a_class_that_most_test_videos_are_of_is_named():
     label = np.array([0] * 80 + [1] * 20)
     videos = [Video(str(i), int(label[i]), 4, 10.0, lambda indices: indices) for i in range(100)]
     source = Source(("run", "walk"), videos, videos, split="given")
-    evaluation = Evaluation({"clip@1": 0.9, "video@1": 0.9, "loss": 1.0}, label, np.zeros((100, 2)))
+    evaluation = Evaluation({"clip@1": 1.0, "video@1": 1.0, "loss": 1.0}, label, np.eye(2)[label])
     assert describe_result(evaluation, source, TestView(ClipTiming(2, stride=1), (8, 8)))["notes"] == [
         "A network that always says run has a video@1 of 0.800: look at the accuracy of each class."
     ]

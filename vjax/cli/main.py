@@ -8,6 +8,7 @@ from vjax.cli import (
     config,
     configs,
     cost,
+    crossval,
     doctor,
     evaluate,
     features,
@@ -23,7 +24,8 @@ from vjax.cli.boundary import run_command
 
 # In the order in which a new user needs them; each module has `add(commands)`.
 COMMANDS = (
-    doctor, split, prepare, train, evaluate, predict, features, compare, cost, configs, config, models, weights, filter,
+    doctor, split, prepare, train, evaluate, predict, features, crossval, compare, cost, configs, config, models,
+    weights, filter,
 )  # fmt: skip
 
 

@@ -34,7 +34,8 @@ def _paragraphs(result: Mapping[str, Any], width: int) -> Iterator[str]:
     yield ""
     if "video@1_interval" in result:  # results of older versions have none
         low, high = result["video@1_interval"]
-        said = f"(95 % interval, {result['num_videos']} test videos)"
+        of_groups = f" of {result['num_groups']} groups" if result.get("num_groups") else ""
+        said = f"(95 % interval, {result['num_videos']} test videos{of_groups})"
         yield wrap(f"video@1 lies between {low:.3f} and {high:.3f} {said}", width=width)
     for note in result.get("notes", ()):
         yield wrap(note, width=width)

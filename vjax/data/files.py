@@ -39,8 +39,8 @@ def open_files(listing: Listing, *, root: str, rule: SplitRule, max_bad_share: f
     found, bad_videos = probe_all(files, root=root, advance=advance)
     splits: dict[str, list[Video]] = {split: [] for split in SPLITS}
     for file, info in found:
-        read = FileReader(file.path, info.seeks)
-        splits[file.split].append(Video(file.name, class_names.index(file.label), info.num_frames, info.fps, read))
+        label, read = class_names.index(file.label), FileReader(file.path, info.seeks)
+        splits[file.split].append(Video(file.name, label, info.num_frames, info.fps, read, file.group))
     source = Source(
         class_names, splits["train"], splits["test"], split, val=splits["val"], bad_videos=tuple(bad_videos)
     )

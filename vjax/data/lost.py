@@ -169,13 +169,13 @@ class Gone:
 
 
 def write_videos(path: Path, source: Source) -> None:
-    """Writes the videos of a run, in order, as CSV with the columns `name`, `label`, `split` and `num_frames`."""
+    """Writes the videos of a run, in order, as CSV: `name`, `label`, `split`, `num_frames` and `group`."""
     rows = [
-        (video.name, source.class_names[video.label], split, video.num_frames)
+        (video.name, source.class_names[video.label], split, video.num_frames, video.group)
         for split in SPLITS
         for video in _all(getattr(source, split))
     ]
-    write_csv(path, [("name", "label", "split", "num_frames"), *rows])
+    write_csv(path, [("name", "label", "split", "num_frames", "group"), *rows])
 
 
 def read_num_frames(path: Path) -> dict[str, int]:
@@ -205,7 +205,7 @@ def keep_videos(path: Path, source: Source) -> Source:
         if video is None:
             bad = BadVideo(name, row["split"], reasons.get(name, f"{name}: is no longer in the dataset"))
             lost.append(bad)
-            video = Video(name, label, 1, 25.0, Gone(bad.reason))
+            video = Video(name, label, 1, 25.0, Gone(bad.reason), row.get("group", ""))  # runs once wrote no groups
         splits[row["split"]].append(dataclasses.replace(video, label=label))
     # An unreadable video that the table lists is lost, so it is not a bad video as well.
     kept = {row["name"] for row in rows}

@@ -1,13 +1,13 @@
 """Sources by name: generated videos, and real videos from files, archives, prepared stores and TFDS."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vjax import typed
 from vjax.data.datasets import hmdb51, kinetics, moving_shapes, something_something, ucf101, weizmann
 from vjax.data.datasets.tfds_videos import open_tfds
 from vjax.data.files import open_files
-from vjax.data.listing import Listing, list_videos
+from vjax.data.listing import Listing, VideoFile, check_listing, list_videos
 from vjax.data.splits import SplitRule
 from vjax.data.store import is_store, open_store, read_store_files
 from vjax.data.video import Source
@@ -64,15 +64,21 @@ def open_source(
     return open_files(listing, root=root, rule=rule, max_bad_share=max_bad_share, advance=advance)
 
 
-def list_names(choice: Choice) -> set[str] | None:
-    """Returns the names of a source's videos without opening them; None if the source has no list of names."""
+def list_files(choice: Choice) -> Sequence[VideoFile] | None:
+    """Returns the videos of a source without opening them; None if the source has no list of videos.
+
+    Raises:
+      InputError: the options are invalid, or the videos are missing or inconsistent.
+    """
     choice = typed.conform_choice(choice, SOURCES, what="config.source")
     if choice.name not in LISTINGS:
         return None
     root = choice.options["root"]
     if is_store(root):
-        return {file.name for file in read_store_files(root, "")[0]}
-    return {file.name for file in LISTINGS.create(choice).files}
+        return read_store_files(root, choice.options.get("group", ""))[0]
+    listing = LISTINGS.create(choice)
+    check_listing(listing)
+    return listing.files
 
 
 def open_moving_shapes(

@@ -83,7 +83,8 @@ def split_files(files: Sequence[VideoFile], *, given: str, rule: SplitRule) -> t
     """
     if rule.keep:
         split, num_new = _keep(files, rule)
-        return split, f"{_KEPT}{rule.keep}, {num_new} new videos by a hash of their groups"
+        new = f", {num_new} new videos by a hash of their groups" if num_new else ""
+        return split, f"{_KEPT}{rule.keep}{new}"
     words = []
     if rule.held_out:
         split = _hold_out(files, rule.held_out_groups)
@@ -93,13 +94,13 @@ def split_files(files: Sequence[VideoFile], *, given: str, rule: SplitRule) -> t
         words.append(given)
     else:
         test_groups = _draw_test_groups(files, rule)
-        split = [dataclasses.replace(f, split="test" if _group_of(f) in test_groups else "train") for f in files]
+        split = [dataclasses.replace(f, split="test" if group_of(f) in test_groups else "train") for f in files]
         words.append(f"{_RANDOM}, {rule.test_share:.0%} of each class")
     # A validation split, unless there is one or the classes are too small for one.
     if rule.val_share and not any(file.split == "val" for file in split):
         val_groups = _draw_val_groups(split, rule)
         split = [
-            dataclasses.replace(f, split="val") if f.split == "train" and _group_of(f) in val_groups else f
+            dataclasses.replace(f, split="val") if f.split == "train" and group_of(f) in val_groups else f
             for f in split
         ]
         if val_groups:
@@ -160,7 +161,7 @@ def _keep(files: Sequence[VideoFile], rule: SplitRule) -> tuple[list[VideoFile],
     path = place / SPLIT_FILE if place.is_dir() else place
     kept = read_splits(path)
     own = {file.name: kept.get(file.name) or kept.get(os.path.abspath(file.path), "") for file in files}
-    known = {_group_of(file): own[file.name] for file in files if own[file.name]}
+    known = {group_of(file): own[file.name] for file in files if own[file.name]}
     if not known:
         raise InputError(
             f"{path}: names none of the {len(files)} videos; config.keep_split is the work directory or the table of "
@@ -168,13 +169,13 @@ def _keep(files: Sequence[VideoFile], rule: SplitRule) -> tuple[list[VideoFile],
             f"{files[0].name!r}"
         )
     val_share = rule.val_share if "val" in kept.values() else 0.0
-    trained = {file.label for file in files if known.get(_group_of(file)) == "train"}
+    trained = {file.label for file in files if known.get(group_of(file)) == "train"}
     largest: dict[str, float] = {}
     for file in files:
-        largest[file.label] = max(largest.get(file.label, 0.0), _hash(_group_of(file), seed=0))
+        largest[file.label] = max(largest.get(file.label, 0.0), _hash(group_of(file), seed=0))
 
     def split_of(file: VideoFile) -> str:
-        group = _group_of(file)
+        group = group_of(file)
         if found := own[file.name] or file.split or known.get(group):
             return found
         place = _hash(group, seed=0)
@@ -247,11 +248,12 @@ def _count_groups(files: Sequence[VideoFile]) -> dict[str, Counter[str]]:
     """Returns the number of videos of each class, by group."""
     groups: dict[str, Counter[str]] = defaultdict(Counter)
     for file in files:
-        groups[_group_of(file)][file.label] += 1
+        groups[group_of(file)][file.label] += 1
     return groups
 
 
-def _group_of(file: VideoFile) -> str:
+def group_of(file: VideoFile) -> str:
+    """Returns the name of a video's group; a video without one is a group by itself."""
     # The prefix distinguishes a video without a group from a group of the same name.
     return f"group {file.group}" if file.group else f"video {file.name}"
 

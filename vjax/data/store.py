@@ -107,7 +107,7 @@ def open_store(
             kind.append(BadVideo(row.name, file.split, row.reason))
             continue
         read = next(readers[row.split])
-        found[file.split].append(Video(row.name, labels[row.label], row.num_frames, row.fps, read))
+        found[file.split].append(Video(row.name, labels[row.label], row.num_frames, row.fps, read, file.group))
     opened = Source(
         class_names,
         found["train"],

@@ -21,6 +21,7 @@ class Video:
       num_frames: number of frames.
       fps: frames per second.
       read: function from frame indices `(t)` to uint8 frames `(t h w c)`.
+      group: name of the video's group (a subject, a recording); empty if none is known.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Video:
     num_frames: int
     fps: float
     read: Callable[[np.ndarray], np.ndarray]
+    group: str = ""
 
 
 class VideoSequence(Protocol):

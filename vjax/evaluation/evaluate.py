@@ -43,6 +43,11 @@ class Evaluation:
     lost: tuple[tuple[int, str], ...] = ()
 
     @property
+    def correct(self) -> np.ndarray:
+        """Whether each video is classified correctly, `(num_videos)`."""
+        return metrics.top_k_correct(self.probs, self.label, k=1)
+
+    @property
     def confusion(self) -> np.ndarray:
         """Counts `(k k)`: rows are labels, columns are predictions."""
         predicted = metrics.predicted_class(self.probs, self.label)

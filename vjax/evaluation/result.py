@@ -10,6 +10,7 @@ from vjax.data.transforms import TestView
 from vjax.data.video import BadVideo, Source, VideoSequence
 from vjax.evaluation import metrics
 from vjax.evaluation.evaluate import Evaluation
+from vjax.evaluation.intervals import accuracy_interval
 
 _WIDE = 0.2  # width of an interval that rarely tells two networks apart
 _UNEVEN = 0.2  # by which the share of the largest class exceeds chance before it is said
@@ -20,8 +21,9 @@ def describe_result(
 ) -> dict[str, Any]:
     """Returns the contents of `result.json`.
 
-    These are the metrics, `video@1_interval` (95 %), `chance`, counts of videos, the `protocol` in words, `notes` (a
-    sentence for each reason not to trust the numbers), and what `describe_classes` returns.
+    These are the metrics, `video@1_interval` (95 %), `chance`, counts of videos, the number of groups in the test
+    split, the `protocol` in words, `notes` (a sentence for each reason not to trust the numbers), and what
+    `describe_classes` returns.
     """
     bad = Counter(video.split for video in source.bad_videos)
     num_videos, num_classes = len(source.test), len(source.class_names)
@@ -30,11 +32,13 @@ def describe_result(
     validation = _describe_validation(source)
     lost = lost_in(evaluation, source, "test")
     also = f", {len(lost)} lost since training began and counted as wrong" if lost else ""
-    interval = accuracy_interval(evaluation.metrics["video@1"], num_videos)
+    groups = groups_of(source.test)
+    interval = accuracy_interval(evaluation.correct, groups)
     return evaluation.metrics | {
         "video@1_interval": interval,
         "chance": 1 / num_classes,
         "num_videos": num_videos,
+        "num_groups": len(set(groups) - {""}),
         "bad_videos": bad["test"],
         "bad_train_videos": bad["train"],
         "bad_val_videos": bad["val"],
@@ -44,7 +48,7 @@ def describe_result(
             f"{num_videos} of {num_videos + bad['test']} videos, {bad['test']} unreadable{also}; {validation}{code}; "
             f"{checkpoint}"
         ),
-        "notes": list(_notes(interval, evaluation.label, source.class_names)),
+        "notes": list(_notes(interval, evaluation.label, source.class_names, groups)),
         **describe_classes(evaluation, source.test, source.class_names),
     }
 
@@ -80,22 +84,6 @@ def describe_classes(evaluation: Evaluation, videos: VideoSequence, class_names:
     }
 
 
-def accuracy_interval(accuracy: float, num_videos: int) -> list[float]:
-    """Returns the lower and upper end of the 95 % interval of an accuracy, measured on independent videos.
-
-    Videos of one group (a subject, a recording) look alike; then the true interval is wider.
-
-    Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
-
-    >>> [round(end, 2) for end in accuracy_interval(0.9, 10)]
-    [0.6, 0.98]
-    """
-    from scipy import stats  # imported here, because all commands that do not evaluate start a second faster without it
-
-    test = stats.binomtest(round(accuracy * num_videos), num_videos)
-    return [float(end) for end in test.proportion_ci(method="wilson")]
-
-
 def _describe_validation(source: Source) -> str:
     if not len(source.val):
         return "no validation split"
@@ -106,7 +94,14 @@ def _describe_validation(source: Source) -> str:
     return f"{len(source.val)} validation videos{of_classes}"
 
 
-def _notes(interval: list[float], label: np.ndarray, class_names: Sequence[str]) -> Iterator[str]:
+def groups_of(videos: VideoSequence) -> list[str]:
+    """Returns the group of each video; those of videos in records are not known without reading them."""
+    return [video.group for video in videos] if isinstance(videos, list) else [""] * len(videos)
+
+
+def _notes(
+    interval: list[float], label: np.ndarray, class_names: Sequence[str], groups: Sequence[str]
+) -> Iterator[str]:
     num_videos, num_classes = len(label), len(class_names)
     if num_classes == 1:
         yield "There is one class, so every network is right about every video."
@@ -116,6 +111,11 @@ def _notes(interval: list[float], label: np.ndarray, class_names: Sequence[str])
         yield (
             f"{num_videos} test videos are too few to tell most networks apart: with another {num_videos} videos, "
             f"video@1 could lie anywhere from {low:.3f} to {high:.3f}."
+        )
+    if len(set(groups)) == 1 and groups[0]:
+        yield (
+            f"All test videos are of one group, {groups[0]}: the interval says nothing about other groups. "
+            "`vjax crossval --folds group` tests on every group."
         )
     if low <= 1 / num_classes:
         yield f"The interval holds chance, {1 / num_classes:.3f}: the network may have learned nothing."

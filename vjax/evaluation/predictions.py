@@ -1,0 +1,46 @@
+"""The file with the probabilities of each test video of a run, which later questions about the run need."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from vjax.data.video import VideoSequence
+from vjax.errors import InputError
+from vjax.evaluation.evaluate import Evaluation
+from vjax.weights.write import write_npz
+
+PREDICTIONS_FILE = "predictions.npz"  # in the work directory of a run
+
+
+class TestPredictions(NamedTuple):
+    """The probabilities of a run for each video of its test split.
+
+    Attributes:
+      names: name of each video, in the order of the split; empty for videos in records, which have none in a list.
+      label: `(num_videos)`, index of each video's class.
+      probs: `(num_videos k)`, probabilities of each video.
+    """
+
+    names: list[str]
+    label: np.ndarray
+    probs: np.ndarray
+
+
+def write_predictions(path: Path, evaluation: Evaluation, videos: VideoSequence) -> None:
+    """Writes the arrays `names`, `label` and `probs` of `TestPredictions` as an archive for `np.load`."""
+    names = [video.name for video in videos] if isinstance(videos, list) else []
+    write_npz(path, {"names": np.array(names, np.str_), "label": evaluation.label, "probs": evaluation.probs})
+
+
+def read_predictions(workdir: Path) -> TestPredictions:
+    """Returns the predictions of a finished run.
+
+    Raises:
+      InputError: the run wrote none, as runs of older versions.
+    """
+    path = workdir / PREDICTIONS_FILE
+    if not path.exists():
+        raise InputError(f"{workdir}: the run wrote no {PREDICTIONS_FILE}; train it again in another work directory")
+    with np.load(path) as found:
+        return TestPredictions(found["names"].tolist(), found["label"], found["probs"])
