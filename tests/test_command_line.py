@@ -353,6 +353,21 @@ def test_predict_writes_a_table_of_a_folder_next_to_its_json(trained, tmp_path):
     assert rows == [(name, label, pytest.approx(p, abs=1e-6)) for name, label, p in expected]
 
 
+def test_evaluate_says_what_a_network_loses_on_changed_frames(trained, tmp_path):
+    _, workdir, _ = trained
+    done = in_this_process("vjax", "evaluate", workdir, "--probes", "--json", tmp_path / "r.json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "r.json").read_text())
+    assert list(found["motion"]["probes"]) == ["shuffled", "reversed", "frozen", "thinned"]
+    for name, probe in found["motion"]["probes"].items():
+        assert probe["drop"] == pytest.approx(found["video@1"] - probe["video@1"])
+        assert f"| {name:8} |   {probe['video@1']:.3f} |" in done.stdout
+    for label in found["class_names"]:
+        assert re.search(rf"\| {label} +\| +{found['motion']['classes'][label]['num_videos']} \|", done.stdout)
+    assert " ".join(found["motion"]["verdict"]) in unwrapped(done.stdout)
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
 def test_features_writes_those_of_the_good_videos_and_names_the_bad_ones(trained, tmp_path):
     root, workdir, _ = trained
     (tmp_path / "text.mp4").write_text("no video")

@@ -8,14 +8,17 @@ from typing import Any
 
 from vjax import workdirs
 from vjax.cli.arguments import SOURCE_PREFIX, add_trained
-from vjax.cli.output import print_result
+from vjax.cli.output import print_result, probe_tables
 from vjax.config_file import override_choice
 from vjax.data.files import indexing_progress
 from vjax.data.lost import describe_changes
 from vjax.data.sources import SOURCES
 from vjax.evaluation.figures import draw_confusion, write_figure
-from vjax.evaluation.result import describe_result, lost_in
+from vjax.evaluation.motion import describe_probes
+from vjax.evaluation.probes import PROBES
+from vjax.evaluation.result import describe_result, groups_of, lost_in
 from vjax.json_files import write_json
+from vjax.text import printable, terminal_width
 from vjax.trained import load
 
 
@@ -41,6 +44,12 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--json", metavar="FILE", help="also write all results to this JSON file, with the probabilities of every video"
+    )
+    parser.add_argument(
+        "--probes",
+        action="store_true",
+        help="also evaluate on shuffled, reversed, frozen (one frame repeated) and thinned frames, which shows whether "
+        "the network needs motion",
     )
     parser.add_argument("--png", metavar="FILE", help="also draw the confusion matrix as this PNG picture")
     parser.set_defaults(command=run)
@@ -74,6 +83,12 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     for bad in lost_in(evaluation, source, "test"):
         print(f"a video can no longer be read and counts as wrong: {bad.reason}", file=sys.stderr)
     print_result(result)
+    if args.probes:
+        probed = {name: trained.evaluate(source, view, probe=probe) for name, probe in PROBES.items()}
+        groups = groups_of(source.test)
+        found = describe_probes(evaluation, probed, groups=groups, class_names=trained.class_names)
+        print(printable(f"\n{probe_tables(found, result, width=terminal_width())}"))
+        result |= {"motion": found}
     if args.json:
         rows = [
             {

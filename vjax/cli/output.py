@@ -81,6 +81,29 @@ def class_table(result: Mapping[str, Any], *, width: int) -> str:
     return f"{table}\nThese are the {len(shown)} least accurate of {len(names)} classes."
 
 
+def probe_tables(found: Mapping[str, Any], result: Mapping[str, Any], *, width: int) -> str:
+    """Returns what a network loses by each probe, overall and for each class, and the verdict.
+
+    Args:
+      found: what `describe_probes` returns.
+      result: content of `result.json`.
+      width: columns of the terminal.
+    """
+    rows = [["normal", result["video@1"], None, None]]
+    for name, probe in found["probes"].items():
+        rows.append([name, probe["video@1"], probe["drop"], "{:.3f} to {:.3f}".format(*probe["drop_interval"])])
+    tables = [format_table(["frames", "video@1", "drop", "95 % interval"], rows)]
+    # The classes that lose most by a frozen frame; the column `needs` rests on the two probes that are shown.
+    columns = ["videos", "normal", "shuffled", "frozen", "needs"]
+    widest = width - len(f"|  | {' | '.join(columns)} |") - len("not known") + len("needs")  # of the names
+    classes = sorted(found["classes"].items(), key=lambda item: item[1]["frozen"] - item[1]["normal"])[:_SHOWN_CLASSES]
+    keys = ["num_videos", *columns[1:]]
+    table = format_table(["label", *columns], [[shorten(name, widest), *map(of.get, keys)] for name, of in classes])
+    if len(classes) < len(found["classes"]):
+        table += f"\nThese are the {len(classes)} of {len(found['classes'])} classes that lose most on frozen frames."
+    return "\n\n".join([*tables, table, "\n".join(wrap(line, width=width) for line in found["verdict"])])
+
+
 def wrong_lines(result: Mapping[str, Any], *, width: int) -> Iterator[str]:
     """Yields a line for each of the surest mistakes, below a line that counts all of them; none if there is none.
 

@@ -1,0 +1,95 @@
+"""What the accuracies on probes say about a network."""
+
+import numpy as np
+import pytest
+
+from vjax.evaluation.evaluate import Evaluation
+from vjax.evaluation.motion import describe_probes
+from vjax.evaluation.probes import PROBES
+
+NAMES = ("run", "walk", "wave")
+
+
+def answering(right):
+    """An evaluation of videos of the three classes in turn, which are right or wrong as given."""
+    label = np.arange(len(right)) % 3
+    predicted = np.where(right, label, (label + 1) % 3)
+    return Evaluation({}, label, np.eye(3, dtype=np.float32)[predicted])
+
+
+def describe(num_videos=90, *, normal=1.0, groups=None, **wrong):
+    """Returns what is said if the named probes make the classes with these numbers wrong."""
+    right = np.arange(num_videos) < normal * num_videos
+    label = np.arange(num_videos) % 3
+    probed = {name: answering(right & ~np.isin(label, wrong.get(name, []))) for name in PROBES}
+    groups = groups or [""] * num_videos
+    return describe_probes(answering(right), probed, groups=groups, class_names=NAMES)
+
+
+def test_the_drop_is_that_of_the_accuracy_and_lies_in_its_interval():
+    found = describe(shuffled=[0, 1], frozen=[0])
+    assert found["probes"]["shuffled"]["video@1"] == pytest.approx(1 / 3)
+    assert found["probes"]["shuffled"]["drop"] == pytest.approx(2 / 3)
+    for probe in found["probes"].values():
+        low, high = probe["drop_interval"]
+        assert low <= probe["drop"] <= high
+    assert found["classes"]["run"] == {
+        "num_videos": 30, "normal": 1.0, "shuffled": 0.0, "reversed": 1.0, "frozen": 0.0, "thinned": 1.0,
+        "needs": "order",
+    }  # fmt: skip
+
+
+def test_each_class_is_told_from_the_others():
+    found = describe(shuffled=[0], frozen=[0, 1])
+    assert [found["classes"][name]["needs"] for name in NAMES] == ["order", "frames", "a picture"]
+    assert found["verdict"] == [
+        "This network needs the order of the frames: it is less accurate on shuffled frames.",
+        "Half of the frame rate is enough: with each second frame it loses at most 0.021.",
+        "Classes that need the order of the frames: run.",
+        "Classes that need several frames in any order: walk.",
+        "Classes that need a picture alone: wave.",
+    ]
+
+
+def test_a_network_that_no_probe_changes_needs_only_a_picture():
+    assert describe()["verdict"][0] == (
+        "A picture is enough for this network: it is as accurate on one frame of each clip."
+    )
+
+
+def test_frames_in_any_order_and_the_direction_of_time_are_said():
+    found = describe(frozen=[0, 1, 2], reversed=[2], thinned=[0, 1, 2])
+    assert found["verdict"][0].startswith("This network needs several frames, but not their order")
+    assert found["verdict"][1].startswith("It needs the direction of time: backwards, it loses 0.2")
+    assert not any("Half of the frame rate" in line for line in found["verdict"])
+
+
+def test_few_videos_do_not_tell_what_a_network_needs():
+    found = describe(6, normal=1.0)
+    assert found["verdict"][0].startswith("These videos are too few to tell")
+    assert {of["needs"] for of in found["classes"].values()} == {"not known"}
+
+
+def test_a_drop_in_one_group_alone_is_not_held_for_that_of_all():
+    groups = ["ann" if i < 9 else f"g{i // 9}" for i in range(27)]
+    right = np.ones(27, bool)
+    probed = {name: answering(right & (np.arange(27) >= 9)) for name in PROBES}
+    alone, grouped = (
+        describe_probes(answering(right), probed, groups=of, class_names=NAMES)["probes"]["frozen"]["drop_interval"]
+        for of in ([""] * 27, groups)
+    )
+    assert alone[0] > 0 >= grouped[0]
+
+
+def test_a_network_at_chance_gets_no_verdict():
+    found = describe(normal=0.3, frozen=[0, 1, 2])
+    assert found["verdict"] == [
+        "The accuracy on unchanged videos may be chance, so the probes say nothing: train longer, or on more videos."
+    ]
+
+
+def test_a_class_without_test_videos_is_left_out():
+    label = np.zeros(30, int)
+    found = Evaluation({}, label, np.eye(3, dtype=np.float32)[label])
+    said = describe_probes(found, dict.fromkeys(PROBES, found), groups=[""] * 30, class_names=NAMES)
+    assert list(said["classes"]) == ["run"]
