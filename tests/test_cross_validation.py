@@ -57,7 +57,7 @@ def test_the_pooled_numbers_are_those_of_the_answers(ladder):
         assert network["video@1"] == np.mean(right)
         assert network["video@1"] == np.trace(network["confusion"]) / 8
         assert network["interval"][0] <= network["video@1"] <= network["interval"][1]
-        assert network["mean_class_accuracy"] == np.mean(list(network["class_accuracy"].values()))
+        assert network["mean_class"] == np.mean(list(network["class_accuracy"].values()))
         assert network["video@1"] == np.mean([run["video@1"] for run in network["folds"]])
         for run in network["folds"]:
             result = json.loads((workdir / run["workdir"] / "result.json").read_text())

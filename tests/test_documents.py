@@ -73,7 +73,7 @@ def test_the_readmes_examples_of_training_run(tmp_path, monkeypatch):
     exec(text.replace("configs/folder.py", f"{ROOT}/configs/folder.py:tiny"), names)
     assert names["result"]["num_videos"] == 2
     assert isinstance(names["trained"].network, names["Mine"])
-    assert "mean_class" in json.loads((tmp_path / "runs/own/result.json").read_text())
+    assert "worst_class" in json.loads((tmp_path / "runs/own/result.json").read_text())
 
 
 def test_the_readmes_config_is_one(tmp_path):

@@ -1,6 +1,6 @@
 import numpy as np
 
-from vjax.cli.output import class_table, print_result, wrong_lines
+from vjax.cli.output import class_table, print_result, probe_tables, reliability_table, wrong_lines
 
 
 def make_result(class_names, confusion, *, wrong=()):
@@ -82,3 +82,33 @@ def test_a_name_that_is_not_utf8_and_a_result_of_an_older_version_are_printed(ca
     assert r"walk/\udcff.mp4: run (0.90), not walk" in capsys.readouterr().out
     print_result({"video@1": 0.5, "num_videos": 10, "protocol": "5 clips"})
     assert capsys.readouterr().out.endswith("\n\n\n5 clips\n")
+
+
+def test_a_row_says_how_often_a_network_is_right_where_it_is_how_sure():
+    row = {"above": 0.9, "up_to": 1.0, "num_videos": 12, "probability": 0.97, "accuracy": 0.75}
+    assert reliability_table({"reliability": [row]}).splitlines()[2:] == [
+        "| 0.9 to 1.0     |     12 |            0.970 |    0.750 |"
+    ]
+
+
+def test_of_many_classes_those_are_shown_that_lose_most_on_frozen_frames_and_all_fit_80_columns():
+    probe = {"video@1": 0.5, "drop": 0.4, "drop_interval": [0.3, 0.5]}
+    classes = {
+        f"a class of long name {i}": {
+            "num_videos": 100,
+            "normal": 1.0,
+            "shuffled": 0.5,
+            "frozen": i / 40,
+            "needs": "not known",
+        }
+        for i in range(40)
+    }
+    found = {"probes": {"shuffled": probe}, "classes": classes, "verdict": ["This network needs the order."]}
+    text = probe_tables(found, {"video@1": 0.9}, width=80)
+    assert "| shuffled |   0.500 | 0.400 | 0.300 to 0.500 |" in text
+    shown = [line for line in text.splitlines() if "a class" in line]
+    assert len(shown) == 30
+    assert "long name 0 " in shown[0]
+    assert "long name 29 " in shown[-1]
+    assert "These are the 30 of 40 classes that lose most on frozen frames.\n\nThis network needs the order." in text
+    assert max(map(len, text.splitlines())) <= 80

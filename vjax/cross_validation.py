@@ -165,7 +165,7 @@ def _pool(
 
     Returns:
       `num_videos`; `video@1`, the share of right answers, over all repeats; its 95 % `interval`, for the groups;
-      `mean_class_accuracy` and `class_accuracy`; `confusion` `(k k)`, counts over all repeats; `folds`, one entry for
+      `mean_class` and `class_accuracy`; `confusion` `(k k)`, counts over all repeats; `folds`, one entry for
       each run; and `videos`, one entry for each answer.
     """
     # One entry for each answer, and one for each run.
@@ -205,7 +205,7 @@ def _pool(
         "num_videos": len(share),
         "video@1": float(correct.mean()),
         "interval": accuracy_interval(correct, [groups.get(name, "") for name in share]),
-        "mean_class_accuracy": float(np.mean([found for found in by_class.values() if found is not None])),
+        "mean_class": float(np.mean([found for found in by_class.values() if found is not None])),
         "class_accuracy": by_class,
         "confusion": confusion.tolist(),
         "folds": runs,

@@ -99,7 +99,9 @@ def test_the_confusion_matrix_and_the_accuracy_by_class_agree():
 
 
 def test_a_class_without_videos_has_no_accuracy():
-    assert run(make_videos(2)).class_accuracy[2:] == [None, None]
+    few = run(make_videos(2))
+    assert few.class_accuracy[2:] == [None, None]
+    assert few.mean_class_accuracy == np.mean(few.class_accuracy[:2])
 
 
 def test_a_prediction_equals_the_row_of_the_evaluation():

@@ -78,7 +78,7 @@ def describe(found: Mapping[str, Any], *, width: int) -> str:
             network["network"],
             network["video@1"],
             "{:.3f}-{:.3f}".format(*network["interval"]),
-            network["mean_class_accuracy"],
+            network["mean_class"],
         ]
         for network in found["networks"]
     ]
@@ -89,7 +89,7 @@ def describe(found: Mapping[str, Any], *, width: int) -> str:
         paragraphs.append(f"{network['network']}:\n{table}")
     of_groups = f" of {found['num_groups']} groups" if found["num_groups"] else ""
     said = f"chance {found['chance']:.3f}; {found['num_videos']:,} videos{of_groups}; {found['protocol']}"
-    paragraphs.append(format_table(["network", "video@1", "95 % interval", "mean of classes"], networks))
+    paragraphs.append(format_table(["network", "video@1", "95 % interval", "mean_class"], networks))
     paragraphs.append(wrap(said, width=width))
     return "\n\n".join(paragraphs)
 

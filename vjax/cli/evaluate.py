@@ -8,7 +8,7 @@ from typing import Any
 
 from vjax import workdirs
 from vjax.cli.arguments import SOURCE_PREFIX, add_trained
-from vjax.cli.output import print_result, probe_tables
+from vjax.cli.output import print_result, probe_tables, reliability_table
 from vjax.config_file import override_choice
 from vjax.data.files import indexing_progress
 from vjax.data.lost import describe_changes
@@ -83,6 +83,7 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     for bad in lost_in(evaluation, source, "test"):
         print(f"a video can no longer be read and counts as wrong: {bad.reason}", file=sys.stderr)
     print_result(result)
+    print(f"\n{reliability_table(result)}")
     if args.probes:
         probed = {name: trained.evaluate(source, view, probe=probe) for name, probe in PROBES.items()}
         groups = groups_of(source.test)

@@ -11,7 +11,9 @@ _METRICS = (
     "clip@1",
     "video@1",
     "video@5",
+    "mean_class",
     "loss",
+    "calibration_error",
     "chance",
     "num_videos",
     "bad_videos",
@@ -79,6 +81,13 @@ def class_table(result: Mapping[str, Any], *, width: int) -> str:
     if len(shown) == len(names):
         return table
     return f"{table}\nThese are the {len(shown)} least accurate of {len(names)} classes."
+
+
+def reliability_table(result: Mapping[str, Any]) -> str:
+    """Returns how often a network is right where it is how sure: a row for each bin of probability with videos."""
+    keys = ("num_videos", "probability", "accuracy")
+    rows = [[f"{row['above']:.1f} to {row['up_to']:.1f}", *map(row.get, keys)] for row in result["reliability"]]
+    return format_table(["predicted with", "videos", "mean probability", "accuracy"], rows)
 
 
 def probe_tables(found: Mapping[str, Any], result: Mapping[str, Any], *, width: int) -> str:

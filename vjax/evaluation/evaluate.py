@@ -59,6 +59,11 @@ class Evaluation:
         counts = self.confusion
         return [float(row[i] / row.sum()) if row.sum() else None for i, row in enumerate(counts)]
 
+    @property
+    def mean_class_accuracy(self) -> float:
+        """Mean of the accuracies of all classes that have videos: large classes count as much as small ones."""
+        return float(np.mean([accuracy for accuracy in self.class_accuracy if accuracy is not None]))
+
 
 def evaluate(
     videos: VideoSequence,

@@ -9,6 +9,7 @@ import numpy as np
 from vjax.data.transforms import TestView
 from vjax.data.video import BadVideo, Source, VideoSequence
 from vjax.evaluation import metrics
+from vjax.evaluation.calibration import calibration_error, reliability
 from vjax.evaluation.evaluate import Evaluation
 from vjax.evaluation.intervals import accuracy_interval
 
@@ -21,8 +22,9 @@ def describe_result(
 ) -> dict[str, Any]:
     """Returns the contents of `result.json`.
 
-    These are the metrics, `video@1_interval` (95 %), `chance`, counts of videos, the number of groups in the test
-    split, the `protocol` in words, `notes` (a sentence for each reason not to trust the numbers), and what
+    These are the metrics, `video@1_interval` (95 %), `mean_class` (the mean of the classes' accuracies),
+    `calibration_error` and `reliability` (evaluation/calibration.py), `chance`, counts of videos, the number of groups
+    in the test split, the `protocol` in words, `notes` (a sentence for each reason not to trust the numbers), and what
     `describe_classes` returns.
     """
     bad = Counter(video.split for video in source.bad_videos)
@@ -36,6 +38,8 @@ def describe_result(
     interval = accuracy_interval(evaluation.correct, groups)
     return evaluation.metrics | {
         "video@1_interval": interval,
+        "mean_class": evaluation.mean_class_accuracy,
+        "calibration_error": calibration_error(evaluation.probs, evaluation.label),
         "chance": 1 / num_classes,
         "num_videos": num_videos,
         "num_groups": len(set(groups) - {""}),
@@ -49,6 +53,7 @@ def describe_result(
             f"{checkpoint}"
         ),
         "notes": list(_notes(interval, evaluation.label, source.class_names, groups)),
+        "reliability": reliability(evaluation.probs, evaluation.label),
         **describe_classes(evaluation, source.test, source.class_names),
     }
 
