@@ -41,7 +41,7 @@ def _grain(root: str, num_workers: int = 0):
         source.train,
         _view(),
         pipeline.Shard(BATCH),
-        seed=0,
+        order=pipeline.Order(0),
         start_step=0,
         num_workers=num_workers,
     )

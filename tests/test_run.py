@@ -316,3 +316,26 @@ def test_a_key_that_is_missing_has_its_default():
     del config["seed"], config["clip"]
     assert check_config(config).seed == Config().seed
     assert check_config(config).clip == Config().clip
+
+
+@pytest.mark.parametrize("balance", ["weights", "sampling"])
+def test_a_run_on_classes_of_different_size_balances_them(tmp_path, balance):
+    root = write_folder(tmp_path / "videos")
+    for name in ("ann", "bob"):
+        (root / "fall" / f"{name}.mp4").unlink()
+    config = folder_config(root, class_balance=balance, val_share=0.0, length=2, evaluate_every=2)
+    experiment = vjax.build(config)
+    sizes = {len(positions) for positions in experiment.classes_to_draw} if balance == "sampling" else set()
+    assert len(sizes) == (2 if balance == "sampling" else 0)
+    assert (len(set(experiment.class_weights)) == 2) == (balance == "weights")
+    assert vjax.fit(experiment, tmp_path / "run", console=io.StringIO())["num_videos"] > 0
+
+
+def test_videos_in_records_are_not_balanced(tmp_path):
+    config = vjax.load_config(
+        CONFIG.replace("folder", "quickstart"),
+        [f"--config.source.data_dir={tmp_path}/data", "--config.class_balance=weights"],
+    )
+    with pytest.raises(vjax.InputError, match=r"config.class_balance needs the labels of all training videos"):
+        vjax.train(config, tmp_path / "run", console=io.StringIO())
+    assert not (tmp_path / "run" / "config.json").exists()

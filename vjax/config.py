@@ -107,6 +107,8 @@ class Config:
       freeze_norms: whether batch norms use and keep the statistics that they start with, in training too.
       head_warmup: length of the start of the run in which only the classifier learns; 0 for none.
       label_smoothing: share of the target that is spread evenly over all classes.
+      class_balance: balance of classes of different size: "weights" in the loss, "sampling" to draw every class equally
+        often, or "none".
       batch_size: number of clips in a training batch, over all devices.
       length: length of the run: a number of steps, or a text such as "30 epochs" or "100000 examples".
       test: clips and crops of evaluation and prediction.
@@ -144,6 +146,7 @@ class Config:
     freeze_norms: bool = False
     head_warmup: Length = 0
     label_smoothing: Share = 0.0
+    class_balance: typing.Literal["none", "weights", "sampling"] = "none"
     batch_size: Annotated[int, Range(1)] = 16
     length: Length = 2000
     test: Testing = Testing()

@@ -19,6 +19,7 @@ from jax.sharding import Mesh
 
 from vjax import mesh as meshes
 from vjax.config import Config, check_config
+from vjax.data.balance import class_weights, positions_by_class
 from vjax.data.sources import open_source
 from vjax.data.transforms import Mix, TestView, TrainView
 from vjax.data.video import Source
@@ -87,6 +88,17 @@ class Experiment:
         optimizer, schedule = self.make_optimizer(self)
         return warm_up_head(self.config.rates.apply_to(optimizer), self.steps("head_warmup")), schedule
 
+    @property
+    def class_weights(self) -> tuple[float, ...]:
+        """Factor on the loss of each class; empty unless the config balances classes by weights."""
+        balanced = self.config.class_balance == "weights"
+        return class_weights(positions_by_class(self.source)) if balanced else ()
+
+    @property
+    def classes_to_draw(self) -> tuple[tuple[int, ...], ...]:
+        """Positions of each class in the training split; empty unless the config balances classes by sampling."""
+        return positions_by_class(self.source) if self.config.class_balance == "sampling" else ()
+
     def foreign_parts(self) -> dict[str, str]:
         """Returns a description of each part that does not come from the config, such as a network from outside."""
         own = {
@@ -99,7 +111,7 @@ class Experiment:
         return {name: _describe(getattr(self, name)) for name, part in own.items() if getattr(self, name) != part}
 
     def check(self) -> None:
-        """Raises an InputError if the logits have the wrong shape, or a key about layers does not fit the network."""
+        """Raises an InputError if the logits have the wrong shape, or a key does not fit the network or the videos."""
         num_classes = len(self.source.class_names)
         key = jax.random.key(0)
         clips = jax.ShapeDtypeStruct((1, *self.test_view.shape[1:]), "float32")
@@ -112,6 +124,8 @@ class Experiment:
                 f"the network maps clips of shape {clips.shape} to an output of shape {shape}; a network must return "
                 f"logits (b v k), here with k = {num_classes} classes"
             )
+        if self.config.class_balance != "none":
+            positions_by_class(self.source)
         self.config.rates.check(variables["params"])
         check_head_warmup(self.steps("head_warmup"), variables["params"], num_steps=self.num_steps)
         if self.config.freeze_norms:

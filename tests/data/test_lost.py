@@ -57,7 +57,7 @@ def train_batches(videos, *, start_step=0, num_workers=0, batches=6):
         videos,
         TRAIN_VIEW,
         pipeline.Shard(5),
-        seed=0,
+        order=pipeline.Order(0),
         start_step=start_step,
         num_workers=num_workers,
         report=lambda position, reason: told.append((position, reason)),
@@ -103,7 +103,7 @@ def test_without_a_report_a_lost_video_is_an_error():
                 make_videos(5, lost=(3,)),
                 TRAIN_VIEW,
                 pipeline.Shard(5),
-                seed=0,
+                order=pipeline.Order(0),
                 start_step=0,
                 num_workers=0,
             )

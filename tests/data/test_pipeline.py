@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vjax.data import pipeline
-from vjax.data.pipeline import Shard
+from vjax.data.pipeline import Order, Shard
 from vjax.data.transforms import Mix, TestView, TrainView
 from vjax.data.video import Video
 from vjax.errors import InputError
@@ -37,7 +37,7 @@ def train(
         make_videos(count),
         view,
         Shard(batch_size, *part),
-        seed=seed,
+        order=Order(seed),
         start_step=start_step,
         num_workers=num_workers,
         mix=mix,
@@ -142,6 +142,29 @@ def test_every_epoch_shows_every_video_once_in_another_order():
     assert len({tuple(epoch) for epoch in labels}) == 3
 
 
+def test_with_balanced_classes_each_is_drawn_equally_often_in_an_epoch_and_so_is_each_of_its_videos():
+    classes = ((0, 1, 2, 3, 4, 5, 6, 7), (8, 9))
+    found = pipeline.train_batches(
+        make_videos(10), TRAIN_VIEW, Shard(10), order=Order(0, classes), start_step=0, num_workers=0
+    )
+    epochs = [batch["position"].tolist() for batch in itertools.islice(found, 200)]
+    assert all(sum(position >= 8 for position in epoch) == 5 for epoch in epochs)
+    counts = np.bincount(np.concatenate(epochs), minlength=10)
+    np.testing.assert_allclose(counts, [125] * 8 + [500] * 2, rtol=0.3)
+
+
+@pytest.mark.parametrize("start_step", [1, 7])
+def test_balanced_batches_do_not_depend_on_the_step_at_which_reading_starts(start_step):
+    def read(start_step, batches):
+        order = Order(3, ((0, 1, 2), (3,)))
+        found = pipeline.train_batches(
+            make_videos(4), TRAIN_VIEW, Shard(4), order=order, start_step=start_step, num_workers=0
+        )
+        return list(itertools.islice(found, batches))
+
+    assert_same(read(0, start_step + 2)[start_step:], read(start_step, 2))
+
+
 def test_a_batch_may_be_larger_than_the_data():
     (batch,) = train(3, batches=1, batch_size=8)
     assert len(batch["label"]) == 8
@@ -192,7 +215,7 @@ def read(indices):
 videos = [Video(str(i), 0, 300, 25.0, read) for i in range(100)]
 view = TrainView(ClipTiming(16, stride=4), (112, 112))
 batches = pipeline.train_batches(
-    videos, view, pipeline.Shard(16), seed=0, start_step=0, num_workers=0
+    videos, view, pipeline.Shard(16), order=pipeline.Order(0), start_step=0, num_workers=0
 )
 def most_mb(num_batches):
     for _ in itertools.islice(batches, num_batches):

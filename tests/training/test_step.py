@@ -80,6 +80,22 @@ def test_dropout_differs_from_step_to_step_and_not_from_run_to_run():
     assert losses[0] == losses[2]
 
 
+def test_a_weight_of_a_class_counts_its_clips_as_often():
+    batch = make_batch()
+    label = batch["label"]
+    twice = {key: np.concatenate([rows, rows[label == 1]]) for key, rows in batch.items()}
+    counted = len(twice["label"])
+    found = []
+    for each, weights, factor in ((batch, (1.0, 2.0, 1.0), 8 / counted), (twice, (), 1.0)):
+        grad_fn = make_grad_fn(Linear(), class_weights=weights)
+        params = Linear().init(jax.random.key(0), jnp.zeros((1, *CLIP_SHAPE)), train=False)["params"]
+        grads, sums, _ = grad_fn(params, {}, each, jax.random.key(1))
+        found.append((jax.tree.map(lambda leaf, factor=factor: factor * leaf, grads), float(sums["loss"].total)))
+    chex.assert_trees_all_close(found[0][0], found[1][0], rtol=1e-4, atol=1e-6)
+    assert found[0][1] == pytest.approx(found[1][1], rel=1e-5)
+    assert 0 < (label == 1).sum() < 8
+
+
 def test_the_sums_weigh_every_clip_once():
     state, step = make("single_frame")
     _, sums = jax.jit(step)(state, make_batch(5))

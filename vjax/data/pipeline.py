@@ -44,12 +44,26 @@ class Shard:
         return self.batch_size // self.count
 
 
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """The order in which training videos are drawn.
+
+    Attributes:
+      seed: seed of the order, of the views and of mixing.
+      classes: positions of each class, to draw all classes equally often, and the videos of a class at random; empty
+        to draw every video once in each epoch.
+    """
+
+    seed: int
+    classes: tuple[tuple[int, ...], ...] = ()
+
+
 def train_batches(
     videos: VideoSequence,
     view: TrainView,
     shard: Shard,
     *,
-    seed: int,
+    order: Order,
     start_step: int,
     num_workers: int,
     mix: Mix = _UNMIXED,
@@ -68,7 +82,7 @@ def train_batches(
       videos: videos to draw from.
       view: random view that makes a clip of a video.
       shard: the part of the global batch that this process yields.
-      seed: seed of the order of videos, of the views and of mixing.
+      order: order of the videos, and the seed of all random numbers.
       start_step: number of batches to skip without reading them; this is where a resumed run continues.
       num_workers: number of worker processes that read; 0 reads in threads of this process.
       mix: mixing of the clips of a batch; the default does not mix.
@@ -80,8 +94,10 @@ def train_batches(
       VideoError: while iterating, so many videos in a row are unreadable that a clip has no substitute.
     """
     # Random clips in random order, epoch after epoch, in batches of one process.
-    num_rows = shard.num_rows
-    dataset = grain.MapDataset.range(len(videos)).seed(seed).shuffle().repeat().random_map(_TrainElement(videos, view))
+    num_rows, num_classes = shard.num_rows, len(order.classes)
+    length = -(-len(videos) // num_classes) * num_classes if num_classes else len(videos)
+    element = _TrainElement(videos, view, order.classes)
+    dataset = grain.MapDataset.range(length).seed(order.seed).shuffle().repeat().random_map(element)
     dataset = dataset.batch(num_rows, drop_remainder=True)
     if mix:
         if num_rows < 2:
@@ -115,8 +131,12 @@ test_batches.__test__ = False  # pyright: ignore[reportFunctionMemberAccess]  # 
 class _TrainElement:
     videos: VideoSequence
     view: TrainView
+    classes: tuple[tuple[int, ...], ...]
 
     def __call__(self, position: int, rng: np.random.Generator) -> Element:
+        if self.classes:
+            # Each class has equally many numbers; which of its videos a number stands for is drawn anew each time.
+            position = int(rng.choice(self.classes[position % len(self.classes)]))
         clips, video, position, unread = read_clip(self.videos, position, self.view, rng)
         return {"clips": clips, "label": np.int32(video.label), "position": np.int32(position), "unread": unread}
 

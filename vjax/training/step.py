@@ -1,7 +1,7 @@
 """The train step: its state, the plain function, and its compilation for a mesh."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.errors
@@ -114,6 +114,7 @@ def make_grad_fn(
     *,
     normalization: Normalization = Normalization(),
     label_smoothing: float = 0.0,
+    class_weights: Sequence[float] = (),
     layer_rates: LayerRates = EQUAL_RATES,
     freeze_norms: bool = False,
 ) -> GradFn:
@@ -123,6 +124,7 @@ def make_grad_fn(
       network: network that maps clips to logits.
       normalization: normalization of the clips' channels.
       label_smoothing: share of the target that is spread over all classes.
+      class_weights: factor on the loss of each class; empty for 1. Mixed clips get the mean of their two classes.
       layer_rates: learning rate factors by layer; parameters with factor 0 get no gradient.
       freeze_norms: whether batch norms use and keep the statistics that they are given (layers/norm.py).
     """
@@ -140,6 +142,8 @@ def make_grad_fn(
             )
             target = soft_target(batch, num_classes=logits.shape[-1])
             losses = cross_entropy(logits, target, label_smoothing=label_smoothing)
+            if class_weights:
+                losses = losses * (target * jnp.asarray(class_weights, jnp.float32)).sum(-1)
             right = metrics.top_k_correct(clip_probs(logits).probs, target.argmax(-1), k=1)
             sums = {"loss": metrics.masked_sum(losses), "clip@1": metrics.masked_sum(right)}
             return losses.mean(), (sums, updates.get("batch_stats", batch_stats))
