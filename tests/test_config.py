@@ -213,3 +213,13 @@ def test_a_source_from_outside_is_a_choice_like_any_other(monkeypatch, page):
     config = load_config(str(page), ["--config.source.name=mine", "--config.source.count=5"])
     assert config.source == Choice("mine", count=5)
     assert open_config_source(config) == (0, "", 5)
+
+
+def test_another_fusion_network_keeps_the_backbone_and_a_published_network_its_own_options():
+    config = check_config(Config(network=Choice("slow_fusion", backbone=Choice("resnet18"), dropout=0.3)))
+    late = check_config(config.with_network("late_concat")).network.options
+    assert (late["backbone"].name, late["dropout"], late["hidden"]) == ("resnet18", 0.3, 256)
+    assert check_config(config.with_network("c3d")).network.options["dropout"] == 0.5
+    s3d = check_config(config.with_network("s3d"))
+    assert check_config(s3d.with_network("late_pool")).network.options["dropout"] == 0
+    assert config.with_network("slow_fusion") is config

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def test_the_pooled_numbers_are_those_of_the_answers(ladder):
         right = [answer["predicted"] == answer["label"] for answer in network["videos"]]
         assert network["video@1"] == np.mean(right)
         assert network["video@1"] == np.trace(network["confusion"]) / 8
-        assert network["interval"][0] <= network["video@1"] <= network["interval"][1]
+        assert network["video@1_interval"][0] <= network["video@1"] <= network["video@1_interval"][1]
         assert network["mean_class"] == np.mean(list(network["class_accuracy"].values()))
         assert network["video@1"] == np.mean([run["video@1"] for run in network["folds"]])
         for run in network["folds"]:
@@ -69,8 +70,9 @@ def test_the_pooled_numbers_are_those_of_the_answers(ladder):
 def test_the_protocol_says_how_the_folds_were_made(ladder):
     _, found, console = ladder
     assert found["protocol"] == (
-        "4 folds, one for each group; groups kept together (4); seed 0; no validation split; 2 clips x 1 crop of 8 "
-        "frames at 5 fps, 16 x 16; mean of softmax over opinions, clips and crops; newest checkpoint"
+        "4 folds, one for each group; groups kept together (4); seed 0; no validation split; 0 videos unreadable; "
+        "2 clips x 1 crop of 8 frames at 5 fps, 16 x 16; mean of softmax over opinions, clips and crops; newest "
+        "checkpoint"
     )
     assert "single_frame, repeat 1 of 1, fold ann" in console.getvalue()
 
@@ -121,6 +123,8 @@ def test_a_held_out_group_plays_no_role(videos, ladder):
     [
         ({"folds": 2}, r"ladder holds a cross-validation with other folds, of other videos or with another seed"),
         ({"networks": ["s4d"]}, r"networks does not know 's4d'"),
+        ({"networks": ["slow_fusion", "slow_fusion"]}, r"networks has a name twice: slow_fusion, slow_fusion; give ea"),
+        ({"networks": ["single_frame", "karpathy_late"]}, r"karpathy_late takes clips .* 16 frames of 170 x 170"),
         ({"repeats": 0}, r"needs 1 repeat or more, got 0"),
         ({"folds": 5}, r"5 folds need as many groups or more, and there are 4"),
     ],
@@ -129,6 +133,41 @@ def test_bad_options_are_refused_before_anything_is_trained(videos, ladder, opti
     workdir, _, _ = ladder
     with pytest.raises(vjax.InputError, match=message):
         vjax.crossval(load(videos), workdir, **{"folds": "group"} | options, console=io.StringIO())
+
+
+def test_a_fold_has_only_videos_that_can_be_read_and_the_others_are_named(tmp_path):
+    root = write_folder(tmp_path / "videos")
+    for label in ("fall", "rise"):
+        (root / label / "eve.mp4").write_bytes(b"no video")
+    config = load(root, "--config.network.name=single_frame", "--config.max_bad_share=0.5")
+    found = vjax.crossval(config, tmp_path / "w", folds="group", console=io.StringIO())
+    assert [run["fold"] for run in found["networks"][0]["folds"]] == list(GROUPS)
+    assert (found["bad_videos"], found["num_videos"]) == (["fall/eve.mp4", "rise/eve.mp4"], 8)
+    assert "2 videos unreadable" in found["protocol"]
+
+
+def test_a_video_that_is_listed_twice_is_refused(videos, tmp_path):
+    rows = [f"{label}/{group}.mp4,{label}" for label in ("fall", "rise") for group in GROUPS]
+    (videos / "m.csv").write_text("\n".join(["path,label", *rows, "fall/ann.mp4,rise"]))
+    with pytest.raises(vjax.InputError, match=r"these videos are listed twice, .* told apart: fall/ann.mp4"):
+        vjax.crossval(load(videos / "m.csv", "--config.source.group="), tmp_path / "w", console=io.StringIO())
+
+
+def test_a_moved_cross_validation_is_continued(ladder, videos, tmp_path):
+    workdir, found, _ = ladder
+    shutil.copytree(workdir, tmp_path / "moved")
+    shutil.rmtree(tmp_path / "moved/slow_fusion/repeat_1/fold_4")
+    again = vjax.crossval(
+        load(videos), tmp_path / "moved", folds="group", networks=["single_frame", "slow_fusion"], console=io.StringIO()
+    )
+    assert again == found
+
+
+def test_the_network_of_the_config_keeps_its_options(videos, tmp_path):
+    config = load(videos, "--config.network.name=late_concat", "--config.network.hidden=8")
+    vjax.crossval(config, tmp_path / "w", folds=2, console=io.StringIO())
+    options = json.loads((tmp_path / "w/late_concat/repeat_1/fold_2/config.json").read_text())["network"]
+    assert options["hidden"] == 8
 
 
 def test_videos_in_records_are_refused(tmp_path):
@@ -151,7 +190,7 @@ def test_the_command_prints_the_folds_the_classes_and_the_pooled_result(videos, 
     for run in network["folds"]:
         assert f"| slow_fusion |      1 | {run['fold']:>6} |      2 |   {run['video@1']:.3f} |" in done.stdout
     assert "label \\ predicted" in done.stdout
-    low, high = network["interval"]
+    low, high = network["video@1_interval"]
     assert f"| slow_fusion |   {network['video@1']:.3f} |   {low:.3f}-{high:.3f} |" in done.stdout
     assert "chance 0.500; 8 videos of 4 groups; 4 folds, one for each group; groups kept" in unwrapped(done.stdout)
     assert max(map(len, done.stdout.splitlines())) <= 80

@@ -39,8 +39,6 @@ __all__ = [
 ]  # fmt: skip
 
 _KEEPS = KeepsResult()
-# Options that mean the same in each network that has them.
-_SHARED = {"backbone", "dropout", "dtype"}
 
 Share = Annotated[float, Range(0, below=1)]
 
@@ -236,9 +234,11 @@ class Config:
         return SplitRule(self.seed, self.held_out, self.test_share, self.val_share, self.keep_split)
 
     def with_network(self, name: str) -> "Config":
-        """Returns a config with another network; of the options of this one, it gets those that both have."""
-        both = self.network.options.keys() & NETWORKS.options(name).keys() & _SHARED
-        options = {key: value for key, value in self.network.options.items() if key in both}
+        """Returns a config with another network, which keeps the options that it has with the same default."""
+        if name == self.network.name:
+            return self
+        kept = NETWORKS.shared_options(self.network.name, name)
+        options = {key: value for key, value in self.network.options.items() if key in kept}
         return dataclasses.replace(self, network=Choice(name, **options))
 
     def create_network(self, num_classes: int) -> nn.Module:

@@ -218,10 +218,9 @@ def _is_section(annotation: Any) -> bool:
 def _rename(plain: dict[str, Any], name: str, table: Table[Any], *, where: str) -> None:
     """Changes the name of a choice, in place; keeps the options that the new name has with the same default."""
     check_names([name], table, what=where)
-    old, new = table.options(plain["name"]), table.options(name)
-    for key in list(plain):
-        if key != "name" and (key not in new or new[key].default != old[key].default):
-            del plain[key]
+    new, kept = table.options(name), table.shared_options(plain["name"], name)
+    for key in plain.keys() - kept - {"name"}:
+        del plain[key]
     plain["name"] = name
     for key, option in new.items():
         if key not in plain and option.default is not inspect.Parameter.empty:

@@ -1,8 +1,9 @@
 """Cross-validation: a run for each fold, and one result over all videos."""
 
 import dataclasses
+import itertools
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -12,19 +13,23 @@ import numpy as np
 
 from vjax import mesh as meshes
 from vjax.config import Config, check_config
+from vjax.data.files import indexing_progress
 from vjax.data.folds import Fold, NumFolds, draw_folds
 from vjax.data.listing import VideoFile
-from vjax.data.sources import list_files
+from vjax.data.sources import list_readable
 from vjax.data.splits import read_splits
+from vjax.data.video import BadVideo
 from vjax.errors import InputError
 from vjax.evaluation import metrics
 from vjax.evaluation.intervals import accuracy_interval
 from vjax.evaluation.predictions import TestPredictions, read_predictions
-from vjax.json_files import write_csv, write_json
+from vjax.experiment import build
+from vjax.json_files import read_json, write_csv, write_json
 from vjax.models import NETWORKS
+from vjax.preprocessing import bind_preprocessing
 from vjax.run import train
 from vjax.spec import check_names
-from vjax.text import terminal_width, wrap
+from vjax.text import some, terminal_width, wrap
 
 RESULT_FILE = "crossval.json"
 
@@ -55,52 +60,48 @@ def crossval(
       should_stop: function that tells whether to save and stop, as in `fit`.
 
     Returns:
-      `protocol` in words, `class_names`, `chance`, `num_videos`, `num_groups`, and for each of `networks` what
-      `_pool` returns.
+      `protocol` in words, `class_names`, `chance`, `num_videos`, `num_groups`, the names of unreadable `bad_videos`,
+      and `networks`: for each its accuracies over all videos, its runs and its answers (docs/trust.md).
 
     Raises:
       InputError: the config or the data does not fit, or no folds can be made.
       Interrupted: `should_stop` returned True; the state is saved.
     """
-    config, workdir = check_config(config), Path(workdir).expanduser()
-    config = dataclasses.replace(config, held_out="", keep_split="")
-    names = list(networks) or [config.network.name]
-    check_names(names, NETWORKS, what="networks")
-    if repeats < 1:
-        raise InputError(f"a cross-validation needs 1 repeat or more, got {repeats}")
-    files = _list(config)
-
-    # All folds first, so that nothing is trained if a later one cannot be made.
-    plans = []
-    for repeat in range(repeats):
-        seeded = dataclasses.replace(config, seed=config.seed + repeat)
-        for number, fold in enumerate(draw_folds(files, num_folds=folds, rule=seeded.split_rule), start=1):
-            place = f"repeat_{repeat + 1}/fold_{number}"
-            meshes.first_process_first(lambda place=place, fold=fold: _keep(workdir / "folds" / f"{place}.csv", fold))
-            kept = dataclasses.replace(seeded, keep_split=str(workdir / "folds" / f"{place}.csv"))
-            plans.append(_Plan(repeat + 1, fold.name, place, kept))
+    # The videos that can be read, and the networks: what is wrong with them is said before anything is trained.
+    config = check_config(dataclasses.replace(config, held_out="", keep_split=""))
+    workdir, names = Path(workdir).expanduser(), list(networks) or [config.network.name]
+    _check_options(names, repeats)
+    files, bad_videos = meshes.first_process_first(lambda: _list(config, console))
+    plans = _make_plans(config, files, workdir, folds=folds, repeats=repeats)
+    for name in names:
+        build(plans[0].config.with_network(name)).check()
 
     # The runs. One network after the other has all folds, so that a stopped comparison has whole networks.
+    tested: dict[str, list[_Tested]] = {name: [] for name in names}
+    for name, plan in itertools.product(names, plans):
+        said = f"{name}, repeat {plan.repeat} of {repeats}, fold {plan.fold.name}"
+        console.write(wrap(said, width=terminal_width()) + "\n")
+        place = workdir / name / plan.place
+        run_config = _as_begun(plan.config.with_network(name), place)
+        result = train(run_config, place, console=console, should_stop=should_stop)
+        # The other processes wait until process 0 has written its files.
+        predictions = meshes.first_process_first(lambda place=place: read_predictions(place))
+        tested[name].append(_Tested(plan, place, result, predictions))
+    _check_same_videos(tested)
+
+    # The result over all videos.
     groups = {file.name: file.group for file in files}
-    pooled, class_names = [], ()
-    for name in names:
-        tested = []
-        for plan in plans:
-            said = f"{name}, repeat {plan.repeat} of {repeats}, fold {plan.fold}"
-            console.write(wrap(said, width=terminal_width()) + "\n")
-            place = workdir / name / plan.place
-            result = train(plan.config.with_network(name), place, console=console, should_stop=should_stop)
-            # The other processes wait until process 0 has written its files.
-            predictions = meshes.first_process_first(lambda place=place: read_predictions(place))
-            tested.append(_Tested(plan, place, result, predictions))
-            class_names = tuple(result["class_names"])
-        pooled.append({"network": name} | _pool(tested, groups, class_names, root=workdir))
+    class_names = tested[names[0]][0].result["class_names"]
+    pooled: list[dict[str, Any]] = [
+        {"network": name} | _pool(tested[name], groups, class_names, root=workdir) for name in names
+    ]
     found = {
-        "protocol": _describe(config, files, folds, repeats=repeats, num_folds=len(plans) // repeats),
-        "class_names": list(class_names),
+        "protocol": _describe(config, plans, folds, bad_videos, repeats=repeats, lost=pooled[0]["lost_videos"]),
+        "class_names": class_names,
         "chance": 1 / len(class_names),
         "num_videos": pooled[0]["num_videos"],
-        "num_groups": len({file.group for file in files} - {""}),
+        "num_groups": len(set(groups.values()) - {""}),
+        "bad_videos": [bad.name for bad in bad_videos],
         "networks": pooled,
     }
     if jax.process_index() == 0:
@@ -109,10 +110,10 @@ def crossval(
 
 
 class _Plan(NamedTuple):
-    """A run to make: the number of its repeat, what its fold tests, its folder, and its config."""
+    """A run to make: the number of its repeat, its fold, its folder, and its config."""
 
     repeat: int
-    fold: str
+    fold: Fold
     place: str
     config: Config
 
@@ -126,20 +127,56 @@ class _Tested(NamedTuple):
     predictions: TestPredictions
 
 
-def _list(config: Config) -> Sequence[VideoFile]:
-    """Returns the videos of a config's source.
+def _check_options(names: Sequence[str], repeats: int) -> None:
+    """Raises an InputError if a network is not known or named twice, or there is no repeat."""
+    check_names(names, NETWORKS, what="networks")
+    if len(set(names)) < len(names):
+        raise InputError(f"networks has a name twice: {', '.join(names)}; give each network once")
+    if repeats < 1:
+        raise InputError(f"a cross-validation needs 1 repeat or more, got {repeats}")
+
+
+def _list(config: Config, console: TextIO) -> tuple[list[VideoFile], list[BadVideo]]:
+    """Returns the videos of a config's source that can be read, and the others.
 
     Raises:
-      InputError: the source has no list of videos, or the videos are missing or inconsistent.
+      InputError: the source has no list of videos, the videos are missing or inconsistent, or a name occurs twice.
     """
-    files = list_files(config.source)
-    if files is None:
+    with indexing_progress(console) as progress:
+        found = list_readable(config.source, advance=progress.advance)
+    if found is None:
         raise InputError(
             f"the videos of config.source {config.source.name!r} have no list of names, so they cannot be divided into "
             "folds; give a folder or a manifest of videos, a store that `vjax prepare` wrote, or a dataset of video "
             "files"
         )
-    return files
+    names = Counter(file.name for file in found[0])
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise InputError(f"these videos are listed twice, so their answers cannot be told apart: {some(twice)}")
+    return found
+
+
+def _make_plans(
+    config: Config, files: Sequence[VideoFile], workdir: Path, *, folds: NumFolds, repeats: int
+) -> list[_Plan]:
+    """Returns the runs to make of a network, and writes the splits of their folds."""
+    plans = []
+    for repeat in range(repeats):
+        seeded = dataclasses.replace(config, seed=(config.seed + repeat) % 2**32)
+        for number, fold in enumerate(draw_folds(files, num_folds=folds, rule=seeded.split_rule), start=1):
+            place = f"repeat_{repeat + 1}/fold_{number}"
+            kept = dataclasses.replace(seeded, keep_split=str(workdir / "folds" / f"{place}.csv"))
+            plans.append(_Plan(repeat + 1, fold, place, kept))
+    # Only now, because a work directory keeps its folds.
+    for plan in plans:
+        meshes.first_process_first(lambda plan=plan: _keep(Path(plan.config.keep_split), plan.fold))
+    return plans
+
+
+def _as_begun(config: Config, place: Path) -> Config:
+    """Returns the config of a run with the path of its split that it began with: the work directory may have moved."""
+    path = place / "config.json"
+    return dataclasses.replace(config, keep_split=read_json(path)["keep_split"]) if path.exists() else config
 
 
 def _keep(path: Path, fold: Fold) -> None:
@@ -158,6 +195,18 @@ def _keep(path: Path, fold: Fold) -> None:
         )
 
 
+def _check_same_videos(tested: Mapping[str, Sequence[_Tested]]) -> None:
+    """Raises an InputError if the networks were tested on other videos."""
+    splits = {name: [sorted(run.predictions.names) for run in runs] for name, runs in tested.items()}
+    first, *others = splits
+    for name in others:
+        if splits[name] != splits[first]:
+            raise InputError(
+                f"{name} was tested on other videos than {first}, because some can no longer be read; put them "
+                "back, and cross-validate in another --workdir"
+            )
+
+
 def _pool(
     tested: Sequence[_Tested], groups: Mapping[str, str], class_names: Sequence[str], *, root: Path
 ) -> dict[str, Any]:
@@ -174,8 +223,8 @@ def _pool(
     for plan, workdir, result, (names, label, probs) in tested:
         predicted = metrics.predicted_class(probs, label)
         confusion += metrics.confusion_matrix(label, predicted, len(class_names))
-        where = {"repeat": plan.repeat, "fold": plan.fold}
-        kept = ("num_videos", "bad_videos", "video@1", "video@1_interval")
+        where = {"repeat": plan.repeat, "fold": plan.fold.name}
+        kept = ("num_videos", "lost_videos", "video@1", "video@1_interval")
         runs.append(where | {key: result[key] for key in kept} | {"workdir": str(workdir.relative_to(root))})
         answers += [
             {
@@ -203,8 +252,9 @@ def _pool(
     correct = np.array(list(share.values()))
     return {
         "num_videos": len(share),
+        "lost_videos": sum(run["lost_videos"] for run in runs),
         "video@1": float(correct.mean()),
-        "interval": accuracy_interval(correct, [groups.get(name, "") for name in share]),
+        "video@1_interval": accuracy_interval(correct, [groups.get(name, "") for name in share]),
         "mean_class": float(np.mean([found for found in by_class.values() if found is not None])),
         "class_accuracy": by_class,
         "confusion": confusion.tolist(),
@@ -213,17 +263,23 @@ def _pool(
     }
 
 
-def _describe(config: Config, files: Sequence[VideoFile], folds: NumFolds, *, repeats: int, num_folds: int) -> str:
+def _describe(
+    config: Config, plans: Sequence[_Plan], folds: NumFolds, bad_videos: Sequence[BadVideo], *, repeats: int, lost: int
+) -> str:
     """Returns how the numbers were measured."""
-    num_groups = len({file.group for file in files} - {""})
+    num_folds = len(plans) // repeats
+    num_groups = len({file.group for file in plans[0].fold.files} - {""})
+    num_val = [sum(file.split == "val" for file in plan.fold.files) for plan in plans]
+    view = bind_preprocessing(config)[0].test_view
     words = [
         f"{num_folds} folds{', one for each group' if folds == 'group' else ''}"
         + (f", {repeats} times with other seeds" if repeats > 1 else ""),
         f"groups kept together ({num_groups})" if num_groups else "without groups",
         f"seed {config.seed}",
-        f"validation split of {config.val_share:.0%} of each class, from the training videos of a fold"
-        if config.val_share
+        f"{min(num_val)} to {max(num_val)} of a fold's training videos kept for validation"
+        if max(num_val)
         else "no validation split",
-        f"{config.test_view.describe()}; mean of softmax over opinions, clips and crops; newest checkpoint",
+        f"{len(bad_videos)} videos unreadable" + (f", {lost} lost and counted as wrong" if lost else ""),
+        f"{view.describe()}; mean of softmax over opinions, clips and crops; newest checkpoint",
     ]
     return "; ".join(words)

@@ -106,6 +106,11 @@ class Table(dict[str, Callable[..., T]], Generic[T]):
         parameters = inspect.signature(self[name], eval_str=True).parameters
         return {key: value for key, value in parameters.items() if key not in self.given}
 
+    def shared_options(self, name: str, other: str) -> set[str]:
+        """Returns the options that two names have with the same default: they mean the same for both."""
+        here, there = self.options(name), self.options(other)
+        return {key for key in here.keys() & there.keys() if here[key].default == there[key].default}
+
     def create(self, choice: Choice, **given: Any) -> T:
         """Calls the function that a checked choice names, with the options of the choice and the given arguments."""
         return self[choice.name](**choice.options, **given)

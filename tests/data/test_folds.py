@@ -90,7 +90,13 @@ def test_a_given_split_and_a_split_to_keep_or_hold_out_play_no_role():
 
 BAD = {
     "one group": (of_every_kind(1), 2, r"all 6 videos are of one group, 'g0'; add videos of other groups"),
-    "one video": (make_files(["a"], [""]), 2, r"no folds can be made: one video"),
+    "no video": ([], 2, r"no folds can be made: no video can be read"),
+    "one class": (make_files("aaa", [""] * 3), 2, r"all 3 videos are of one class, 'a'; add videos of other classes"),
+    "small classes": (
+        make_files("aaabbb", [""] * 6),
+        4,
+        r"4 folds need a class with as many videos, and the largest has 3; ask for 3 folds or fewer",
+    ),
     "one fold": (of_every_kind(3), 1, r"needs 2 folds or more, got 1"),
     "few groups": (of_every_kind(3), 4, r"4 folds need as many groups or more, and there are 3; ask for 3 folds or"),
     "few videos": (make_files("aabb", [""] * 4), 5, r"5 folds need as many videos or more, and there are 4"),

@@ -77,7 +77,7 @@ def test_the_interval_of_a_drop_is_that_of_its_source():
     before = np.array([1] * 16 + [0] * 6 + [1] * 64)
     after = np.array([0] * 16 + [1] * 6 + [1] * 64)
     middle, error = 10 / 88, (23 - 100 / 88) ** 0.5 / 88
-    assert drop_interval(before, after) == pytest.approx([middle - 1.96 * error, middle + 1.96 * error])
+    assert drop_interval(before, after) == pytest.approx([middle - 1.96 * error, middle + 1.96 * error], rel=1e-3)
 
 
 def test_groups_that_drop_as_a_whole_give_a_wider_interval_of_the_drop():

@@ -23,8 +23,8 @@ def describe(accuracy, *, num_videos, num_classes, groups=()):
 def test_few_videos_are_said_to_tell_little():
     few, many = (describe(0.9, num_videos=number, num_classes=10)["notes"] for number in (10, 1000))
     assert few == [
-        "10 test videos are too few to tell most networks apart: with another 10 videos, video@1 could lie anywhere "
-        "from 0.596 to 0.982."
+        "10 test videos are too few to tell most networks apart: on many such videos, video@1 could be anything from "
+        "0.596 to 0.982."
     ]
     assert many == []
 

@@ -77,7 +77,7 @@ def describe(found: Mapping[str, Any], *, width: int) -> str:
         [
             network["network"],
             network["video@1"],
-            "{:.3f}-{:.3f}".format(*network["interval"]),
+            "{:.3f}-{:.3f}".format(*network["video@1_interval"]),
             network["mean_class"],
         ]
         for network in found["networks"]

@@ -17,7 +17,7 @@ from vjax.evaluation.figures import draw_confusion, write_figure
 from vjax.evaluation.motion import describe_probes
 from vjax.evaluation.probes import PROBES
 from vjax.evaluation.result import describe_result, groups_of, lost_in
-from vjax.json_files import write_json
+from vjax.json_files import check_writable, write_json
 from vjax.text import printable, terminal_width
 from vjax.trained import load
 
@@ -57,6 +57,8 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     """Evaluates the network, prints the results and writes them to a file if asked for."""
+    for path in filter(None, (args.json, args.png)):
+        check_writable(path)
     # The evaluation, with other clips and crops if asked for.
     trained = load(args.workdir, checkpoint=args.checkpoint)
     choice = None

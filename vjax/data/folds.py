@@ -1,6 +1,7 @@
 """Folds of a cross-validation: every video is tested once, by a network that saw no video of its group."""
 
 import dataclasses
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Literal
@@ -62,7 +63,9 @@ def _test_groups(files: Sequence[VideoFile], num_folds: NumFolds, *, seed: int) 
 
     groups, labels = np.array([group_of(file) for file in files]), np.array([file.label for file in files])
     splitter = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
-    indices = [test for _, test in splitter.split(labels, labels, groups)]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")  # its videos are tested in fewer folds
+        indices = [test for _, test in splitter.split(labels, labels, groups)]
     return [(f"{i} of {num_folds}", set(groups[test])) for i, test in enumerate(indices, start=1)]
 
 
@@ -78,15 +81,16 @@ def _check_groups(files: Sequence[VideoFile], num_folds: NumFolds) -> None:
             "source's option group to a regular expression that finds them in the paths, or give a manifest with a "
             "column group"
         )
-    groups = defaultdict(list)
+    groups, sizes = defaultdict(list), Counter(file.label for file in files)
     for file in files:
         groups[group_of(file)].append(file)
-    if len(groups) < 2:
-        name = files[0].group if files else ""
-        raise InputError(
-            f"no folds can be made: {f'all {len(files)} videos are of one group, {name!r}' if name else 'one video'}"
-            "; add videos of other groups"
-        )
+    if len(groups) < 2 or len(sizes) < 2:
+        what, kind = "no video can be read", "classes"
+        if len(sizes) == 1:
+            what = f"all {len(files)} videos are of one class, {files[0].label!r}"
+        elif files:
+            what, kind = f"all {len(files)} videos are of one group, {files[0].group!r}", "groups"
+        raise InputError(f"no folds can be made: {what}; add videos of other {kind}")
     if num_folds != "group" and num_folds < 2:
         raise InputError(f"a cross-validation needs 2 folds or more, got {num_folds}")
     if num_folds != "group" and num_folds > len(groups):
@@ -94,6 +98,11 @@ def _check_groups(files: Sequence[VideoFile], num_folds: NumFolds) -> None:
         raise InputError(
             f"{num_folds} folds need as many {kind} or more, and there are {len(groups)}; ask for {len(groups)} folds "
             "or fewer"
+        )
+    if num_folds != "group" and num_folds > max(sizes.values()):
+        raise InputError(
+            f"{num_folds} folds need a class with as many videos, and the largest has {max(sizes.values())}; ask for "
+            f"{max(sizes.values())} folds or fewer"
         )
     # A class in one group is never both trained on and tested.
     classes = defaultdict(list)

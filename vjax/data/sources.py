@@ -6,11 +6,11 @@ from typing import Any
 from vjax import typed
 from vjax.data.datasets import hmdb51, kinetics, moving_shapes, something_something, ucf101, weizmann
 from vjax.data.datasets.tfds_videos import open_tfds
-from vjax.data.files import open_files
+from vjax.data.files import open_files, probe_all
 from vjax.data.listing import Listing, VideoFile, check_listing, list_videos
 from vjax.data.splits import SplitRule
 from vjax.data.store import is_store, open_store, read_store_files
-from vjax.data.video import Source
+from vjax.data.video import BadVideo, Source
 from vjax.spec import Choice, Table
 from vjax.text import Advance, show_nothing
 
@@ -79,6 +79,29 @@ def list_files(choice: Choice) -> Sequence[VideoFile] | None:
     listing = LISTINGS.create(choice)
     check_listing(listing)
     return listing.files
+
+
+def list_readable(choice: Choice, *, advance: Advance = show_nothing) -> tuple[list[VideoFile], list[BadVideo]] | None:
+    """Returns the videos of a source that can be read, and the others; None if the source has no list of videos.
+
+    Args:
+      choice: name and options of the source.
+      advance: progress callback; gets the number of indexed videos and the number of all videos.
+
+    Raises:
+      InputError: the options are invalid, or the videos are missing or inconsistent.
+    """
+    files = list_files(choice)
+    if files is None:
+        return None
+    root = choice.options["root"]
+    if is_store(root):
+        _, rows = read_store_files(root, "")
+        pairs = list(zip(files, rows, strict=True))
+        bad = [BadVideo(row.name, file.split, row.reason) for file, row in pairs if row.reason]
+        return [file for file, row in pairs if not row.reason], bad
+    found, bad = probe_all(files, root=root, advance=advance)
+    return [file for file, _ in found], bad
 
 
 def open_moving_shapes(

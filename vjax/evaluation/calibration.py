@@ -26,7 +26,8 @@ def calibration_error(probs: np.ndarray, label: np.ndarray) -> float:
     0.0
     """
     rows = reliability(probs, label)
-    return float(sum(row["num_videos"] * abs(row["accuracy"] - row["probability"]) for row in rows) / len(label))
+    total = sum(row["num_videos"] * abs(row["accuracy"] - row["probability"]) for row in rows)
+    return float(total / max(len(label), 1))
 
 
 def reliability(probs: np.ndarray, label: np.ndarray) -> list[dict[str, Any]]:

@@ -30,11 +30,12 @@ def describe_probes(
     Returns:
       `probes`: for each probe its `video@1`, the `drop` from the unchanged videos and its 95 % `drop_interval`;
       `classes`: for each class its `num_videos`, its accuracy (`normal`), that on each probe, and what it `needs`:
-      "order"; "frames", several in any order; "a picture"; or "not known" where the videos are too few to tell; and
-      the `verdict`, a list of sentences.
+      "order"; "frames", several of them; "a picture"; or "not known", where the class may not be recognised at all or
+      its videos are too few or of one group; and the `verdict`, a list of sentences.
     """
     right = normal.correct
     probes = {name: _drop(right, found.correct, groups) for name, found in probed.items()}
+    learned = accuracy_interval(right, groups)[0] > np.bincount(normal.label).max() / len(right)
     classes = {}
     for index, name in enumerate(class_names):
         of_class = np.flatnonzero(normal.label == index)
@@ -42,20 +43,21 @@ def describe_probes(
             continue
         inside = [groups[i] for i in map(int, of_class)]
         drops = {probe: _drop(right[of_class], found.correct[of_class], inside) for probe, found in probed.items()}
+        recognised = accuracy_interval(right[of_class], inside)[0] > 1 / len(class_names)
+        of_one_group = len(set(inside)) == 1 and inside[0] != ""
         classes[name] = {
             "num_videos": len(of_class),
             "normal": float(right[of_class].mean()),
             **{probe: drop["video@1"] for probe, drop in drops.items()},
-            "needs": _needs(drops),
+            "needs": _needs(drops) if learned and recognised and not of_one_group else UNKNOWN,
         }
-    low, _ = accuracy_interval(right, groups)
-    learned = low > 1 / len(class_names)
     verdict = list(_verdict(probes, classes)) if learned else [_NOTHING_LEARNED]
     return {"probes": probes, "classes": classes, "verdict": verdict}
 
 
 _NOTHING_LEARNED = (
-    "The accuracy on unchanged videos may be chance, so the probes say nothing: train longer, or on more videos."
+    "On unchanged videos, the network may be no better than one that always names the largest class, so the probes say "
+    "nothing: train longer, or on more videos."
 )
 
 
@@ -69,29 +71,35 @@ def _drop(before: np.ndarray, after: np.ndarray, groups: Sequence[str]) -> dict[
 
 def _needs(drops: Mapping[str, Mapping[str, Any]]) -> str:
     """Returns what the drops by the probes show to be needed."""
-    if drops["shuffled"]["drop_interval"][0] > 0:
+    low, high = ({name: drop["drop_interval"][end] for name, drop in drops.items()} for end in (0, 1))
+    if low["shuffled"] > 0 or low["reversed"] > 0:
         return ORDER
-    if drops["frozen"]["drop_interval"][0] > 0:
+    if low["frozen"] > 0:
         return FRAMES
-    return PICTURE if drops["frozen"]["drop_interval"][1] < _SMALL else UNKNOWN
+    return PICTURE if high["frozen"] < _SMALL else UNKNOWN
 
 
 def _verdict(probes: Mapping[str, Mapping[str, Any]], classes: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Yields the verdict about a network that has learned something."""
+    intervals = {name: probe["drop_interval"] for name, probe in probes.items()}
     of_network = {
-        ORDER: "This network needs the order of the frames: it is less accurate on shuffled frames.",
-        FRAMES: "This network needs several frames, but not their order: it is less accurate on one frame alone, and "
-        "not on shuffled frames.",
+        ORDER: "This network needs the order of the frames.",
+        FRAMES: "This network needs several frames: it is less accurate on one frame alone.",
         PICTURE: "A picture is enough for this network: it is as accurate on one frame of each clip.",
         UNKNOWN: "These videos are too few to tell whether this network needs more than a picture.",
     }
     yield of_network[_needs(probes)]
-    low, high = probes["reversed"]["drop_interval"]
-    if low > 0:
-        yield f"It needs the direction of time: backwards, it loses {low:.3f} to {high:.3f}."
-    low, high = probes["thinned"]["drop_interval"]
-    if high < _SMALL:
-        yield f"Half of the frame rate is enough: with each second frame it loses at most {max(high, 0):.3f}."
-    words = {ORDER: "the order of the frames", FRAMES: "several frames in any order", PICTURE: "a picture alone"}
+    for name, said in {"shuffled": "in random order", "reversed": "backwards", "frozen": "on one frame"}.items():
+        low, high = intervals[name]
+        if low > 0:
+            yield f"It loses {low:.3f} to {high:.3f} of video@1 {said}."
+    if _needs(probes) == FRAMES:
+        small = max(intervals["shuffled"][1], intervals["reversed"][1]) < _SMALL
+        yield "Their order does not matter." if small else "Whether their order matters is not known."
+    if intervals["thinned"][1] < _SMALL:
+        most = max(intervals["thinned"][1], 0)
+        yield f"Half of the frame rate is enough: with each second frame it loses at most {most:.3f}."
+    words = {ORDER: "the order of the frames", FRAMES: "several frames", PICTURE: "a picture alone"}
     for needed, said in words.items():
         if names := [name for name, found in classes.items() if found["needs"] == needed]:
             yield f"Classes that need {said}: {some(names, most=_NAMED)}."

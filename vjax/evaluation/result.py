@@ -35,11 +35,12 @@ def describe_result(
     lost = lost_in(evaluation, source, "test")
     also = f", {len(lost)} lost since training began and counted as wrong" if lost else ""
     groups = groups_of(source.test)
+    answered = _answered(evaluation)
     interval = accuracy_interval(evaluation.correct, groups)
     return evaluation.metrics | {
         "video@1_interval": interval,
         "mean_class": evaluation.mean_class_accuracy,
-        "calibration_error": calibration_error(evaluation.probs, evaluation.label),
+        "calibration_error": calibration_error(*answered),
         "chance": 1 / num_classes,
         "num_videos": num_videos,
         "num_groups": len(set(groups) - {""}),
@@ -53,7 +54,7 @@ def describe_result(
             f"{checkpoint}"
         ),
         "notes": list(_notes(interval, evaluation.label, source.class_names, groups)),
-        "reliability": reliability(evaluation.probs, evaluation.label),
+        "reliability": reliability(*answered),
         **describe_classes(evaluation, source.test, source.class_names),
     }
 
@@ -99,6 +100,13 @@ def _describe_validation(source: Source) -> str:
     return f"{len(source.val)} validation videos{of_classes}"
 
 
+def _answered(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray]:
+    """Returns probabilities and labels of the videos that the network saw: of lost ones, it is not sure of anything."""
+    seen = np.ones(len(evaluation.label), bool)
+    seen[[position for position, _ in evaluation.lost]] = False
+    return evaluation.probs[seen], evaluation.label[seen]
+
+
 def groups_of(videos: VideoSequence) -> list[str]:
     """Returns the group of each video; those of videos in records are not known without reading them."""
     return [video.group for video in videos] if isinstance(videos, list) else [""] * len(videos)
@@ -114,8 +122,8 @@ def _notes(
     low, high = interval
     if high - low > _WIDE:
         yield (
-            f"{num_videos} test videos are too few to tell most networks apart: with another {num_videos} videos, "
-            f"video@1 could lie anywhere from {low:.3f} to {high:.3f}."
+            f"{num_videos} test videos are too few to tell most networks apart: on many such videos, video@1 could be "
+            f"anything from {low:.3f} to {high:.3f}."
         )
     if len(set(groups)) == 1 and groups[0]:
         yield (
