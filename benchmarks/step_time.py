@@ -247,7 +247,7 @@ def measure_case(name: str, sides: tuple[str, ...], *, rounds: int, half: bool, 
         deep = case["backbone"].get("name") != "small"
         error = _check_gradients(gradients[sides[0]], gradients[side], what=what, half=half, deep=deep)
         row[f"gradient_off_{side}"] = error
-        _check_same(first[sides[0]], first[side], what=what, half=half)
+        _check_same(first[sides[0]], first[side], what=what, half=half, deep=deep)
 
     # The sides take turns.
     memory = {side: [worker.ask("memory", reset=True)] for side, worker in workers.items()}
@@ -280,9 +280,12 @@ def measure_case(name: str, sides: tuple[str, ...], *, rounds: int, half: bool, 
     return row
 
 
-def _check_same(one: dict[str, Any], other: dict[str, Any], *, what: str, half: bool) -> None:
-    """Exits with an error if the logits of two sides, or their losses of three steps, differ."""
-    for key, tolerance in (("logits", 0.1 if half else 1e-4), ("losses", 0.1 if half else 1e-3)):
+def _check_same(one: dict[str, Any], other: dict[str, Any], *, what: str, half: bool, deep: bool) -> None:
+    """Exits with an error if the logits of two sides, or their losses of three steps, differ.
+
+    The losses of a deep network differ with its gradients: by 6e-3 in S3D (see `_check_gradients`).
+    """
+    for key, tolerance in (("logits", 0.1 if half else 1e-4), ("losses", 0.1 if half else 1e-2 if deep else 1e-3)):
         a, b = np.asarray(one[key]), np.asarray(other[key])
         error = np.abs(a - b).max() / np.abs(a).max()
         if not error < tolerance:

@@ -7,9 +7,9 @@ The videos are those of configs/weizmann.py. `--config.network.name` takes any f
 first kernel sees all frames; `slow_fusion` gets inflated kernels. To start from random numbers instead:
 `--config.init.weights= --config.optimizer.learning_rate=3e-3 --config.length=300`.
 
-All layers learn, the norms too. The learning rates were chosen on the fold of daria alone: from the weights, a rate of
-2e-3 with frozen norms gave 1 of 10 videos (all networks answered the same class), and 1e-3 with norms that learn gave 9
-or 10 of 10.
+All layers learn, the norms too. The learning rates were chosen on the fold of daria alone. From the weights, a rate of
+2e-3 with frozen norms gave 1 of 10 videos (single frame and slow fusion answered one class), and 1e-3 with norms that
+learn gave 9 or 10 of 10.
 
 Source: Blank et al. 2005 (videos); Liu 2020 (EfficientNet-Lite). `benchmarks/weizmann_folds.py` trains on all nine
 folds.
