@@ -39,7 +39,7 @@ def test_training_prints_its_progress_a_table_and_the_protocol(trained):
     _, workdir, done = trained
     assert "step 4/4" in done.stderr
     assert max(len(line) for line in done.stdout.splitlines() if str(workdir) not in line) <= 80
-    assert "| video@1          |" in done.stdout
+    assert re.search(r"\| video@1 +\|", done.stdout)
     assert "2 clips x 1 crop" in unwrapped(done.stdout)
     assert "| label \\ predicted | fall | rise | accuracy |" in done.stdout
     assert done.stdout.endswith(
@@ -54,7 +54,7 @@ def test_a_result_says_how_far_it_can_be_trusted(trained):
     _, _, done = trained
     assert re.search(r"video@1 lies between \d.\d+ and \d.\d+ \(95 % interval, 2 test videos\)", done.stdout)
     assert "2 test videos are too few to tell most networks apart" in unwrapped(done.stdout)
-    assert "| chance           | 0.500 |" in done.stdout
+    assert re.search(r"\| chance +\| 0.500 \|", done.stdout)
     assert "video@5" not in done.stdout
 
 

@@ -160,7 +160,8 @@ def test_a_run_goes_on_with_other_keys_that_change_no_result(tmp_path, uninterru
 
 def without_probabilities(result):
     """A result without the numbers that rounding changes."""
-    return result | {"loss": 0, "wrong": sorted(video["name"] for video in result["wrong"])}
+    rounded = {"loss": 0, "calibration_error": 0, "reliability": []}
+    return result | rounded | {"wrong": sorted(video["name"] for video in result["wrong"])}
 
 
 def wait_for_step(path, step, process, *, timeout_s=120):
