@@ -270,15 +270,14 @@ def _describe(
     num_folds = len(plans) // repeats
     num_groups = len({file.group for file in plans[0].fold.files} - {""})
     num_val = [sum(file.split == "val" for file in plan.fold.files) for plan in plans]
+    kept = " to ".join(map(str, sorted({min(num_val), max(num_val)})))
     view = bind_preprocessing(config)[0].test_view
     words = [
         f"{num_folds} folds{', one for each group' if folds == 'group' else ''}"
         + (f", {repeats} times with other seeds" if repeats > 1 else ""),
         f"groups kept together ({num_groups})" if num_groups else "without groups",
         f"seed {config.seed}",
-        f"{min(num_val)} to {max(num_val)} of a fold's training videos kept for validation"
-        if max(num_val)
-        else "no validation split",
+        f"{kept} of a fold's training videos kept for validation" if max(num_val) else "no validation split",
         f"{len(bad_videos)} videos unreadable" + (f", {lost} lost and counted as wrong" if lost else ""),
         f"{view.describe()}; mean of softmax over opinions, clips and crops; newest checkpoint",
     ]
