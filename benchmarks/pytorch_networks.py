@@ -37,20 +37,19 @@ def load(network: nn.Module, arrays: dict[str, "torch.Tensor"], names: dict[str,
     `names` has the name in PyTorch for each path; without names, it is the path.
     """
     if isinstance(network, OneOpinion):
-        network.names = {path: f"network.{name}" for path, name in names.items()}
+        names = {path: f"network.{name}" for path, name in names.items()}
     else:
-        network.names = {path: _own_name(path) for path in arrays}
+        names = {path: _own_name(path) for path in arrays}
     wanted = {name: tensor for name, tensor in network.state_dict().items() if not name.endswith("num_batches_tracked")}
-    network.paths = {name: (path, arrays[path].shape) for path, name in network.names.items()}
-    if arrays.keys() != network.names.keys() or wanted.keys() != network.paths.keys():
+    network.paths = {name: (path, arrays[path].shape) for path, name in names.items()}
+    if arrays.keys() != names.keys() or wanted.keys() != network.paths.keys():
         only = sorted(wanted.keys() - network.paths.keys()), sorted(network.paths.keys() - wanted.keys())
         raise ValueError(f"the two networks differ: {only[0]} only in PyTorch, {only[1]} only in vjax")
     # Convolutions: (kt kh kw c f) to (f c kt kh kw); linear layers: (d k) to (k d). A linear layer of vjax can be a
     # convolution of size 1 in PyTorch.
     axes = {5: (4, 3, 0, 1, 2), 2: (1, 0), 1: (0,)}
     tensors = {
-        name: arrays[path].permute(axes[arrays[path].ndim]).reshape(wanted[name].shape)
-        for path, name in network.names.items()
+        name: arrays[path].permute(axes[arrays[path].ndim]).reshape(wanted[name].shape) for path, name in names.items()
     }
     network.load_state_dict(tensors, strict=False)
 

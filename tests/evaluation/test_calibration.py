@@ -16,14 +16,14 @@ def two_classes(sure, right):
 
 
 def test_a_network_that_is_as_often_right_as_it_is_sure_has_no_error():
-    assert calibration_error(*two_classes([0.8] * 10, [True] * 8 + [False] * 2)) == pytest.approx(0)
+    assert calibration_error(reliability(*two_classes([0.8] * 10, [True] * 8 + [False] * 2))) == pytest.approx(0)
 
 
 def test_a_network_that_is_too_sure_has_the_distance_as_its_error():
-    assert calibration_error(*two_classes([0.95] * 10, [True] * 6 + [False] * 4)) == pytest.approx(0.35)
+    assert calibration_error(reliability(*two_classes([0.95] * 10, [True] * 6 + [False] * 4))) == pytest.approx(0.35)
     # Two bins: one is 0.1 too sure, the other is 0.3 not sure enough, and has three times as many videos.
     sure, right = [0.6] * 10 + [0.7] * 30, [True] * 5 + [False] * 5 + [True] * 30
-    assert calibration_error(*two_classes(sure, right)) == pytest.approx((10 * 0.1 + 30 * 0.3) / 40)
+    assert calibration_error(reliability(*two_classes(sure, right))) == pytest.approx((10 * 0.1 + 30 * 0.3) / 40)
 
 
 @given(st.lists(st.tuples(st.floats(0.51, 1.0), st.booleans()), min_size=1, max_size=60))
@@ -34,7 +34,7 @@ def test_every_video_is_in_one_bin_which_holds_its_probability(pairs):
     for row in rows:
         assert row["above"] - 1e-9 <= row["probability"] <= row["up_to"] + 1e-9
         assert row["num_videos"] > 0
-    assert 0 <= calibration_error(probs, label) <= 1
+    assert 0 <= calibration_error(rows) <= 1
     accuracy = sum(row["accuracy"] * row["num_videos"] for row in rows) / len(pairs)
     assert accuracy == pytest.approx(np.mean([right for _, right in pairs]))
 

@@ -58,7 +58,7 @@ def draw_folds(files: Sequence[VideoFile], *, num_folds: NumFolds, rule: SplitRu
 def _test_groups(files: Sequence[VideoFile], num_folds: NumFolds, *, seed: int) -> list[tuple[str, set[str]]]:
     """Returns the name of each fold, and the groups that it tests."""
     if num_folds == "group":
-        return [(name, {group_of(file) for file in files if file.group == name}) for name in _names_of_groups(files)]
+        return [(group, {kept}) for group, kept in sorted({(file.group, group_of(file)) for file in files})]
     from sklearn.model_selection import StratifiedGroupKFold  # it takes a second to import
 
     groups, labels = np.array([group_of(file) for file in files]), np.array([file.label for file in files])
@@ -67,10 +67,6 @@ def _test_groups(files: Sequence[VideoFile], num_folds: NumFolds, *, seed: int) 
         warnings.filterwarnings("ignore", "The least populated class")  # its videos are tested in fewer folds
         indices = [test for _, test in splitter.split(labels, labels, groups)]
     return [(f"{i} of {num_folds}", set(groups[test])) for i, test in enumerate(indices, start=1)]
-
-
-def _names_of_groups(files: Sequence[VideoFile]) -> list[str]:
-    return sorted({file.group for file in files})
 
 
 def _check_groups(files: Sequence[VideoFile], num_folds: NumFolds) -> None:

@@ -91,15 +91,15 @@ def list_readable(choice: Choice, *, advance: Advance = show_nothing) -> tuple[l
     Raises:
       InputError: the options are invalid, or the videos are missing or inconsistent.
     """
+    choice = typed.conform_choice(choice, SOURCES, what="config.source")
+    root = choice.options.get("root", "")
+    if choice.name in LISTINGS and is_store(root):
+        pairs = list(zip(*read_store_files(root, choice.options.get("group", "")), strict=True))
+        bad = [BadVideo(row.name, file.split, row.reason) for file, row in pairs if row.reason]
+        return [file for file, row in pairs if not row.reason], bad
     files = list_files(choice)
     if files is None:
         return None
-    root = choice.options["root"]
-    if is_store(root):
-        _, rows = read_store_files(root, "")
-        pairs = list(zip(files, rows, strict=True))
-        bad = [BadVideo(row.name, file.split, row.reason) for file, row in pairs if row.reason]
-        return [file for file, row in pairs if not row.reason], bad
     found, bad = probe_all(files, root=root, advance=advance)
     return [file for file, _ in found], bad
 

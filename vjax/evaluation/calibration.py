@@ -1,5 +1,6 @@
 """Whether a network is as often right as it is sure."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from vjax.evaluation import metrics
 _BINS = 10
 
 
-def calibration_error(probs: np.ndarray, label: np.ndarray) -> float:
+def calibration_error(rows: Sequence[Mapping[str, Any]]) -> float:
     """Returns the expected calibration error: the mean distance between how sure and how often right a network is.
 
     The videos are put into ten bins by the probability of their predicted class. Each bin counts by its number of
@@ -17,17 +18,15 @@ def calibration_error(probs: np.ndarray, label: np.ndarray) -> float:
     another accuracy by chance.
 
     Args:
-      probs: `(num_videos k)`, probabilities of each video.
-      label: `(num_videos)`, index of each video's class.
+      rows: what `reliability` returns.
 
     Source: Guo et al. 2017, "On calibration of modern neural networks"; with ten bins instead of 15.
 
-    >>> calibration_error(np.array([[0.75, 0.25]] * 4), np.array([0, 0, 0, 1]))
+    >>> calibration_error(reliability(np.array([[0.75, 0.25]] * 4), np.array([0, 0, 0, 1])))
     0.0
     """
-    rows = reliability(probs, label)
     total = sum(row["num_videos"] * abs(row["accuracy"] - row["probability"]) for row in rows)
-    return float(total / max(len(label), 1))
+    return float(total / max(sum(row["num_videos"] for row in rows), 1))
 
 
 def reliability(probs: np.ndarray, label: np.ndarray) -> list[dict[str, Any]]:

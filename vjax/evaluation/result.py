@@ -35,12 +35,12 @@ def describe_result(
     lost = lost_in(evaluation, source, "test")
     also = f", {len(lost)} lost since training began and counted as wrong" if lost else ""
     groups = groups_of(source.test)
-    answered = _answered(evaluation)
+    bins = reliability(*_answered(evaluation))
     interval = accuracy_interval(evaluation.correct, groups)
     return evaluation.metrics | {
         "video@1_interval": interval,
         "mean_class": evaluation.mean_class_accuracy,
-        "calibration_error": calibration_error(*answered),
+        "calibration_error": calibration_error(bins),
         "chance": 1 / num_classes,
         "num_videos": num_videos,
         "num_groups": len(set(groups) - {""}),
@@ -54,7 +54,7 @@ def describe_result(
             f"{checkpoint}"
         ),
         "notes": list(_notes(interval, evaluation.label, source.class_names, groups)),
-        "reliability": reliability(*answered),
+        "reliability": bins,
         **describe_classes(evaluation, source.test, source.class_names),
     }
 
