@@ -131,14 +131,15 @@ LIBRARY: dict[str, Any] = {
 class Small(nn.Module):
     """The small backbone: stages of convolution, norm and ReLU, each followed by a max pool."""
 
-    def __init__(self, channels: int, *, temporal: bool, widths=(16, 32, 64), depth=1):
+    def __init__(self, channels: int, *, temporal: bool, widths=(16, 32, 64), depth=1, stride=1):
         super().__init__()
         self.pool = (2 if temporal else 1, 2, 2)
         self.depths = [depth] * len(widths) if isinstance(depth, int) else depth
         self.out_channels = widths[-1]
         layers = [width for width, depth in zip(widths, self.depths, strict=True) for _ in range(depth)]
         for index, width in enumerate(layers):
-            self.add_module(f"Conv_{index}", _conv(channels, width, (3 if temporal else 1, 3, 3)))
+            strides = (1, stride, stride) if index == 0 else (1, 1, 1)
+            self.add_module(f"Conv_{index}", _conv(channels, width, (3 if temporal else 1, 3, 3), strides))
             self.add_module(f"BatchNorm_{index}", _norm(width))
             channels = width
 

@@ -75,9 +75,9 @@ class Jax:
 
         from vjax import mesh as meshes
         from vjax import models
-        from vjax.evaluation.infer import Normalization
         from vjax.models import registry
         from vjax.models.cost import multiply_adds
+        from vjax.ops.clip_input import ClipInput, Normalization
         from vjax.spec import Choice
         from vjax.training import optim
         from vjax.training import step as steps
@@ -114,8 +114,8 @@ class Jax:
         )
 
         # The compiled step and the compiled inference.
-        normalization = Normalization((MEAN, MEAN, MEAN), (STD, STD, STD))
-        grad_fn = sharded(steps.make_grad_fn(network, normalization=normalization), meshes.data_parallel(mesh))
+        clip_input = ClipInput(normalization=Normalization((MEAN, MEAN, MEAN), (STD, STD, STD)))
+        grad_fn = sharded(steps.make_grad_fn(network, clip_input=clip_input), meshes.data_parallel(mesh))
         function = functools.partial(steps.train_step, grad_fn=grad_fn, optimizer=optimizer, key=jax.random.key(0))
         function = checked_finite(function, skip=False)
         batch = make_batch(case)
@@ -124,7 +124,7 @@ class Jax:
         self.batch = meshes.put_batch(batch, mesh)
 
         def logits(variables: Any, clips: Any) -> Any:
-            return network.apply(variables, normalization(clips), train=False)
+            return network.apply(variables, clip_input(clips), train=False)
 
         started = time.perf_counter()
         self.logits = jax.jit(logits).lower(state.variables, self.batch["clips"]).compile()

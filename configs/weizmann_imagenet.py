@@ -11,8 +11,8 @@ All layers learn, the norms too. The learning rates were chosen on the fold of d
 2e-3 with frozen norms gave 1 of 10 videos (single frame and slow fusion answered one class), and 1e-3 with norms that
 learn gave 9 or 10 of 10.
 
-Source: Blank et al. 2005 (videos); Liu 2020 (EfficientNet-Lite). `benchmarks/weizmann_folds.py` trains on all nine
-folds.
+Source: Blank et al. 2005 (videos); Liu 2020 (EfficientNet-Lite). `vjax crossval --folds group` trains on all nine folds
+(docs/trust.md).
 """
 
 from vjax.config import Augment, Choice, Clip, Config, InitFrom, Testing

@@ -4,6 +4,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+import time
 
 # Before jax is imported anywhere.
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
@@ -20,6 +21,16 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 import pytest
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--begin-before",
+        type=float,
+        default=float("inf"),
+        metavar="TIME",
+        help="skip the tests that would begin later than this time, in seconds since 1970",
+    )
+
+
 def pytest_sessionfinish(session):
     if "PYTEST_XDIST_WORKER" not in os.environ:
         shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)
@@ -29,10 +40,13 @@ def pytest_sessionfinish(session):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
-    """Leaves out LLVM's optimisation, except in tests marked `optimised`: it takes longer than small programs run.
+    """Skips a test that would begin too late; leaves out LLVM's optimisation, except in tests marked `optimised`.
 
-    The passes of XLA are the same, and the commands that tests start compile as they do for users.
+    That optimisation takes longer than small programs run. The passes of XLA are the same, and the commands that tests
+    start compile as they do for users.
     """
+    if time.time() > item.config.getoption("--begin-before"):
+        pytest.skip("it would begin after the time of --begin-before")
     import jax  # here, because the process that hands out the tests needs no jax
 
     jax.config.update("jax_disable_most_optimizations", item.get_closest_marker("optimised") is None)
@@ -46,3 +60,11 @@ def real_videos():
     if not folder.is_dir():
         pytest.skip(f"no real videos: {folder} is no folder; set VJAX_TEST_VIDEOS to one")
     return folder
+
+
+@pytest.fixture(scope="session")
+def run_of_levels(tmp_path_factory):
+    """The folder of `trained_runs.make_run_of_levels`."""
+    from trained_runs import make_run_of_levels  # imports jax
+
+    return make_run_of_levels(tmp_path_factory.mktemp("levels"))

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 
-def loss(params, clips, target, *, name, norm="batch", depths=None, factored=False, pool=None):
+def loss(params, clips, target, *, name, norm="batch", depths=None, stride=1, factored=False, pool=None):
     """The mean cross-entropy of a network's logits on clips `(b t h w c)` with targets `(b k)`."""
     temporal = name == "slow_fusion"
     b, t, h, w, c = clips.shape
@@ -23,9 +23,9 @@ def loss(params, clips, target, *, name, norm="batch", depths=None, factored=Fal
     else:
         x = clips.reshape(b * t, 1, h, w, c)
     backbone = params["backbone"]
-    normalize = batch_norm if norm == "batch" else group_norm
+    normalize = {"batch": batch_norm, "group": group_norm, "none": offset}[norm]
     if depths:
-        x = small_backbone(backbone, x, depths, normalize, pool or max_pool, temporal=temporal)
+        x = small_backbone(backbone, x, depths, stride, normalize, pool or max_pool, temporal=temporal)
     else:
         x = resnet18(backbone, x, normalize, factored=factored, temporal=temporal)
     if name in ("single_frame", "late_pool", "late_concat"):
@@ -40,12 +40,12 @@ def loss(params, clips, target, *, name, norm="batch", depths=None, factored=Fal
     return -(jax.nn.log_softmax(logits) * target[:, None]).sum(-1).mean()
 
 
-def small_backbone(params, x, depths, normalize, pool, *, temporal):
+def small_backbone(params, x, depths, stride, normalize, pool, *, temporal):
     size = 2 if temporal else 1
     layer = 0
     for depth in depths:
         for _ in range(depth):
-            x = conv(params[f"Conv_{layer}"], x, (1, 1, 1))
+            x = conv(params[f"Conv_{layer}"], x, (1, 1, 1) if layer else (1, stride, stride))
             x = jax.nn.relu(normalize(params, layer, x))
             layer += 1
         x = pool(x, (size, 2, 2))
@@ -87,6 +87,10 @@ def conv(params, x, strides):
 
 def batch_norm(params, index, x):
     return scaled(params[f"BatchNorm_{index}"], x, (0, 1, 2, 3), 1e-5)
+
+
+def offset(params, index, x):
+    return x + params[f"Offset_{index}"]["bias"]
 
 
 def group_norm(params, index, x):

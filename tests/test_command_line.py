@@ -20,6 +20,7 @@ from video_files import write_folder
 import vjax
 from vjax.cli import filter, train
 from vjax.cli import main as commands
+from vjax.config_file import shipped_configs
 from vjax.data.decode import read_video
 from vjax.data.listing import list_manifest
 from vjax.ops.filters import median_background
@@ -73,7 +74,7 @@ def test_every_config_that_comes_with_vjax_is_listed_with_what_it_trains():
     lines = in_this_process("vjax", "configs").stdout.splitlines()
     assert max(map(len, lines)) <= 80
     lines = [line for line in lines if not line.startswith(" ")]
-    assert [line.split()[0] for line in lines] == sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
+    assert [line.split()[0] for line in lines] == list(shipped_configs())
     assert all(len(line.split()) > 5 for line in lines)
 
 
@@ -92,6 +93,7 @@ def test_a_place_that_cannot_be_written_to_is_one_line(trained, words):
     assert error_line(done).startswith("error: /proc/a: No such file or directory; fix this and run the same command")
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_made_longer(trained, tmp_path):
     root, workdir, _ = trained
     shutil.copytree(workdir, tmp_path / "run")
@@ -337,13 +339,19 @@ def test_predict_shows_the_good_videos_and_names_the_bad_ones(trained, tmp_path)
     done = command("vjax", "predict", workdir, *videos, check=False)
     line = r"{}  \w+ \d\.\d\d, \w+ \d\.\d\d\n"
     assert re.fullmatch("".join(line.format(root / name) for name in ("rise/ann.mp4", "fall/bob.mp4")), done.stdout)
-    assert "text.mp4: no video can be opened" in error_line(done)
+    *speed, error = done.stderr.splitlines()
+    speed = unwrapped("\n".join(speed))
+    assert re.fullmatch(
+        r"2 videos, 4 clips in .* clips/s; the network took \d+% of the time, reading and writing the rest", speed
+    )
+    assert error.startswith(f"error: {tmp_path}/text.mp4: no video can be opened")
+    assert done.returncode == 2
 
 
 def test_predict_writes_a_table_of_a_folder_next_to_its_json(trained, tmp_path):
     root, workdir, _ = trained
     table = tmp_path / "new" / "p.csv"
-    done = in_this_process("vjax", "predict", workdir, root / "fall", root / "r*/*.mp4", "--json", "--csv", table)
+    done = in_this_process("vjax", "predict", workdir, root / "fall", root / "r*/*.mp4", "--json", "--out", table)
     assert done.returncode == 0
     found = json.loads(done.stdout)
     assert [entry["name"] for entry in found] == [str(path) for path in sorted(root.rglob("*.mp4"))]
@@ -386,11 +394,15 @@ def test_features_writes_those_of_the_good_videos_and_names_the_bad_ones(trained
     np.testing.assert_allclose(probs, expected, rtol=1e-4)
 
 
-def test_predict_says_that_its_table_cannot_be_written(trained, tmp_path):
+@pytest.mark.parametrize(
+    ("out", "message"), [("x.csv", "cannot be written: Is a directory"), ("x.txt", "must be one of .csv, .jsonl")]
+)
+def test_predict_says_at_once_that_its_file_cannot_be_written(trained, tmp_path, out, message):
     root, workdir, _ = trained
-    done = in_this_process("vjax", "predict", workdir, root / "rise/ann.mp4", "--csv", tmp_path)
-    assert done.stdout
-    assert f"{tmp_path} cannot be written: Is a directory" in error_line(done)
+    (tmp_path / "x.csv").mkdir()
+    done = in_this_process("vjax", "predict", workdir, root / "rise/ann.mp4", "--out", tmp_path / out)
+    assert not done.stdout
+    assert message in error_line(done)
 
 
 @pytest.mark.parametrize(
@@ -593,30 +605,54 @@ def test_bad_input_gives_one_line_and_an_exit_code(trained, tmp_path, case):
     assert message in error_line(in_this_process(*words))
 
 
-def test_cost_needs_neither_data_nor_devices():
-    done = command("vjax", "cost", "--config", f"{CONFIG}:tiny", "--classes", 3, "--devices", 4, "--layers")
+def test_describe_needs_neither_data_nor_devices():
+    done = command("vjax", "describe", "--config", f"{CONFIG}:tiny", "--classes", 3, "--devices", 4)
+    assert re.search(r"^SlowFusion on a clip of 8x16x16x3 \(frames x height x width x channels\)", done.stdout)
+    assert re.search(r"\| backbone/Conv_0 +\| 8x16x16x4 \| +3x3x3 \|", done.stdout)
+    assert re.search(r"\| head/logits +\| +1x3 \| +\S+ \| +27 \| +24 \|", done.stdout)
+    said = unwrapped(done.stdout)
+    assert re.search(r" 2,[0-9]{3} parameters \([0-9,]+ without the classifier\), [0-9,]+ multiply-adds per clip", said)
+    assert "1.7 GB at 640 x 480, 11.2 GB at 1920 x 1080" in said
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "A clip of 8x16x16x3: 6 KB (6 KiB)" in done.stdout
     assert "memory of each of 4 device(s)" in done.stdout
     assert re.search(r"\| total +\| +\d+\.\d{3} \|", done.stdout)
-    assert re.search(r"^2,[0-9]{3} parameters, [0-9,]+ multiply-adds", done.stdout)
-    assert re.search(r"\| head/logits +\| +27 \|", done.stdout)
+
+
+def test_describe_takes_any_name_of_vjax_models_and_prints_no_step():
+    said = in_this_process("vjax", "describe", "resnet18", "--classes", 7).stdout
+    assert said.startswith("SingleFrame on a clip of 1x112x112x3")
+    assert "backbone/BasicBlock_7/Conv_1" in said
+    assert re.search(r"\| head/logits +\| +1x7 \| +1x112x112 \|", said)
+    assert "of a step" not in said
+
+
+def test_describe_compiles_the_step_if_it_is_asked_to():
+    said = in_this_process("vjax", "describe", "--config", f"{CONFIG}:tiny", "--compile").stdout
+    assert re.search(r"\| state and one batch +\| +(\S+) \| +\1 \|", said)
 
 
 @pytest.mark.parametrize(
-    ("num_devices", "message"),
+    ("words", "message"),
     [
-        (3, "config.batch_size must be a multiple of the 3 device(s), got 8"),
-        (8, "config.accumulate must divide the 1 row(s) of a batch on each device; got 2"),
-        (0, "a batch needs 1 device or more, got 0"),
+        ([], "takes a name from vjax models or --config FILE; give one of the two"),
+        (["c3d", "--config", CONFIG], "takes a name from vjax models or --config FILE; give one of the two"),
+        (["c4d"], "network or backbone does not know 'c4d'; did you mean 'c3d'?"),
+        (["c3d", "--classes", 0], "a network needs 1 class or more, got 0"),
+        (["c3d", "--compile"], "--config.KEY, --devices and --compile need --config FILE"),
+        (["c3d", "--config.batch_size=3"], "--config.KEY, --devices and --compile need --config FILE"),
+        (["--config", f"{CONFIG}:tiny", "--classes", 0], "a network needs 1 class or more, got 0"),
+        (["--config", f"{CONFIG}:tiny", "--devices", 3], "config.batch_size must be a multiple of the 3 device(s)"),
+        (["--config", f"{CONFIG}:tiny", "--devices", 0], "a batch needs 1 device or more, got 0"),
+        (
+            ["--config", f"{CONFIG}:tiny", "--devices", 8, "--config.accumulate=2"],
+            "config.accumulate must divide the 1 row(s) of a batch on each device; got 2",
+        ),
+        (["--config", f"{CONFIG}:tiny", "--devices", 2, "--compile"], "--compile is for the 8 device(s) of this"),
     ],
 )
-def test_cost_for_devices_that_the_batch_does_not_fit_is_explained(num_devices, message):
-    words = ["--classes", 3, "--devices", num_devices, "--config.accumulate=2"]
-    assert message in error_line(in_this_process("vjax", "cost", "--config", f"{CONFIG}:tiny", *words))
-
-
-def test_the_cost_for_no_classes_is_refused():
-    done = in_this_process("vjax", "cost", "--config", f"{CONFIG}:tiny", "--classes", 0, "--devices", 1)
-    assert "a network needs 1 class or more, got 0" in error_line(done)
+def test_what_describe_cannot_describe_is_explained(words, message):
+    assert message in error_line(in_this_process("vjax", "describe", *words))
 
 
 def test_a_command_s_help_starts_no_device():

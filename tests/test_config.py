@@ -151,7 +151,7 @@ def test_a_config_that_comes_with_vjax_has_a_name(monkeypatch, tmp_path):
 def test_a_wheel_holds_every_package_and_the_configs():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     packages = {".".join(path.relative_to(ROOT).parent.parts) for path in ROOT.glob("vjax/**/__init__.py")}
-    assert set(settings["packages"]) == packages | {"vjax.configs"}
+    assert set(settings["packages"]) == packages | {"vjax.configs", "vjax.configs.lecture"}
     assert settings["package-dir"] == {"vjax.configs": "configs"}
 
 

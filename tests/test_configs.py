@@ -10,12 +10,13 @@ from video_files import write_folder
 import vjax
 from vjax.config_file import PREFIX, list_keys
 
-CONFIGS = sorted(pathlib.Path(__file__).parents[1].joinpath("configs").glob("*.py"))
+CONFIGS = sorted(pathlib.Path(__file__).parents[1].joinpath("configs").rglob("*.py"))
+GENERATED = ("quickstart", "early_fusion", "late_fusion", "slow_fusion")
 
 
 def overrides(path, tmp_path):
     """What a person would have to give on the command line."""
-    if path.stem == "quickstart":
+    if path.stem in GENERATED:
         return [f"--config.source.data_dir={tmp_path}/data"]
     write = LAYOUTS.get(path.stem, write_folder)
     more = {
@@ -34,7 +35,7 @@ def test_a_config_says_in_its_docstring_what_it_is_and_how_to_run_it(path):
     assert config.create_network(3) is not None
     text = path.read_text()
     assert text.startswith('"""')
-    assert path.stem == "quickstart" or f"configs/{path.name}" in text
+    assert path.stem == "quickstart" or f"configs/{path.relative_to(CONFIGS[0].parent)}" in text
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

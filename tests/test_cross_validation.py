@@ -180,7 +180,7 @@ def test_videos_in_records_are_refused(tmp_path):
 def test_a_number_of_folds_is_a_number_or_the_word_group(capsys):
     with pytest.raises(SystemExit):
         main(["crossval", "--config", "folder", "--workdir", "w", "--folds", "few"])
-    assert "must be a number or the word group, got 'few'" in unwrapped(capsys.readouterr().err)
+    assert "must be a number or one of the words group and split, got 'few'" in unwrapped(capsys.readouterr().err)
 
 
 def test_the_command_prints_the_folds_the_classes_and_the_pooled_result(videos, tmp_path):

@@ -14,7 +14,7 @@ from user_folder import make_user_folder, read_blocks, run_block
 from video_files import write_folder
 
 from vjax.cli.main import main
-from vjax.config_file import load_config
+from vjax.config_file import load_config, shipped_configs
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -83,8 +83,8 @@ def test_the_readmes_config_is_one(tmp_path):
 
 
 def test_the_configs_of_the_readme_exist():
-    named = set(re.findall(r"configs/\w+\.py", README.read_text()))
-    assert named == {str(path.relative_to(ROOT)) for path in ROOT.glob("configs/*.py")}
+    named = set(re.findall(r"configs/([\w/]+)\.py", README.read_text()))
+    assert named == set(shipped_configs())
 
 
 @pytest.mark.parametrize("line", COMMANDS)

@@ -12,10 +12,10 @@ from vjax import NETWORKS, InputError, create
 from vjax.config import Clip, Config
 from vjax.data.video import open_video
 from vjax.evaluation.features import head_input
-from vjax.evaluation.infer import Normalization
 from vjax.from_weights import features_from_weights
 from vjax.models.backbones import BACKBONES
 from vjax.models.card import Card, Preprocessing, Weights, described
+from vjax.ops.clip_input import ClipInput, Normalization
 from vjax.training.convert import to_torch
 from vjax.weights.write import write_safetensors
 
@@ -60,7 +60,7 @@ def test_published_weights_give_features_of_their_own_preprocessing(file, videos
     # By hand: the middle of the frames at 5 of the video's 10 frames a second.
     variables = random_variables(make_tiny(3), (2, 8, 8, 3))
     clips = jnp.asarray(Config(clip=Clip(num_frames=2, fps=5.0, size=8)).test_view(videos[0]))
-    expected = head_input(make_tiny(3), variables, clips, normalization=Normalization(MEAN, STD))
+    expected = head_input(make_tiny(3), variables, clips, clip_input=ClipInput(normalization=Normalization(MEAN, STD)))
     np.testing.assert_allclose(found.clips[0], expected, rtol=1e-4, atol=1e-5)
 
 
@@ -99,7 +99,7 @@ def test_the_features_of_a_backbone_are_those_of_its_single_frames(videos, tmp_p
     write_safetensors(tmp_path / "images.safetensors", to_torch(inner, names_of(inner)))
     found = features_from_weights(str(tmp_path / "images.safetensors"), videos[:1], network="tiny_backbone")
     clips = jnp.asarray(Config().test_view(videos[0]))
-    expected = head_input(network, variables, clips, normalization=Normalization())
+    expected = head_input(network, variables, clips, clip_input=ClipInput())
     np.testing.assert_allclose(found.clips[0], expected, rtol=1e-4, atol=1e-5)
 
 

@@ -1,11 +1,12 @@
 """Files that are written completely or not at all."""
 
+import os
 import threading
 
 import pytest
 
 from vjax.errors import InputError
-from vjax.json_files import check_writable, read_json, write_bytes, write_csv, write_json
+from vjax.json_files import GrowingCSV, check_writable, read_json, write_bytes, write_csv, write_json
 
 
 def test_json_reads_back_as_it_was_written_and_its_folder_is_made(tmp_path):
@@ -55,3 +56,17 @@ def test_what_stands_in_the_way_of_a_file_is_said_before_it_is_written(tmp_path)
         check_writable(tmp_path)
     check_writable(tmp_path / "new" / "x.npz")
     assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_growing_table_has_all_rows_at_any_time(tmp_path):
+    with GrowingCSV(tmp_path / "new/x.csv", ["a", "b"]) as table:
+        for number in range(3):
+            table.add((number, "x,y"))
+            assert (tmp_path / "new/x.csv").read_text().splitlines()[-1] == f'{number},"x,y"'
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full, the disk that is always full")
+def test_a_growing_table_on_a_full_disk_is_an_error_of_one_line(tmp_path):
+    (tmp_path / "x.csv").symlink_to("/dev/full")
+    with pytest.raises(InputError, match=r"x.csv cannot be written: No space left on device"):
+        GrowingCSV(tmp_path / "x.csv", ["a"])

@@ -27,7 +27,7 @@ CONFIGS = sorted(ROOT.glob("configs/*.py"))
 # Words that also mean other things in the package, so that counting files says nothing.
 COMMON = {
     "annotations", "backbone", "cutmix", "depth", "dropout", "dtype", "group", "hidden", "learning_rate", "mixup",
-    "momentum", "name", "norm", "root", "scale", "split", "warmup", "widths",
+    "momentum", "name", "norm", "pool", "rate", "root", "scale", "split", "stride", "warmup", "widths",
 }  # fmt: skip
 OPTIONS = {
     *typed.field_types(Augment),

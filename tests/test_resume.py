@@ -54,7 +54,7 @@ def test_a_run_killed_in_the_middle_ends_with_the_parameters_of_an_uninterrupted
 
 
 @pytest.mark.slow
-def test_fifty_kills_at_random_moments_leave_the_run_as_if_there_were_none(tmp_path):
+def test_twenty_kills_at_random_moments_leave_the_run_as_if_there_were_none(tmp_path):
     """A checkpoint a step, so that many of the kills fall into the writing of one."""
     root = write_folder(tmp_path / "videos")
     words = [f"{CONFIG}:tiny", f"--config.source.root={root}", "--config.length=600", "--config.network.dropout=0.5"]
@@ -62,7 +62,7 @@ def test_fifty_kills_at_random_moments_leave_the_run_as_if_there_were_none(tmp_p
     command("train.py", "--config", *words, "--config.checkpoint_every=1000", "--workdir", tmp_path / "whole")
     words += ["--config.checkpoint_every=1"]
     cut, rng, reached = tmp_path / "cut", random.Random(0), [0]
-    for _ in range(50):
+    for _ in range(20):
         start = arguments("train.py", "--config", *words, "--workdir", cut)
         process = subprocess.Popen(**start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         if rng.random() < 0.3:  # while it starts, or soon after
@@ -74,7 +74,7 @@ def test_fifty_kills_at_random_moments_leave_the_run_as_if_there_were_none(tmp_p
         process.wait()
         reached.append(newest_checkpoint(cut))
     assert reached == sorted(reached), "a kill has cost a checkpoint that was whole"
-    assert 50 < reached[-1] < 600, "the kills were to come in the middle"
+    assert 20 < reached[-1] < 300, "the kills were to come in the middle"
     command("train.py", "--config", *words, "--workdir", cut)
     whole, again = vjax.load(tmp_path / "whole"), vjax.load(cut)
     assert int(again.state.step) == 600
@@ -160,7 +160,7 @@ def test_a_run_goes_on_with_other_keys_that_change_no_result(tmp_path, uninterru
 
 def without_probabilities(result):
     """A result without the numbers that rounding changes."""
-    rounded = {"loss": 0, "calibration_error": 0, "reliability": []}
+    rounded = {"loss": 0, "calibration_error": 0, "reliability": [], "temperature": 0, "calibrated_error": 0}
     return result | rounded | {"wrong": sorted(video["name"] for video in result["wrong"])}
 
 

@@ -40,9 +40,9 @@ def test_a_run_leaves_all_that_is_needed_to_use_it(finished):
     _, workdir, result = finished
     names = {path.name for path in workdir.iterdir()}
     assert names == {
-        ".lock", "bad_videos.csv", "checkpoints", "classes.json", "config.json", "confusion.png", "curves.png",
-        "data.json", "events", "first_batch.gif", "metrics.jsonl", "predictions.npz", "preprocessing.json",
-        "result.json", "split.csv",
+        ".lock", "bad_videos.csv", "calibration.json", "checkpoints", "classes.json", "config.json", "confusion.png",
+        "curves.png", "data.json", "events", "first_batch.gif", "metrics.jsonl", "predictions.npz",
+        "preprocessing.json", "result.json", "split.csv",
     }  # fmt: skip
     assert json.loads((workdir / "classes.json").read_text()) == ["fall", "rise"]
     assert json.loads((workdir / "preprocessing.json").read_text())["size"] == [16, 16]
@@ -198,7 +198,28 @@ def test_a_prediction_for_a_file_equals_the_row_of_the_evaluation(finished):
     rows = trained.evaluate(source, view).probs
     for video, row in zip(source.test, rows, strict=True):  # each by itself, not in the evaluation's batch
         (found,) = trained.predict([root / video.name])
-        np.testing.assert_array_equal(found.probs, row)
+        np.testing.assert_array_equal(found.probs, trained.calibration(row))
+
+
+def test_a_run_is_calibrated_on_its_validation_split(finished):
+    _, workdir, result = finished
+    calibration = vjax.load(workdir).calibration
+    assert calibration.step == 4
+    assert len(calibration.right) == 1
+    assert result["temperature"] == calibration.temperature
+    assert {"calibration_error", "calibrated_error"} <= result.keys()
+    assert 0 < calibration.sure[0] <= 1
+
+
+def test_a_checkpoint_that_was_not_calibrated_has_no_threshold(finished, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(finished[1], copy)
+    (copy / "calibration.json").unlink()
+    trained = vjax.load(copy)
+    assert trained.calibration is None
+    message = r"run: its threshold is not known, because .* split; use the newest checkpoint of a finished run with"
+    with pytest.raises(vjax.InputError, match=message):
+        trained.threshold(0.9)
 
 
 def test_loading_a_run_reads_the_network_and_not_the_optimizers_state(finished):

@@ -9,6 +9,7 @@ from outside_network import Mine
 from random_runs import random_run
 
 import vjax
+from vjax.errors import InputError
 from vjax.models.registry import torch_names_of
 from vjax.training.convert import convert
 from vjax.weights.read import read_tensors
@@ -53,3 +54,11 @@ def test_a_network_whose_backbone_alone_has_names_in_pytorch_is_refused(tmp_path
 def test_weights_are_saved_in_the_forms_that_vjax_reads(tmp_path):
     with pytest.raises(vjax.InputError, match=r"w.pth: the ending of .* must be one of .safetensors, .npz"):
         vjax.save_weights(random_run("slow_fusion"), tmp_path / "w.pth")
+
+
+def test_a_hop_of_half_a_clip_is_the_default_and_one_below_1_is_refused(run_of_levels):
+    trained = vjax.load(run_of_levels / "run")
+    assert trained.hop(None) == trained.test_view.timing.num_frames // 2
+    assert trained.hop(3) == 3
+    with pytest.raises(InputError, match="a window must move by 1 frame or more, got 0"):
+        trained.hop(0)

@@ -1,3 +1,5 @@
+import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -7,9 +9,11 @@ from pathlib import Path
 import pytest
 
 import vjax
-from vjax import workdirs
+from vjax import typed, workdirs
+from vjax.config import check_config
 from vjax.config_file import load_config
 from vjax.errors import InputError
+from vjax.json_files import as_json
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -63,3 +67,15 @@ def test_without_locks_a_run_goes_on(tmp_path, monkeypatch, code):
     monkeypatch.setattr(workdirs.fcntl, "flock", no_locks)
     with workdirs.claimed(tmp_path / "run"):
         assert (tmp_path / "run").is_dir()
+
+
+def test_a_run_of_an_older_version_has_the_defaults_of_keys_that_it_did_not_have(tmp_path):
+    config = check_config(vjax.Config())
+    resolved = as_json(typed.as_plain(config))
+    older = json.loads(json.dumps(resolved))
+    del older["clip"]["input"], older["augment"]["rate"]
+    (tmp_path / "config.json").write_text(json.dumps(older))
+    workdirs.check_config(tmp_path, resolved)
+    changed = dataclasses.replace(config, clip=dataclasses.replace(config.clip, input="difference"))
+    with pytest.raises(InputError, match=r"config.clip.input is 'rgb' there and 'difference' here"):
+        workdirs.check_config(tmp_path, as_json(typed.as_plain(changed)))

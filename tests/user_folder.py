@@ -15,6 +15,8 @@ from made_videos import write_video
 from official_layouts import write_ucf101, write_weizmann
 from video_files import write_folder
 
+from vjax.config_file import shipped_configs
+
 ROOT = pathlib.Path(__file__).parents[1]
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
@@ -49,9 +51,10 @@ def make_user_folder(folder):
 
 def write_tiny_configs(folder, *, leaving=()):
     """Writes the tiny version of each config that comes with vjax, but for the names in `leaving`."""
-    for path in ROOT.glob("configs/*.py"):
-        if path.stem not in leaving:
-            (folder / path.name).write_text(_TINY.format(path=f"{path}:tiny"))
+    for name, path in shipped_configs().items():
+        if name not in leaving:
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / f"{name}.py").write_text(_TINY.format(path=f"{path}:tiny"))
 
 
 def write_user_videos(folder):

@@ -8,13 +8,23 @@ GROUPS = ("ann", "bob", "cem", "dan")
 
 
 def write_folder(root, *, pattern="{group}.mp4", labels=LABELS, groups=GROUPS, num_frames=12):
-    """Writes `root/label/...`: a bright bar that rises or falls, one video for each label and group."""
-    for label in labels:
+    """Writes `root/label/...`: a bright bar that rises or falls, one video for each label and group.
+
+    Every video is of another place: it has a background of its own.
+    """
+    for place, label in enumerate(labels):
         (root / label).mkdir(parents=True)
         for number, group in enumerate(groups):
             name = pattern.format(label=label, group=group)
-            _write(root / label / name, _bar(up=label == labels[-1], phase=number, num_frames=num_frames))
+            frames = _bar(up=label == labels[-1], phase=number, num_frames=num_frames)
+            _write(root / label / name, np.maximum(frames, _background(len(groups) * place + number)))
     return root
+
+
+def _background(seed, *, size=24):
+    """Returns a frame of four columns of random dark gray levels."""
+    levels = np.random.default_rng(seed).integers(0, 90, (3, 4)).astype(np.uint8)
+    return np.kron(levels, np.ones((size // 3, (size + 8) // 4), np.uint8))[..., None]
 
 
 def _write(path, frames):

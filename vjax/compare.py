@@ -1,71 +1,108 @@
-"""Comparison of the five fusion networks: same data, same budget, one table."""
+"""Comparison of networks: same data, same budget, one table, and a verdict in words."""
 
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+import jax
 import numpy as np
 
 from vjax import mesh as meshes
 from vjax import models
 from vjax.config import Config
-from vjax.data.files import indexing_progress
-from vjax.errors import InputError
-from vjax.evaluation.probes import shuffle_frames
+from vjax.cross_validation import crossval
+from vjax.data.folds import Folds
+from vjax.evaluation.motion import describe_probes
+from vjax.evaluation.pooling import pool_videos
+from vjax.evaluation.predictions import read_predictions
+from vjax.evaluation.probes import PROBES
+from vjax.evaluation.verdict import compare_networks
 from vjax.json_files import write_json
 from vjax.models.cost import count_parameters, multiply_adds
-from vjax.run import train
+from vjax.probed import probe_run
 from vjax.spec import check_names
 from vjax.trained import Trained, load
 
+RESULT_FILE = "compare.json"
 
-def compare(config: Config, workdir: str | Path, *, console: TextIO = sys.stderr) -> list[dict[str, Any]]:
-    """Trains the five networks of `models.FUSION_NETWORKS` and returns a row for each.
 
-    A row has the `network`, its `clip@1`, `video@1` and 95 % `interval`, `video@1_shuffled`, `parameters`,
-    `multiply_adds` and `ms_per_clip`, and the `chance`, `num_videos` and `protocol` of the test. `video@1_shuffled` is
-    measured with the frames of every test clip in random order: a network that is as accurate on them does not use
-    motion. The rows are also written to `compare.json`.
+def compare(
+    config: Config,
+    workdir: str | Path,
+    *,
+    networks: Sequence[str] = (),
+    folds: Folds = "split",
+    seeds: int = 1,
+    console: TextIO = sys.stderr,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
+    """Trains networks on the same videos, tests them on changed frames too, and returns the content of `compare.json`.
 
-    Each network has its own folder under the work directory, so an interrupted comparison can be resumed.
+    Each run has its own folder under the work directory, so an interrupted comparison can be resumed.
 
     Args:
-      config: config of the runs; all five networks use the backbone, dropout and dtype of its network.
-      workdir: directory of the five runs and the table.
+      config: config of the runs; the networks use the backbone, dropout and dtype of its network.
+      workdir: directory of the runs and of `compare.json`.
+      networks: names of the networks; `models.FUSION_NETWORKS` if empty.
+      folds: "split" for the config's own split, or the folds of a cross-validation, as in `crossval`.
+      seeds: number of times that each network is trained on everything, each with another seed; a split of the config
+        stays the same, and a number of folds is drawn anew.
       console: stream for progress messages.
+      should_stop: function that tells whether to save and stop, as in `fit`.
+
+    Returns:
+      `protocol`, `class_names`, `chance`, `num_videos` and `num_groups` of the test; `networks`, an entry for each with
+      its `network`, `video@1`, `video@1_interval`, `mean_class`, `class_accuracy`, `motion` (evaluation/motion.py),
+      `parameters`, `multiply_adds` and `ms_per_clip`; and the `verdict`, a list of sentences.
+
+    Raises:
+      InputError: the config or the data does not fit.
+      Interrupted: `should_stop` returned True; the state is saved.
     """
-    workdir = Path(workdir).expanduser()
-    check_names([config.network.name], models.FUSION_NETWORKS, what="config.network.name of a comparison")
-    rows = []
-    for name in models.FUSION_NETWORKS:
-        console.write(f"{name}\n")
-        result = train(config.with_network(name), workdir / name, console=console)
-        if rows and result["protocol"] != rows[0]["protocol"]:
-            raise InputError(
-                f"{workdir / name} was tested on other videos or clips than {rows[0]['network']}: "
-                f"{result['protocol']!r}, not {rows[0]['protocol']!r}; move the files that were added since away, or "
-                "compare in another --workdir"
-            )
-        trained = load(workdir / name)
-        with indexing_progress(console) as progress:
-            source = trained.open_source(advance=progress.advance)
-        shuffled = trained.evaluate(source, probe=shuffle_frames)
-        rows.append(
-            {
-                "network": name,
-                "clip@1": result["clip@1"],
-                "video@1": result["video@1"],
-                "interval": result["video@1_interval"],
-                "video@1_shuffled": shuffled.metrics["video@1"],
-                "parameters": count_parameters(trained.state.params),
-                "multiply_adds": multiply_adds(trained.network, trained.test_view.shape[1:]),
-                "ms_per_clip": _ms_per_clip(trained),
-                **{key: result[key] for key in ("chance", "num_videos", "protocol")},
-            }
+    workdir, names = Path(workdir).expanduser(), list(networks) or list(models.FUSION_NETWORKS)
+    if not networks:
+        check_names([config.network.name], models.FUSION_NETWORKS, what="config.network.name of a comparison")
+    found = crossval(
+        config, workdir, folds=folds, repeats=seeds, networks=names, console=console, should_stop=should_stop
+    )
+    # The networks on changed frames. Every network was tested on the same videos.
+    places_of = {of["network"]: [workdir / run["workdir"] for run in of["folds"]] for of in found["networks"]}
+    tested_of = {name: [read_predictions(place) for place in places] for name, places in places_of.items()}
+    pooled = pool_videos(tested_of[names[0]])
+    rows, right = [], {}
+    for network in found["networks"]:
+        places, tested = places_of[network["network"]], tested_of[network["network"]]
+        right[network["network"]] = pooled.mean([run.right for run in tested])
+        probed = [probe_run(place, run, console, should_stop) for place, run in zip(places, tested, strict=True)]
+        motion = describe_probes(
+            right[network["network"]],
+            {name: pooled.mean([run[name] for run in probed]) for name in PROBES},
+            label=pooled.label,
+            groups=pooled.groups,
+            class_names=found["class_names"],
         )
-    write_json(workdir / "compare.json", rows)
-    return rows
+        kept = ("network", "video@1", "video@1_interval", "mean_class", "class_accuracy")
+        rows.append({key: network[key] for key in kept} | _cost(load(places[0])) | {"motion": motion})
+    kept = ("protocol", "class_names", "chance", "num_videos", "num_groups")
+    result = {key: found[key] for key in kept} | {
+        "networks": rows,
+        "verdict": compare_networks(
+            rows, right, label=pooled.label, groups=pooled.groups, sees_pictures=config.clip.input == "rgb"
+        ),
+    }
+    if jax.process_index() == 0:
+        write_json(workdir / RESULT_FILE, result)
+    return result
+
+
+def _cost(trained: Trained) -> dict[str, Any]:
+    return {
+        "parameters": count_parameters(trained.state.params),
+        "multiply_adds": multiply_adds(trained.network, trained.test_view.shape[1:]),
+        "ms_per_clip": _ms_per_clip(trained),
+    }
 
 
 def _ms_per_clip(trained: Trained) -> float:

@@ -13,9 +13,9 @@ from vjax.data.sources import SOURCES
 from vjax.data.splits import SplitRule
 from vjax.data.transforms import Augment, Mix, TestView, TrainView
 from vjax.errors import InputError
-from vjax.evaluation.infer import Normalization
 from vjax.mesh import LAYOUTS
 from vjax.models import NETWORKS
+from vjax.ops.clip_input import ClipInput, InputKind, Normalization
 from vjax.ops.frames import as_size
 from vjax.ops.length import Length, to_steps
 from vjax.ops.sampling import ClipTiming
@@ -53,9 +53,12 @@ class Clip(ClipTiming):
       fps: frames per second of the clip; at 12.5 fps, every second frame of a 25 fps video is read.
       duration_s: duration of the clip in seconds; set exactly one of stride, fps and duration_s.
       size: height and width of the clip in pixels, as one number for a square or as (height, width).
+      input: what the network sees of a clip: "rgb" for its frames, "difference" for the change from frame to frame,
+        "foreground" for the difference from the median of its frames.
     """
 
     size: Annotated[int | tuple[int, int], Range(1)] = 112
+    input: InputKind = "rgb"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,6 +215,11 @@ class Config:
     def size(self) -> tuple[int, int]:
         """Height and width of a clip in pixels."""
         return as_size(self.clip.size)
+
+    @property
+    def clip_input(self) -> ClipInput:
+        """Conversion of a clip to the network's input."""
+        return ClipInput(self.clip.input, self.normalization)
 
     @property
     def train_view(self) -> TrainView:

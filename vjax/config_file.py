@@ -53,7 +53,8 @@ def shipped_configs() -> dict[str, Path]:
     package = Path(__file__).parent
     # A wheel has them inside the package, a clone next to it.
     folder = package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
-    return {path.stem: path for path in sorted(folder.glob("[a-z]*.py"))}
+    files = sorted([*folder.glob("[a-z]*.py"), *folder.glob("lecture/[a-z]*.py")])
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
 
 
 def override_choice(choice: Choice, table: Table[Any], overrides: Sequence[str], *, prefix: str) -> Choice:

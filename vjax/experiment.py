@@ -9,7 +9,7 @@ Any part can be replaced by one from outside the package::
 import dataclasses
 import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -20,6 +20,8 @@ from jax.sharding import Mesh
 from vjax import mesh as meshes
 from vjax.config import Config, check_config
 from vjax.data.balance import class_weights, positions_by_class
+from vjax.data.pages import LabelledClips
+from vjax.data.pipeline import Order, Shard, train_batches
 from vjax.data.sources import open_source
 from vjax.data.transforms import Mix, TestView, TrainView
 from vjax.data.video import Source
@@ -27,12 +29,11 @@ from vjax.errors import InputError
 from vjax.evaluation.evaluate import Evaluation
 from vjax.mesh import LAYOUTS, Layout
 from vjax.preprocessing import bind_preprocessing
-from vjax.spec import Choice
 from vjax.text import Advance, show_nothing
 from vjax.training.head_warmup import check_head_warmup, warm_up_head
-from vjax.training.optim import OPTIMIZERS, create_optimizer
-from vjax.training.step import TrainState, check_frozen_norms, init_state
-from vjax.training.step_cost import StepCost, step_cost
+from vjax.training.optim import OPTIMIZERS
+from vjax.training.step import Step, TrainState, check_frozen_norms, init_state, make_grad_fn, train_step
+from vjax.training.wrappers import accumulated, checked_finite, sharded, with_ema
 from vjax.training.writer import Writer
 
 OptimizerAndSchedule = tuple[optax.GradientTransformation, optax.Schedule]
@@ -69,6 +70,20 @@ class Experiment:
     writers: tuple[Writer, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def training_clips(self, num_clips: int = 8) -> LabelledClips:
+        """Returns the first clips of training, augmented and mixed as the network gets them; a notebook shows them."""
+        order = Order(self.config.seed, self.classes_to_draw)
+        shard = Shard(max(num_clips, self.config.batch_size), 0, 1)
+        batches = train_batches(
+            self.source.train, self.train_view, shard, order=order, start_step=0, num_workers=0, mix=self.mix
+        )
+        batch, names = next(batches), self.source.class_names
+        captions = [names[label] for label in batch["label"]]
+        if "other_label" in batch:
+            mixed = zip(captions, batch["share"], batch["other_label"], strict=True)
+            captions = [f"{name} {share:.2f}, {names[other]} {1 - share:.2f}" for name, share, other in mixed]
+        return LabelledClips(batch["clips"][:num_clips], captions[:num_clips])
+
     @property
     def layout(self) -> Layout:
         """How the training state is distributed over the devices."""
@@ -87,6 +102,12 @@ class Experiment:
         """Returns the optimizer with layer rates and the head's warm-up, and its learning rate without them."""
         optimizer, schedule = self.make_optimizer(self)
         return warm_up_head(self.config.rates.apply_to(optimizer), self.steps("head_warmup")), schedule
+
+    def step_function(self, optimizer: optax.GradientTransformation, key: jax.Array) -> Step:
+        """Returns the training step; `key` is the random key of the run."""
+        return make_step(
+            self.config, self.network, optimizer, layout=self.layout, class_weights=self.class_weights, key=key
+        )
 
     @property
     def class_weights(self) -> tuple[float, ...]:
@@ -179,39 +200,6 @@ def open_config_source(config: Config, *, advance: Advance = show_nothing) -> So
     )
 
 
-def describe_cost(config: Config, *, num_classes: int, num_devices: int) -> StepCost:
-    """Returns the cost of a training step; neither the devices nor the data are needed.
-
-    Args:
-      config: config of the run.
-      num_classes: number of classes.
-      num_devices: number of devices that share a batch.
-
-    Raises:
-      InputError: the config is wrong, a batch cannot be split over the devices, or there are no classes.
-    """
-    config, _ = bind_preprocessing(check_config(config))
-    config.check_devices(num_devices)
-    if num_classes < 1:
-        raise InputError(f"a network needs 1 class or more, got {num_classes}")
-    return step_cost(
-        config.create_network(num_classes),
-        optimizer_of_one_step(config),
-        clip_shape=config.test_view.shape[1:],
-        batch_size=config.batch_size,
-        num_devices=num_devices,
-        sharding=config.sharding,
-        accumulate=config.accumulate,
-        keep_ema=config.ema_decay > 0,
-    )
-
-
-def optimizer_of_one_step(config: Config) -> optax.GradientTransformation:
-    """Returns an optimizer that takes no step; the structure of its state is the same for any length of run."""
-    options = {key: 0 if key == "warmup" else value for key, value in config.optimizer.options.items()}
-    return create_optimizer(Choice(config.optimizer.name, **options), num_steps=1, layer_rates=config.rates)[0]
-
-
 def make_init(
     config: Config, network: nn.Module, optimizer: optax.GradientTransformation, *, view: TestView, key: jax.Array
 ) -> Callable[[], TrainState]:
@@ -224,6 +212,29 @@ def make_init(
         clip_shape=view.shape[1:],
         keep_ema=config.ema_decay > 0,
     )
+
+
+def make_step(
+    config: Config,
+    network: nn.Module,
+    optimizer: optax.GradientTransformation,
+    *,
+    layout: Layout,
+    class_weights: Sequence[float],
+    key: jax.Array,
+) -> Step:
+    """Returns the training step: the gradient function and the step, each in the wrappers that the config asks for."""
+    grad_fn = make_grad_fn(
+        network,
+        clip_input=config.clip_input,
+        label_smoothing=config.label_smoothing,
+        class_weights=class_weights,
+        layer_rates=config.rates,
+        freeze_norms=config.freeze_norms,
+    )
+    grad_fn = sharded(accumulated(grad_fn, config.accumulate), layout)
+    step = functools.partial(train_step, grad_fn=grad_fn, optimizer=optimizer, key=key)
+    return checked_finite(with_ema(step, config.ema_decay), skip=config.skip_nonfinite)
 
 
 def _describe(part: Any) -> str:

@@ -57,7 +57,7 @@ def features_from_weights(weights: str, videos: Sequence[Video], *, network: str
     # The classifier does not matter, so it may have any number of classes.
     built, view, mesh = config.create_network(num_classes=1), config.test_view, meshes.make_mesh()
     variables = _variables(built, config.network, view.shape[1:], path)
-    clip_features = compile_features(built, config.normalization, mesh)(variables)
+    clip_features = compile_features(built, config.clip_input, mesh)(variables)
     return extract_features(videos, view, clip_features, batch_size=config.test.batch_size, mesh=mesh)
 
 

@@ -7,7 +7,7 @@ import io
 import json
 import os
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,45 @@ def write_csv(path: str | Path, rows: Iterable[Sequence[object]]) -> None:
     table = io.StringIO(newline="")
     csv.writer(table).writerows(rows)
     write_text(path, table.getvalue())
+
+
+class GrowingCSV:
+    """A CSV file that has all rows so far at any time."""
+
+    def __init__(self, path: str | Path, columns: Sequence[object]):
+        """Begins the file, and creates its folder if it is missing.
+
+        Raises:
+          InputError: the file cannot be written.
+        """
+        self._path = Path(path)
+        with self._errors():
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._stream = self._path.open("w", encoding="utf-8", errors="surrogateescape", newline="")
+        self.add(columns)
+
+    def __enter__(self) -> "GrowingCSV":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+    def add(self, *rows: Sequence[object]) -> None:
+        """Writes rows.
+
+        Raises:
+          InputError: they cannot be written, as on a full disk.
+        """
+        with self._errors():
+            csv.writer(self._stream).writerows(rows)
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise InputError(f"{self._path} cannot be written: {error.strerror}") from error
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:

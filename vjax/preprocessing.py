@@ -9,7 +9,8 @@ from vjax.models.card import Preprocessing
 from vjax.ops.frames import as_size
 from vjax.training.pretrained import find_pretrained
 
-# The fields of `Preprocessing`, in their order, and the other two ways to say the distance of frames.
+# The fields of `Preprocessing`, in their order; the other two ways to say the distance of frames; and a key that no
+# card states.
 _KEYS = (
     "clip.num_frames",
     "clip.fps",
@@ -19,6 +20,7 @@ _KEYS = (
     "normalization.std",
     "clip.stride",
     "clip.duration_s",
+    "clip.input",
 )
 
 

@@ -2,7 +2,7 @@
 
 A work directory holds `config.json` (with all defaults), `classes.json`, `preprocessing.json`, `data.json`,
 `split.csv`, `bad_videos.csv`, `first_batch.gif`, `checkpoints/`, `metrics.jsonl`, TensorBoard's `events/`, and at the
-end `result.json`, `predictions.npz`, `confusion.png` and `curves.png`.
+end `result.json`, `predictions.npz`, `confusion.png`, `curves.png` and, with a validation split, `calibration.json`.
 """
 
 import contextlib
@@ -10,12 +10,11 @@ import dataclasses
 import functools
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
 import jax
-import optax
 
 from vjax import mesh as meshes
 from vjax import typed, workdirs
@@ -26,11 +25,12 @@ from vjax.data.files import indexing_progress
 from vjax.data.lost import LostVideos, describe_changes
 from vjax.data.video import BadVideo
 from vjax.errors import InputError
+from vjax.evaluation.calibration import Calibration, fit_calibration, write_calibration
 from vjax.evaluation.evaluate import Evaluation, EvaluationStopped, evaluate
 from vjax.evaluation.figures import draw_confusion, draw_curves, write_figure
 from vjax.evaluation.infer import compile_infer
 from vjax.evaluation.predictions import PREDICTIONS_FILE, write_predictions
-from vjax.evaluation.result import describe_result, lost_in
+from vjax.evaluation.result import answered, describe_result, lost_in
 from vjax.experiment import Experiment, build, make_init
 from vjax.first_state import make_first_state
 from vjax.json_files import as_json, write_json
@@ -40,15 +40,15 @@ from vjax.ops.captions import add_captions
 from vjax.ops.frames import tile_clips
 from vjax.preprocessing import bind_preprocessing
 from vjax.runtime import memory
+from vjax.runtime.versions import versions
 from vjax.spec import Choice
 from vjax.text import terminal_width, wrap
 from vjax.training.checkpoint import Checkpoints, DamagedCheckpoint
 from vjax.training.loop import Interrupted, Intervals, Loop, scalars_of
 from vjax.training.pretrained import find_pretrained
 from vjax.training.profile import Profiler
-from vjax.training.step import Step, TrainState, abstract_state, make_grad_fn, train_step
+from vjax.training.step import TrainState, abstract_state
 from vjax.training.weights_and_biases import WeightsAndBiases
-from vjax.training.wrappers import accumulated, checked_finite, sharded, with_ema
 from vjax.training.writer import Console, JsonLines, TensorBoard, Writer, read_json_lines, write_all
 
 _GIF_FPS = 8.0
@@ -164,7 +164,7 @@ def _fit(experiment: Experiment, workdir: Path, console: TextIO, should_stop: Ca
     evaluate_state = _make_evaluation(experiment, lost, should_stop)
     batches = _batches(experiment, workdir, lost, first_step=first)
     loop = Loop(
-        step_function=_make_step(experiment, optimizer, step_key),
+        step_function=experiment.step_function(optimizer, step_key),
         num_steps=experiment.num_steps,
         intervals=Intervals(
             log=experiment.steps("log_every"),
@@ -186,35 +186,36 @@ def _fit(experiment: Experiment, workdir: Path, console: TextIO, should_stop: Ca
     state, evaluation = loop.run(state, batches)
     checkpoints.close()
 
-    # The result on the test split, and its pictures.
-    if evaluation is None or watched != "test":
-        evaluation = _test(evaluate_state, state, writers if watched == "val" else [])
-    checkpoint = f"newest checkpoint{workdirs.describe_longer(workdir)}"
-    result = describe_result(evaluation, source, experiment.test_view, checkpoint=checkpoint)
-    if jax.process_index() == 0:
-        write_figure(workdir / "confusion.png", draw_confusion(result["confusion"], source.class_names))
-        write_figure(workdir / "curves.png", draw_curves(read_json_lines(workdir / "metrics.jsonl")))
-        write_predictions(workdir / PREDICTIONS_FILE, evaluation, source.test)
-        write_json(workdir / "result.json", result)  # last, because a run with a result is finished
+    # The calibration on the validation split if there is one, the result on the test split, and its pictures.
+    if evaluation is None:
+        evaluation = _evaluate_last(evaluate_state, state, split=watched)
+    calibration = None
+    if watched == "val":
+        calibration = fit_calibration(*answered(evaluation), step=int(state.step))
+        evaluation = _evaluate_last(evaluate_state, state, split="test")
+        write_all(writers, int(state.step), scalars_of(evaluation, "test"))
+    result = _write_result(experiment, workdir, evaluation, calibration)
     for writer in writers:  # last, because wandb may take a while
         writer.close()
     return result
 
 
-def _make_step(experiment: Experiment, optimizer: optax.GradientTransformation, key: jax.Array) -> Step:
-    """Returns the training step: the gradient function and the step, each in the wrappers that the config asks for."""
-    config = experiment.config
-    grad_fn = make_grad_fn(
-        experiment.network,
-        normalization=config.normalization,
-        label_smoothing=config.label_smoothing,
-        class_weights=experiment.class_weights,
-        layer_rates=config.rates,
-        freeze_norms=config.freeze_norms,
-    )
-    grad_fn = sharded(accumulated(grad_fn, config.accumulate), experiment.layout)
-    step = functools.partial(train_step, grad_fn=grad_fn, optimizer=optimizer, key=key)
-    return checked_finite(with_ema(step, config.ema_decay), skip=config.skip_nonfinite)
+def _write_result(
+    experiment: Experiment, workdir: Path, evaluation: Evaluation, calibration: Calibration | None
+) -> dict[str, Any]:
+    """Returns the content of `result.json`, and writes it with the other files of a finished run."""
+    source = experiment.source
+    checkpoint = f"newest checkpoint{workdirs.describe_longer(workdir)}"
+    result = describe_result(evaluation, source, experiment.test_view, checkpoint=checkpoint, calibration=calibration)
+    result |= {"versions": versions()}
+    if jax.process_index() == 0:
+        if calibration is not None:
+            write_calibration(workdir, calibration)
+        write_figure(workdir / "confusion.png", draw_confusion(result["confusion"], source.class_names))
+        write_figure(workdir / "curves.png", draw_curves(read_json_lines(workdir / "metrics.jsonl")))
+        write_predictions(workdir / PREDICTIONS_FILE, evaluation, source.test)
+        write_json(workdir / "result.json", result)  # last, because a run with a result is finished
+    return result
 
 
 def _make_evaluation(
@@ -222,7 +223,7 @@ def _make_evaluation(
 ) -> Callable[..., Evaluation]:
     """Returns a function that evaluates a state on a split, including the experiment's additional metrics."""
     config, source = experiment.config, experiment.source
-    compiled_infer = compile_infer(experiment.network, config.normalization, experiment.mesh)
+    compiled_infer = compile_infer(experiment.network, config.clip_input, experiment.mesh)
 
     def evaluate_state(state: TrainState, *, split: Literal["val", "test"]) -> Evaluation:
         found = evaluate(
@@ -242,15 +243,14 @@ def _make_evaluation(
     return evaluate_state
 
 
-def _test(evaluate_state: Callable[..., Evaluation], state: TrainState, writers: Sequence[Writer]) -> Evaluation:
-    """Returns the evaluation of the final state on the test split; raises Interrupted if it was asked to stop."""
-    step = int(state.step)
+def _evaluate_last(
+    evaluate_state: Callable[..., Evaluation], state: TrainState, *, split: Literal["val", "test"]
+) -> Evaluation:
+    """Returns the evaluation of the final state on a split; raises Interrupted if it was asked to stop."""
     try:
-        evaluation = evaluate_state(state, split="test")
+        return evaluate_state(state, split=split)
     except EvaluationStopped as stopped:
-        raise Interrupted(step) from stopped
-    write_all(writers, step, scalars_of(evaluation, "test"))
-    return evaluation
+        raise Interrupted(int(state.step)) from stopped
 
 
 def _take_workdir(experiment: Experiment, workdir: Path, console: TextIO, *, first_state: TrainState) -> list[Writer]:
@@ -386,5 +386,6 @@ def _resolve(config: Config) -> dict[str, Any]:
 
 
 def _preprocessing(experiment: Experiment) -> dict[str, Any]:
-    view, normalization = experiment.test_view, experiment.config.normalization
-    return as_json(dataclasses.asdict(view) | dataclasses.asdict(normalization))
+    config = experiment.config
+    parts = dataclasses.asdict(experiment.test_view) | {"input": config.clip.input}
+    return as_json(parts | dataclasses.asdict(config.normalization))

@@ -36,6 +36,15 @@ def format_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> st
     return "\n".join([lines[0], "| " + " | ".join(rule) + " |", *lines[1:]])
 
 
+def count(number: int, thing: str, things: str = "") -> str:
+    """Returns a number with the name of what is counted, in the plural unless it is one.
+
+    >>> count(1, "window"), count(4499, "window"), count(2, "class", "classes")
+    ('1 window', '4,499 windows', '2 classes')
+    """
+    return f"{number:,} {thing if number == 1 else things or f'{thing}s'}"
+
+
 def some(names: Sequence[str], *, most: int = 10) -> str:
     """Returns the first names as one text, and how many more there are.
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,15 +16,21 @@ from vjax import typed, workdirs
 from vjax.config import PATHS, Config, check_config
 from vjax.data.sources import list_files
 from vjax.data.splits import SPLIT_FILE, is_drawn, read_splits
+from vjax.data.stream import StreamFrame
 from vjax.data.transforms import TestView
 from vjax.data.video import Source, Video, open_video
 from vjax.errors import InputError
+from vjax.evaluation.calibration import Calibration, read_calibration
 from vjax.evaluation.evaluate import Evaluation, evaluate
 from vjax.evaluation.features import Features, compile_features, extract_features
+from vjax.evaluation.follow import StreamWindow, follow
 from vjax.evaluation.infer import ClipProbs, compile_infer
-from vjax.evaluation.predict import Prediction, predict
+from vjax.evaluation.predict import Prediction, Predictions, predict_each
 from vjax.evaluation.probes import Probe
+from vjax.evaluation.timeline import Timeline, make_timeline
+from vjax.evaluation.windows import Inference, WindowProbs, check_hop, compile_windows
 from vjax.experiment import make_init, open_config_source
+from vjax.html.page import Section, Table, render_fragment
 from vjax.json_files import read_json
 from vjax.models import NETWORKS
 from vjax.models.card import card_of
@@ -34,10 +40,18 @@ from vjax.spec import Choice, check_names
 from vjax.text import Advance, show_nothing
 from vjax.training.checkpoint import Checkpoints
 from vjax.training.convert import to_torch
+from vjax.training.curves import curves_section
 from vjax.training.step import TrainState, abstract_state
 from vjax.weights.write import check_output, write_weights
 
 _SHOWN = 5  # class names in a `repr`
+
+Watch = Callable[[Callable[[Any], Any]], Callable[[Any], Any]]
+
+
+def as_it_is(call: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Returns a function unchanged; the `Watch` unless the caller gives another one."""
+    return call
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -52,6 +66,7 @@ class Trained:
       test_view: clips and crops of a video that the run's evaluation used.
       state: training state of the checkpoint, without the optimizer state.
       mesh: device mesh.
+      calibration: temperature that was fitted on the validation split; None if the state was not measured there.
     """
 
     workdir: Path
@@ -61,6 +76,7 @@ class Trained:
     test_view: TestView
     state: TrainState
     mesh: Mesh
+    calibration: Calibration | None = None
 
     def __repr__(self) -> str:
         names = ", ".join(self.class_names[:_SHOWN]) + (", ..." if len(self.class_names) > _SHOWN else "")
@@ -71,10 +87,46 @@ class Trained:
             f"  tests on {self.test_view.describe()}"
         )
 
+    def _repr_html_(self) -> str:
+        """Returns the run as a part of a page, for notebooks."""
+        result = workdirs.finished_result(self.workdir)
+        said = "The run is not finished."
+        if result is not None:
+            low, high = result["video@1_interval"]
+            said = f"video@1 {result['video@1']:.3f} (95 % interval {low:.3f} to {high:.3f}); {result['protocol']}."
+        sections = [
+            Section("facts", "", said, [Table("facts", ["", "value"], self.facts())]),
+            dataclasses.replace(curves_section(self.workdir), title=""),
+        ]
+        return render_fragment(title=f"{self.workdir}: {self.network_name}", sections=sections)
+
+    @property
+    def network_name(self) -> str:
+        """Name of the network: that of the config, or of its class if it comes from outside the package."""
+        foreign = "network" in workdirs.read_foreign(self.workdir)
+        return type(self.network).__name__ if foreign else self.config.network.name
+
+    def facts(self) -> list[tuple[str, str]]:
+        """Returns names and values of what the network is and what it was trained on."""
+        return [
+            ("network", type(self.network).__name__),
+            ("parameters", f"{count_parameters(self.state.params):,}"),
+            ("steps", f"{int(self.state.step):,}"),
+            ("classes", f"{len(self.class_names):,}"),
+            ("test", self.test_view.describe()),
+            ("input of the network", self.config.clip.input),
+        ]
+
     @functools.cached_property
     def infer_clips(self) -> Callable[[Any], ClipProbs]:
         """Function that maps uint8 clips `(b t h w c)` to their probabilities."""
-        return compile_infer(self.network, self.config.normalization, self.mesh)(self.state.variables)
+        return compile_infer(self.network, self.config.clip_input, self.mesh)(self.state.variables)
+
+    @functools.cached_property
+    def window_inference(self) -> Inference:
+        """Inference on windows that slide over a video; overlapping windows share the features of frames."""
+        compiled = compile_windows(self.network, self.config.clip_input, self.mesh)
+        return compiled(self.state.variables, self.infer_clips)
 
     def open_source(self, choice: Choice | None = None, *, advance: Advance = show_nothing) -> Source:
         """Opens the videos that the run began with, split as in training.
@@ -139,7 +191,7 @@ class Trained:
         """
         source = self.open_source() if source is None else source
         workdirs.check_classes(self.class_names, source.class_names, where=str(self.workdir))
-        return evaluate(
+        found = evaluate(
             source.test,
             self.test_view if view is None else view,
             self.infer_clips,
@@ -148,24 +200,106 @@ class Trained:
             mesh=self.mesh,
             probe=probe,
         )
+        return dataclasses.replace(found, class_names=self.class_names)
 
-    def predict(self, videos: Sequence[str | Path | Video], *, view: TestView | None = None) -> list[Prediction]:
-        """Returns a prediction for each video, in the given order.
+    def predict(self, videos: Sequence[str | Path | Video], *, view: TestView | None = None) -> Predictions:
+        """Returns a prediction for each video, in the given order; see `predict_each`."""
+        return Predictions(self.predict_each(videos, view=view))
+
+    def predict_each(
+        self, videos: Sequence[str | Path | Video], *, view: TestView | None = None, watch: Watch = as_it_is
+    ) -> Iterator[Prediction]:
+        """Yields a prediction for each video, in the given order, with the temperature of the calibration.
 
         Args:
           videos: paths of video files, or opened videos.
           view: clips and crops of a video; those of the run if not given.
+          watch: wrapper of the function that computes probabilities, such as one that measures its time.
 
         Raises:
           VideoError: a video cannot be read.
         """
-        return predict(
+        return predict_each(
             [video if isinstance(video, Video) else open_video(video) for video in videos],
             self.test_view if view is None else view,
-            self.infer_clips,
+            watch(self.infer_clips),
             batch_size=self.config.test.batch_size,
             mesh=self.mesh,
+            class_names=self.class_names,
+            calibration=self.calibration,
         )
+
+    def timeline(
+        self,
+        path: str | Path,
+        *,
+        hop: int | None = None,
+        watch: Watch = as_it_is,
+        advance: Callable[[float], None] = lambda seconds: None,
+    ) -> Timeline:
+        """Returns the probabilities of a video file over time, with the temperature of the calibration.
+
+        Args:
+          path: video file; its length does not matter.
+          hop: frames of a clip from one window to the next; half of the clip if not given.
+          watch: wrapper of the function that computes probabilities, such as one that measures its time.
+          advance: progress callback; gets the seconds of the video that are done.
+
+        Raises:
+          InputError: the hop is below 1.
+          VideoError: not one frame of the file can be read.
+        """
+        return make_timeline(
+            path,
+            self.test_view,
+            _Watched(self.window_inference, watch),
+            hop=self.hop(hop),
+            batch_size=self.config.test.batch_size,
+            class_names=self.class_names,
+            calibration=self.calibration,
+            advance=advance,
+        )
+
+    def follow(
+        self, frames: Iterable[StreamFrame], *, hop: int | None = None, watch: Watch = as_it_is
+    ) -> Iterator[StreamWindow]:
+        """Yields the probabilities of a stream over time, while it comes; the arguments are as above.
+
+        Raises:
+          InputError: the hop is below 1.
+          VideoError: the stream breaks off.
+        """
+        return follow(
+            frames,
+            _Watched(self.window_inference, watch),
+            num_frames=self.test_view.timing.num_frames,
+            hop=self.hop(hop),
+            calibration=self.calibration,
+        )
+
+    def hop(self, hop: int | None) -> int:
+        """Returns the frames of a clip from one window to the next: half of the clip for None.
+
+        Raises:
+          InputError: the hop is below 1.
+        """
+        if hop is None:
+            return max(1, self.test_view.timing.num_frames // 2)
+        check_hop(hop)
+        return hop
+
+    def threshold(self, precision: float) -> float:
+        """Returns the lowest probability from which on predictions are right with a precision; others are unknown.
+
+        Raises:
+          InputError: the state was not measured on a validation split, or its videos cannot show this precision.
+        """
+        if self.calibration is None:
+            raise InputError(
+                f"{self.workdir}: its threshold is not known, because the checkpoint was not measured on a validation "
+                "split; use the newest checkpoint of a finished run with a validation split, made with this version"
+            )
+        return self.calibration.threshold(precision)
 
     def features(self, videos: Sequence[str | Path | Video], *, view: TestView | None = None) -> Features:
         """Returns the features of videos, in the given order: the input of the network's classifier.
@@ -181,10 +315,21 @@ class Trained:
         return extract_features(
             [video if isinstance(video, Video) else open_video(video) for video in videos],
             self.test_view if view is None else view,
-            compile_features(self.network, self.config.normalization, self.mesh)(self.state.variables),
+            compile_features(self.network, self.config.clip_input, self.mesh)(self.state.variables),
             batch_size=self.config.test.batch_size,
             mesh=self.mesh,
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Watched:
+    """Inference on windows with a wrapper around its functions."""
+
+    inference: Inference
+    watch: Watch
+
+    def start(self, *, rows: int, hop: int) -> WindowProbs:
+        return self.watch(self.inference.start(rows=rows, hop=hop))
 
 
 def load(
@@ -237,7 +382,8 @@ def load(
     like = dataclasses.replace(abstract_state(make_state, meshes.data_parallel(mesh)), opt_state=None)
     state = checkpoints.restore(step, like)
     checkpoints.close()
-    return Trained(workdir, config, class_names, network, test_view, state, mesh)
+    calibration = read_calibration(workdir, step=int(state.step))
+    return Trained(workdir, config, class_names, network, test_view, state, mesh, calibration)
 
 
 def save_weights(trained: Trained, path: str | Path) -> None:

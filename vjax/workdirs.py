@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from vjax import config, typed
 from vjax.config import CHANGEABLE, Config
 from vjax.data.lost import keep_videos, read_num_frames, write_videos
 from vjax.data.splits import SPLIT_FILE, SPLITS
 from vjax.data.video import BadVideo, Source
 from vjax.errors import InputError
-from vjax.json_files import read_json, write_csv, write_json
+from vjax.json_files import as_json, read_json, write_csv, write_json
 from vjax.ops.length import Length, is_longer
 
 _FOREIGN_FILE = "outside.json"
@@ -192,7 +193,8 @@ def check_config(workdir: Path, resolved: dict[str, Any], foreign: dict[str, str
       foreign: descriptions of the run's parts from outside the package; not compared if not given.
     """
     path = workdir / "config.json"
-    there = read_json(path) if path.exists() else resolved
+    # An older version wrote no values for keys that it did not have.
+    there = as_json(typed.as_plain(config.check_config(read_json(path)))) if path.exists() else resolved
     if longer_than(workdir, resolved["length"]) is not None:
         there = there | {"length": resolved["length"]}
     differing = _differences(_lasting(there), _lasting(resolved))

@@ -4,7 +4,9 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pytest
+from filmed_places import film
 from made_videos import numbered_frames, write_video
 from official_layouts import LAYOUTS
 from processes import ROOT, command, error_line, in_this_process
@@ -12,11 +14,14 @@ from video_files import write_folder
 
 from vjax.config_file import load_config
 from vjax.data import doctor
+from vjax.data.listing import list_manifest
+from vjax.data.sources import list_dataset, open_source
 from vjax.data.splits import SplitRule
 from vjax.data.transforms import TrainView
 from vjax.errors import InputError
 from vjax.experiment import open_config_source
 from vjax.ops.sampling import ClipTiming
+from vjax.spec import Choice
 
 VIEW = TrainView(ClipTiming(num_frames=4, fps=10.0), (16, 16))
 
@@ -282,3 +287,111 @@ def test_what_is_not_there_is_one_line(tmp_path):
     assert "nowhere' does not exist; give a folder of class/video.ext, a manifest.csv, or a store" in line
     with pytest.raises(InputError, match=r"source 'videos' does not know 'rot'; did you mean 'root'"):
         doctor.examine({"name": "videos", "rot": "x"}, VIEW, batch_size=1, rule=SplitRule())
+
+
+@pytest.fixture
+def places(tmp_path):
+    """A folder of videos of different places: two classes of six videos."""
+    for number in range(12):
+        folder = tmp_path / "v" / ("a" if number < 6 else "b")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_video(folder / f"v{number:02d}.mp4", film(number, number))
+    return tmp_path / "v"
+
+
+def write_manifest_of(root, tested):
+    rows = [f"{path.relative_to(root)},{path.parent.name}" for path in sorted(root.rglob("*.mp4"))]
+    lines = [f"{row},{'test' if row.split(',')[0] in tested else 'train'}" for row in rows]
+    (root / "m.csv").write_text("\n".join(["path,label,split", *lines]) + "\n")
+    return root / "m.csv"
+
+
+def test_mirrored_and_encoded_copies_on_both_sides_of_a_split_are_found(places):
+    write_video(places / "a" / "again.mp4", film(1, 1), pix_fmt="yuv420p", options={"crf": "28"})
+    write_video(places / "b" / "mirror.mp4", np.ascontiguousarray(film(7, 7)[:, :, ::-1]))
+    found = examine(write_manifest_of(places, {"a/again.mp4", "b/mirror.mp4", "a/v05.mp4"}))
+    assert found.facts["near_copies"] == found.facts["near_copies_across_splits"] == [("a/again.mp4", "a/v01.mp4")]
+    assert found.facts["mirrored_copies"] == [("b/mirror.mp4", "b/v07.mp4")]
+    assert found.facts["same_content"] == []
+    line = problem(found, "are near copies")
+    assert line.startswith("1 pair(s) of videos are near copies in different splits: a/again.mp4 = a/v01.mp4. Remove")
+    line = problem(found, "are mirrored copies")
+    assert line.startswith("1 pair(s) of videos are mirrored copies in different splits: b/mirror.mp4 = b/v07.mp4. ")
+    # The copies are said once: they are no torn places.
+    assert found.facts["places_across_splits"] == []
+
+
+def test_copies_in_one_split_are_named_too(places):
+    write_video(places / "a" / "again.mp4", film(1, 1), pix_fmt="yuv420p", options={"crf": "28"})
+    found = examine(write_manifest_of(places, {"a/v05.mp4", "b/v08.mp4"}))
+    assert problem(found, "copies") == "1 pair(s) of videos are near copies in one split: a/again.mp4 = a/v01.mp4"
+
+
+def write_of_one_place(root, count):
+    """Writes videos of the place of the first one, in which others walk: they are small, so the scenes look alike."""
+    for number in range(count):
+        small = np.clip(0.6 * film(0, 0)[:1] + 0.4 * film(0, 20 + number), 0, 255).astype(np.uint8)
+        write_video(root / f"v{20 + number}.mp4", small)
+
+
+def test_a_split_that_tears_a_place_apart_is_warned_about(places):
+    write_of_one_place(places / "b", 3)
+    found = examine(write_manifest_of(places, {"b/v20.mp4", "a/v03.mp4"}))
+    assert found.facts["places"] == {"like a/v00.mp4": 4}
+    assert found.facts["near_copies"] == []
+    line = problem(found, "one camera and place")
+    assert line == (
+        "1 group(s) of videos that seem to be of one camera and place are in different splits; the largest has 4 "
+        "videos. The test result may be too high for videos of other places; the split is given: change it if that "
+        "matters"
+    )
+
+
+def test_proposed_groups_are_written_as_a_manifest_which_a_split_respects(places, tmp_path):
+    write_of_one_place(places / "b", 3)
+    words = ("vjax", "doctor", places, "--config.test_share=0.4")
+    page = in_this_process(*words, "--propose-groups", places / "g.csv")
+    assert page.returncode == 0, page.stderr
+    assert page.stdout.endswith(f"{places}/g.csv: 1 groups of 4 of 15 videos\n")
+    files = list_manifest(places / "g.csv")
+    assert {file.name for file in files if file.group == "like a/v00.mp4"} == {
+        "a/v00.mp4",
+        *(f"b/v{n}.mp4" for n in (20, 21, 22)),
+    }
+    assert {file.split for file in files} == {""}
+    # The manifest and the option give the same groups, and no split tears them apart.
+    for options in ({"root": str(places / "g.csv")}, {"root": str(places), "group": "auto"}):
+        source = open_source(Choice("videos", **options), seed=3, test_share=0.4)
+        sides = [{video.group for video in videos if video.group} for videos in (source.train, source.test)]
+        assert sorted(map(len, sides)) == [0, 1]
+        assert examine(**options).facts["groups_across_splits"] == []
+    again = in_this_process(*words, "--propose-groups", places / "g.csv")
+    assert "g.csv: the file exists; give another name, or remove it" in error_line(again)
+
+
+def test_a_video_that_is_listed_twice_keeps_its_labels_and_splits_with_proposed_groups(places):
+    rows = [f"{path.relative_to(places)},{path.parent.name},train" for path in sorted(places.rglob("*.mp4"))]
+    (places / "m.csv").write_text("\n".join(["path,label,split", *rows, "a/v00.mp4,b,test"]) + "\n")
+    files = list_dataset(Choice("videos", root=str(places / "m.csv"), group="auto", outside_root=False)).files
+    assert [(file.label, file.split) for file in files if file.name == "a/v00.mp4"] == [("a", "train"), ("b", "test")]
+
+
+def test_a_manifest_in_a_place_that_cannot_hold_it_is_refused_before_any_video_is_read(places, tmp_path):
+    (tmp_path / "else").mkdir()
+    done = in_this_process("vjax", "doctor", places, "--propose-groups", tmp_path / "else" / "g.csv")
+    assert "g.csv: the videos lie outside of its folder; write the manifest next to them, into " in error_line(done)
+
+
+def test_a_store_keeps_proposed_groups_and_has_no_manifest(places, tmp_path):
+    write_of_one_place(places / "b", 2)
+    for name, words in {"auto": ["--source.group=auto"], "none": []}.items():
+        done = in_this_process("vjax", "prepare", places, *words, "--out", tmp_path / name, "--workers", 0)
+        assert done.returncode == 0, done.stderr
+    source = open_source(Choice("videos", root=str(tmp_path / "auto"), group="auto"), seed=0)
+    assert sum(bool(video.group) for video in [*source.train, *source.test]) == 3
+    with pytest.raises(
+        InputError, match=r"none: the store was prepared without proposed groups; .*--source.group=auto, or leave"
+    ):
+        open_source(Choice("videos", root=str(tmp_path / "none"), group="auto"), seed=0)
+    done = in_this_process("vjax", "doctor", tmp_path / "none", "--propose-groups", tmp_path / "g.csv")
+    assert "none is a store, which has no files for a manifest; give the videos it was made of" in error_line(done)

@@ -161,7 +161,7 @@ def test_an_unreadable_file_is_tried_again(folder, opened):
     assert len(opened) == 1
 
 
-def test_what_was_found_before_an_interruption_is_kept(folder, opened):
+def test_what_was_found_before_an_interruption_is_kept(folder):
     def interrupt(done, total):
         del total
         if done == 4:
@@ -169,10 +169,8 @@ def test_what_was_found_before_an_interruption_is_kept(folder, opened):
 
     with pytest.raises(KeyboardInterrupt):
         open_folder(folder, advance=interrupt)
-    opened.clear()
     reported = []
     open_folder(folder, advance=lambda *progress: reported.append(progress))
-    assert len(opened) == 2
     assert reported == [(4, 6), (5, 6), (6, 6)]
 
 

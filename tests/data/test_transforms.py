@@ -32,6 +32,22 @@ def test_clips_differ_from_draw_to_draw():
     assert len(clips) == 8
 
 
+def test_the_speed_of_a_clip_is_between_its_factors():
+    seen = []
+
+    def read(indices):
+        seen.append(indices)
+        return PIXELS[indices % 30]
+
+    view = TrainView(ClipTiming(6, stride=4), (8, 10), Augment(rate=(0.5, 2.0)))
+    for seed in range(60):
+        view(Video("v", 0, 1000, 10.0, read), np.random.default_rng(seed))
+    steps = np.array([(indices[-1] - indices[0]) / 5 for indices in seen])
+    assert 1.8 <= steps.min() < 2.6
+    assert 6.2 < steps.max() <= 8.2
+    assert (steps < 4).mean() == pytest.approx(0.5, abs=0.2)  # log-uniform: half of the clips are slower
+
+
 def test_without_augmentation_only_the_start_is_random():
     view = TrainView(TIMING, (20, 32), Augment(scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=False))
     clip = view(make_video(), np.random.default_rng(0))
@@ -139,6 +155,10 @@ def test_without_an_alpha_there_is_nothing_to_mix():
     [
         (lambda: Augment(scale=(0.0, 1.0)), r"augment.scale must be \(lowest, highest\), .*, got \(0"),
         (lambda: Augment(scale=(0.9, 0.5)), r"augment.scale must be \(lowest, highest\), .*, got \(0"),
+        (
+            lambda: Augment(rate=(0.0, 1.0)),
+            r"augment.rate must be \(lowest, highest\), .*, got \(0.0, 1.0\)",
+        ),
         (
             lambda: Augment(ratio=(1.1, 0.9)),
             r"augment.ratio must be \(lowest, highest\), .*, got \(1.1, 0.9\)",

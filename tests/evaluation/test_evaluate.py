@@ -8,12 +8,13 @@ from vjax.data.transforms import TestView
 from vjax.data.video import Video
 from vjax.evaluation.evaluate import EvaluationStopped, evaluate
 from vjax.evaluation.infer import ClipProbs
-from vjax.evaluation.predict import predict
+from vjax.evaluation.predict import predict_each
 from vjax.evaluation.probes import shuffle_frames
 from vjax.ops.sampling import ClipTiming
 
 VIEW = TestView(ClipTiming(4, stride=1), (8, 8), num_clips=3)
 NUM_CLASSES = 4
+NAMES = ("a", "b", "c", "d")
 
 
 def make_videos(count):
@@ -107,15 +108,16 @@ def test_a_class_without_videos_has_no_accuracy():
 def test_a_prediction_equals_the_row_of_the_evaluation():
     videos = make_videos(5)
     rows = run(videos).probs
-    predictions = predict(videos, VIEW, by_level, batch_size=8, mesh=meshes.make_mesh())
+    predictions = list(predict_each(videos, VIEW, by_level, batch_size=8, mesh=meshes.make_mesh(), class_names=NAMES))
     assert [p.name for p in predictions] == [video.name for video in videos]
     np.testing.assert_array_equal([p.probs for p in predictions], rows)
 
 
 def test_a_prediction_tells_when_each_clip_is():
-    (prediction,) = predict(make_videos(1), VIEW, by_level, batch_size=8, mesh=meshes.make_mesh())
+    mesh = meshes.make_mesh()
+    (prediction,) = predict_each(make_videos(1), VIEW, by_level, batch_size=8, mesh=mesh, class_names=NAMES)
     assert [(clip.start_s, clip.end_s) for clip in prediction.clips] == [(0.0, 0.8), (0.6, 1.4), (1.2, 2.0)]
     np.testing.assert_allclose(np.mean([clip.probs for clip in prediction.clips], axis=0), prediction.probs, rtol=1e-6)
-    names = [name for name, _ in prediction.ranked(["a", "b", "c", "d"])]
+    names = [name for name, _ in prediction.ranked()]
     assert names[0] == "a"
     assert sorted(names) == ["a", "b", "c", "d"]

@@ -11,10 +11,10 @@ from vjax.data.transforms import TestView
 from vjax.data.video import Video
 from vjax.errors import InputError
 from vjax.evaluation.features import compile_features, extract_features, head_input
-from vjax.evaluation.infer import Normalization
+from vjax.ops.clip_input import ClipInput
 from vjax.ops.sampling import ClipTiming
 
-NORMALIZATION = Normalization()
+CLIP_INPUT = ClipInput()
 VIEW = TestView(ClipTiming(num_frames=2, stride=1), (4, 4), num_clips=3, num_crops=1)
 
 
@@ -40,10 +40,10 @@ def first_and_last(clips):
 def test_the_classifier_of_a_network_makes_its_logits_of_the_features(name):
     network = models.create(name, 3, backbone={"name": "small", "widths": (4,)}, dropout=0.5)
     clips = np.random.default_rng(0).integers(0, 256, (2, 2, 8, 8, 3), np.uint8)
-    variables = jax.jit(network.init, static_argnames="train")(jax.random.key(0), NORMALIZATION(clips), train=False)
-    features = compile_features(network, NORMALIZATION, meshes.make_mesh(jax.devices()[:1]))(variables)(clips)
+    variables = jax.jit(network.init, static_argnames="train")(jax.random.key(0), CLIP_INPUT(clips), train=False)
+    features = compile_features(network, CLIP_INPUT, meshes.make_mesh(jax.devices()[:1]))(variables)(clips)
     layer = variables["params"]["head"]["logits"]
-    logits = jax.jit(network.apply, static_argnames="train")(variables, NORMALIZATION(clips), train=False)
+    logits = jax.jit(network.apply, static_argnames="train")(variables, CLIP_INPUT(clips), train=False)
     np.testing.assert_allclose(features @ layer["kernel"] + layer["bias"], logits, rtol=1e-4, atol=1e-5)
 
 
@@ -60,7 +60,7 @@ def test_the_features_of_a_published_network_have_the_width_of_its_last_layer(na
 
     def features(clips):
         variables = network.init(jax.random.key(0), clips, train=False)
-        return head_input(network, variables, clips, normalization=NORMALIZATION)
+        return head_input(network, variables, clips, clip_input=CLIP_INPUT)
 
     found = jax.eval_shape(features, jax.ShapeDtypeStruct((2, *shape), jnp.uint8))
     assert (found.shape, found.dtype) == (expected, jnp.float32)
@@ -95,6 +95,6 @@ def test_without_videos_there_are_no_features():
 def test_a_network_whose_classifier_has_another_name_is_refused():
     message = r"features of a network are the input, .* of its layer head/logits .* this Mine gives that layer nothing"
     clips = np.zeros((1, 2, 4, 4, 3), np.uint8)
-    variables = Mine(2).init(jax.random.key(0), NORMALIZATION(clips), train=False)
+    variables = Mine(2).init(jax.random.key(0), CLIP_INPUT(clips), train=False)
     with pytest.raises(InputError, match=message):
-        head_input(Mine(2), variables, clips, normalization=NORMALIZATION)
+        head_input(Mine(2), variables, clips, clip_input=CLIP_INPUT)

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vjax import models
-from vjax.evaluation.infer import ClipProbs, Normalization, clip_probs, cross_entropy, infer, infer_views
+from vjax.evaluation.infer import ClipProbs, clip_probs, cross_entropy, infer, infer_views
+from vjax.ops.clip_input import ClipInput, Normalization
 
 
 @settings(deadline=None, max_examples=20)
@@ -80,7 +81,7 @@ def test_inference_normalises_the_channels():
     normalization = Normalization(mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
     by_hand = (clips / 255 - np.array(normalization.mean)) / np.array(normalization.std)
     expected = clip_probs(network.apply(variables, by_hand.astype(np.float32), train=False))
-    found = infer(network, variables, clips, normalization=normalization)
+    found = infer(network, variables, clips, clip_input=ClipInput(normalization=normalization))
     np.testing.assert_allclose(found.probs, expected.probs, rtol=1e-4)
 
 

@@ -5,27 +5,19 @@ import re
 import numpy as np
 import pytest
 
-from vjax.evaluation.evaluate import Evaluation
 from vjax.evaluation.motion import describe_probes
 from vjax.evaluation.probes import PROBES
 
 NAMES = ("run", "walk", "wave")
 
 
-def answering(right):
-    """An evaluation of videos of the three classes in turn, which are right or wrong as given."""
-    label = np.arange(len(right)) % 3
-    predicted = np.where(right, label, (label + 1) % 3)
-    return Evaluation({}, label, np.eye(3, dtype=np.float32)[predicted])
-
-
 def describe(num_videos=90, *, normal=1.0, groups=None, **wrong):
     """Returns what is said if the named probes make the classes with these numbers wrong."""
     right = np.arange(num_videos) < normal * num_videos
     label = np.arange(num_videos) % 3
-    probed = {name: answering(right & ~np.isin(label, wrong.get(name, []))) for name in PROBES}
+    probed = {name: right & ~np.isin(label, wrong.get(name, [])) for name in PROBES}
     groups = groups or [""] * num_videos
-    return describe_probes(answering(right), probed, groups=groups, class_names=NAMES)
+    return describe_probes(right, probed, label=label, groups=groups, class_names=NAMES)
 
 
 def test_the_drop_is_that_of_the_accuracy_and_lies_in_its_interval():
@@ -85,8 +77,8 @@ def test_few_videos_do_not_tell_what_a_network_needs():
 
 def test_nothing_is_said_about_a_class_that_is_not_recognised():
     label = np.arange(90) % 3
-    found = answering(label != 2)
-    said = describe_probes(found, dict.fromkeys(PROBES, found), groups=[""] * 90, class_names=NAMES)
+    found = label != 2
+    said = describe_probes(found, dict.fromkeys(PROBES, found), label=label, groups=[""] * 90, class_names=NAMES)
     assert [said["classes"][name]["needs"] for name in NAMES] == ["a picture", "a picture", "not known"]
 
 
@@ -98,9 +90,10 @@ def test_nothing_is_said_about_a_class_of_one_group():
 def test_a_drop_in_one_group_alone_is_not_held_for_that_of_all():
     groups = ["ann" if i < 9 else f"g{i // 9}" for i in range(27)]
     right = np.ones(27, bool)
-    probed = {name: answering(right & (np.arange(27) >= 9)) for name in PROBES}
+    probed = dict.fromkeys(PROBES, right & (np.arange(27) >= 9))
+    label = np.arange(27) % 3
     alone, grouped = (
-        describe_probes(answering(right), probed, groups=of, class_names=NAMES)["probes"]["frozen"]["drop_interval"]
+        describe_probes(right, probed, label=label, groups=of, class_names=NAMES)["probes"]["frozen"]["drop_interval"]
         for of in ([""] * 27, groups)
     )
     assert alone[0] > 0 >= grouped[0]
@@ -109,8 +102,8 @@ def test_a_drop_in_one_group_alone_is_not_held_for_that_of_all():
 @pytest.mark.parametrize("share", [1 / 3, 0.9])
 def test_a_network_that_names_one_class_gets_no_verdict(share):
     label = np.where(np.arange(90) < share * 90, 0, 1 + np.arange(90) % 2)
-    found = Evaluation({}, label, np.tile(np.float32([1, 0, 0]), (90, 1)))
-    said = describe_probes(found, dict.fromkeys(PROBES, found), groups=[""] * 90, class_names=NAMES)
+    found = label == 0
+    said = describe_probes(found, dict.fromkeys(PROBES, found), label=label, groups=[""] * 90, class_names=NAMES)
     assert said["verdict"] == [
         "On unchanged videos, the network may be no better than one that always names the largest class, so the probes "
         "say nothing: train longer, or on more videos."
@@ -120,6 +113,6 @@ def test_a_network_that_names_one_class_gets_no_verdict(share):
 
 def test_a_class_without_test_videos_is_left_out():
     label = np.arange(60) % 2
-    found = Evaluation({}, label, np.eye(3, dtype=np.float32)[label])
-    said = describe_probes(found, dict.fromkeys(PROBES, found), groups=[""] * 60, class_names=NAMES)
+    found = np.ones(60)
+    said = describe_probes(found, dict.fromkeys(PROBES, found), label=label, groups=[""] * 60, class_names=NAMES)
     assert list(said["classes"]) == ["run", "walk"]

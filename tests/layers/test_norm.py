@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vjax.layers.norm import BatchNorm, GroupNorm
+from vjax.layers.norm import BatchNorm, GroupNorm, Offset, norm_layer
 
 
 def draw(seed, *shape):
@@ -181,3 +181,12 @@ def test_batch_norm_uses_and_keeps_its_running_statistics_in_training_if_they_ar
     flaxs = nn.BatchNorm(use_running_average=True, epsilon=1e-5)
     expected = jax.jit(functools.partial(run, flaxs, lambda out: nn.max_pool(out, window, window)))(params, x)
     chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_without_a_norm_each_channel_gets_an_offset_before_the_pool():
+    x, bias = draw(0, 2, 3, 4, 5, 6), draw(1, 6)
+    layer = norm_layer("none", train=True, dtype=jnp.float32)(pool=(1, 2, 2))
+    assert isinstance(layer, Offset)
+    found = layer.apply({"params": {"bias": bias}}, x)
+    expected = nn.max_pool((x + bias)[:, :, :4, :4], (1, 2, 2), (1, 2, 2))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)

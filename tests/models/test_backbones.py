@@ -233,7 +233,7 @@ def test_frames_that_a_2d_network_looks_at_by_themselves_are_dropped_by_themselv
 
 
 REMATERIALISED = {
-    "small": functools.partial(SmallBackbone, temporal=False, widths=(8, 16), depth=(1, 2)),
+    "small": functools.partial(SmallBackbone, temporal=False, widths=(8, 16), depth=(1, 2), stride=2),
     "resnet18": functools.partial(resnet18, temporal=False, widths=(4,), drop_path=0.5),
     "efficientnet_lite0": functools.partial(MAKE["efficientnet_lite0"], temporal=False, drop_path=0.5),
     "factored resnet18": functools.partial(resnet18, temporal=True, widths=(4, 8), factored=True),
@@ -348,7 +348,7 @@ def test_clips_too_short_or_small_for_a_backbone_are_refused(backbone, clip_shap
 
 @each_backbone
 def test_an_unknown_norm_is_refused_by_name(name):
-    with pytest.raises(InputError, match="a backbone's norm is 'batch' or 'group', got 'layer'"):
+    with pytest.raises(InputError, match="a backbone's norm is 'batch', 'group' or 'none', got 'layer'"):
         feature_shape(make(name, temporal=True, norm="layer"), 1, 4, 8, 8)
 
 
@@ -356,6 +356,18 @@ def test_an_unknown_norm_is_refused_by_name(name):
 @pytest.mark.parametrize("width", [8, 12, 20, 5])
 def test_group_norm_takes_backbones_of_any_width(name, width):
     assert feature_shape(make(name, temporal=True, norm="group", widths=(width,) * 2), 1, 4, 8, 8)[-1] == width
+
+
+@pytest.mark.parametrize("temporal", [False, True])
+def test_a_stride_is_that_of_the_first_convolution_over_space(temporal):
+    clips = jnp.asarray(np.random.default_rng(0).random((1, 8, 24, 32, 3)), jnp.float32)
+    plain, strided = (SmallBackbone(temporal=temporal, widths=(4, 8), depth=2, stride=stride) for stride in (1, 2))
+    variables = plain.init(jax.random.key(0), clips, train=False)
+    full, half = (backbone.apply(variables, clips, train=False) for backbone in (plain, strided))
+    assert (full.shape[2:4], half.shape[2:4]) == ((6, 8), (3, 4))
+    assert full.shape[1] == half.shape[1]
+    with pytest.raises(InputError, match=r"the small backbone"):
+        strided.init(jax.random.key(0), clips[:, :, :6], train=False)
 
 
 def test_each_stage_has_its_own_depth_where_a_depth_is_given_for_each():
@@ -373,8 +385,9 @@ def test_each_stage_has_its_own_depth_where_a_depth_is_given_for_each():
         (
             SmallBackbone,
             {"depth": (1, 2, 3), "widths": (8, 16)},
-            r"the small backbone has 2 widths but 3 depths: \(1, 2, 3\)",
+            r"the small backbone has 2 widths, and needs one depth .* for each; got \(1, 2, 3\)",
         ),
+        (SmallBackbone, {"stride": 0}, "the small backbone needs a stride of 1 or more, got 0"),
         (SmallBackbone, {"depth": 0}, "the small backbone needs a depth of 1 or more in every stage, got 0"),
         (SmallBackbone, {"depth": (1, 1, -1)}, r"a depth of 1 or more in every stage, got \(1, 1, -1\)"),
         (SmallBackbone, {"widths": ()}, r"the small backbone needs a width of 1 or more .* got \(\)"),

@@ -5,14 +5,15 @@ import numpy as np
 import pytest
 from random_variables import random_variables
 
+import vjax
 from vjax import models
 from vjax.errors import InputError
-from vjax.layers.conv import Conv
 from vjax.layers.depthwise import DepthwiseConv
-from vjax.layers.pool import max_pool
-from vjax.models.cost import count_parameters, multiply_adds
-from vjax.models.fusion import EarlyFusion, LateFusion, SlowFusion
+from vjax.models.card import card_of
+from vjax.models.cost import count_parameters, describe_layers, forward_cost, multiply_adds
 
+# Their layers take seconds each to trace.
+SLOW_TO_TRACE = ("r3d_34", "r3d_50", "s3d", "slowfast_r50", "x3d_s", "x3d_m")
 SMALL = {"name": "small", "widths": (8, 16)}
 each_network = pytest.mark.parametrize("name", models.FUSION_NETWORKS)
 
@@ -45,37 +46,67 @@ def test_the_ladder_on_resnet18_costs_what_vmz_published(name, giga, mega):
     assert round(count_parameters(shapes_of(network, clip_shape)) / 1e6, 1) == mega
 
 
-class LectureBackbone(nn.Module):
-    """The lecture's backbone: two convolutions of widths 12 and 24 with a pool of 4 between them, and no norm."""
-
-    temporal: bool
-
-    @nn.compact
-    def __call__(self, x, *, train):
-        sizes = [(size if self.temporal else 1, size, size) for size in (3, 4)]
-        x = max_pool(nn.relu(Conv(12, sizes[0])(x)), sizes[1])
-        return nn.relu(Conv(24, sizes[0])(x))
-
-
+# The lecture's table: sizes (t h w c) and receptive fields (t h w) of the first convolution, the pool and the second
+# convolution; parameters without the head, and multiply-adds with it in millions.
 LECTURE = {
-    "late": (LateFusion(num_classes=10, backbone=LectureBackbone(temporal=False), fuse="pool"), 2952, 39_813_120),
-    "early": (EarlyFusion(num_classes=10, backbone=LectureBackbone(temporal=False)), 9108, 27_205_632),
-    "3d": (SlowFusion(num_classes=10, backbone=LectureBackbone(temporal=True)), 8784, 89_579_520),
+    "late_fusion": (
+        [((20, 64, 64, 12), (1, 3, 3)), ((20, 16, 16, 12), (1, 6, 6)), ((20, 16, 16, 24), (1, 14, 14))],
+        2952,
+        39.8,
+    ),
+    "early_fusion": (
+        [((1, 64, 64, 12), (20, 3, 3)), ((1, 16, 16, 12), (20, 6, 6)), ((1, 16, 16, 24), (20, 14, 14))],
+        9108,
+        27.2,
+    ),
+    "slow_fusion": (
+        [((20, 64, 64, 12), (3, 3, 3)), ((5, 16, 16, 12), (6, 6, 6)), ((5, 16, 16, 24), (14, 14, 14))],
+        8784,
+        89.6,
+    ),
 }
 
 
 @pytest.mark.parametrize("name", LECTURE)
-def test_the_networks_of_the_lecture_are_counted_to_the_digit(name):
-    network, parameters, expected = LECTURE[name]
-    clip_shape, head = (20, 64, 64, 3), 24 * 10
-    # The lecture counts a bias for each of the 12 + 24 channels; vjax's Conv has none.
-    assert count_parameters(shapes_of(network, clip_shape)["backbone"]) + 12 + 24 == parameters
-    assert multiply_adds(network, clip_shape) == expected + head
+def test_the_networks_of_the_lecture_have_its_table_to_the_digit(name):
+    config = vjax.load_config(f"lecture/{name}")
+    layers = describe_layers(config.create_network(10), config.test_view.shape[1:])
+    rows, parameters, millions = LECTURE[name]
+    assert [(layer.shape, layer.field) for layer in layers[:3]] == rows
+    assert layers[-2].name == "average"
+    assert (layers[-2].shape[-1], layers[-2].field) == (24, (20, 64, 64))
+    assert sum(layer.parameters for layer in layers[:-1]) == parameters
+    assert round(sum(layer.multiply_adds for layer in layers) / 1e6, 1) == millions
 
 
-@pytest.mark.parametrize(("name", "millions"), [("late", 39.8), ("early", 27.2), ("3d", 89.6)])
-def test_the_networks_of_the_lecture_cost_what_its_table_says(name, millions):
-    assert round(multiply_adds(LECTURE[name][0], (20, 64, 64, 3)) / 1e6, 1) == millions
+@pytest.mark.parametrize("name", [name for name in models.NETWORKS if name not in SLOW_TO_TRACE])
+def test_the_layers_of_a_network_add_up_to_its_cost(name):
+    card = card_of(models.NETWORKS[name])
+    network, clip_shape = models.create(name, card.num_classes), (*card.clip, 3)
+    layers = describe_layers(network, clip_shape)
+    assert sum(layer.parameters for layer in layers) == forward_cost(network, clip_shape).parameters
+    assert sum(layer.multiply_adds for layer in layers) == forward_cost(network, clip_shape).multiply_adds
+    assert len({layer.name for layer in layers}) == len(layers)
+    assert all(0 < near <= far for layer in layers for near, far in zip(layer.field, clip_shape, strict=False))
+
+
+def test_a_layer_that_is_called_twice_has_its_parameters_once():
+    class Twice(nn.Module):
+        @nn.compact
+        def __call__(self, x, *, train):
+            layer = nn.Dense(3)
+            return layer(layer(x.mean((2, 3))))
+
+    layers = describe_layers(Twice(), (4, 16, 16, 3))
+    assert [layer.parameters for layer in layers if layer.kind == "Dense"] == [12, 0]
+
+
+def test_a_norm_that_pools_is_one_layer_and_dropout_none():
+    layers = describe_layers(make("slow_fusion", backbone={**SMALL, "norm": "group"}, dropout=0.5), (4, 16, 16, 3))
+    assert [layer.kind for layer in layers] == ["Conv", "GroupNorm", "Conv", "GroupNorm", "Average", "Dense"]
+    assert layers[1].shape == (2, 8, 8, 8)
+    assert layers[1].field == (3, 4, 4)  # the first frames of the clip have none before them
+    assert layers[1].bytes == 2 * 8 * 8 * 8 * 4
 
 
 @pytest.mark.parametrize("name", ["single_frame", "late_pool"])

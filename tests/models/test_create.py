@@ -108,7 +108,7 @@ def test_the_backbone_is_the_small_one_where_none_is_given(name):
 def test_the_fields_of_networks_and_backbones_are_those_that_were_given():
     backbone = {"name": "small", "widths": (8, 24), "depth": 2, "norm": "group"}
     network = models.create("late_concat", 7, backbone=backbone, dropout=0.25, hidden=11, dtype="bfloat16")
-    assert (network.num_classes, network.dropout, network.fuse, network.hidden) == (7, 0.25, "concat", 11)
+    assert (network.num_classes, network.dropout, network.fusion, network.hidden) == (7, 0.25, "concat", 11)
     _, variables = shapes_of(network)
     shapes = {leaf.shape for leaf in jax.tree.leaves(variables["params"])}
     assert {(1, 3, 3, 3, 8), (1, 3, 3, 8, 8), (1, 3, 3, 8, 24), (1, 3, 3, 24, 24), (11, 7)} <= shapes
@@ -154,7 +154,7 @@ def test_a_network_made_from_json_is_the_one_made_from_python():
         ),
         (
             {"backbone": {"name": "small", "width": (4, 8)}},
-            r"network.backbone 'small' does not know 'width'; did you mean 'widths'\? .*: depth, norm, remat, widths$",
+            r"network.backbone 'small' does not know 'width'; did you mean 'widths'\? .*: depth, .*, stride, widths$",
         ),
         (
             {"backbone": {"name": "resnet18", "depth": 2}},

@@ -87,3 +87,26 @@ def test_ctrl_c_ends_training_at_any_moment_with_one_line(tmp_path, after_s):
     assert [line for line in lines if "step" not in line and "made" not in line][-1] == LINE
     assert not any("Traceback" in line for line in lines)
     assert seconds < 10
+
+
+@pytest.mark.parametrize("takes_time", [False, True])
+def test_a_command_that_ends_by_ctrl_c_may_take_its_time(takes_time):
+    code = """
+import time
+from vjax.runtime.interrupt import raise_on_interrupt, take_time_to_end
+raise_on_interrupt()
+try:
+    print("ready", flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    {end}
+    time.sleep(4)
+print("ended")
+"""
+    code = code.format(end="take_time_to_end()" if takes_time else "pass")
+    words = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    process = subprocess.Popen([sys.executable, "-c", code], **words)
+    assert process.stdout.readline() == "ready\n"
+    os.killpg(process.pid, signal.SIGINT)
+    printed, _ = process.communicate(timeout=60)
+    assert ("ended" in printed, process.returncode) == ((True, 0) if takes_time else (False, 130))

@@ -186,6 +186,7 @@ def test_there_is_no_advice_where_it_is_followed_or_refused(unset, environment):
         memory.advise()
 
 
+@pytest.mark.slow
 def test_training_in_a_program_of_one_s_own_gives_the_advice_and_a_command_does_not(tmp_path):
     words = ["--config.source.num_train=8", "--config.source.num_test=8", "--config.length=2"]
     words = ["configs/quickstart.py:tiny", f"--config.source.data_dir={tmp_path}/data", *words]

@@ -13,13 +13,12 @@ from random_variables import random_variables
 
 from vjax import mesh as meshes
 from vjax import models
-from vjax.evaluation.infer import Normalization
+from vjax.ops.clip_input import ClipInput
 from vjax.training.optim import create_optimizer
 from vjax.training.step import TrainState, compile_step, make_grad_fn, train_step
 from vjax.training.wrappers import accumulated, checked_finite, sharded
 
 ADAMW = {"name": "adamw", "learning_rate": 5e-3, "clip_norm": 1.0}  # as all configs have it
-NORMALIZATION = Normalization()
 NUM_CLASSES, LABEL_SMOOTHING = 10, 0.1
 
 
@@ -37,10 +36,11 @@ class Case:
     dtype: str = "float32"
     num_devices: int = 1
     sharding: str = "data"
+    kind: str = "rgb"
 
     def __str__(self):
         backbone = ",".join(str(value) for value in self.backbone.values()).replace(" ", "")
-        return f"{self.name}-{backbone}-{self.norm}-{self.batch_size}x{'x'.join(map(str, self.clip_shape))}"
+        return f"{self.name}-{backbone}-{self.norm}-{self.kind}-{self.batch_size}x{'x'.join(map(str, self.clip_shape))}"
 
     @property
     def network(self):
@@ -70,7 +70,7 @@ def gradient_of_step(case):
     mesh = meshes.make_mesh(jax.devices()[: case.num_devices])
     layout = meshes.LAYOUTS[case.sharding](mesh)
     optimizer, _ = create_optimizer(ADAMW, num_steps=1000)
-    grad_fn = make_grad_fn(case.network, normalization=NORMALIZATION, label_smoothing=LABEL_SMOOTHING)
+    grad_fn = make_grad_fn(case.network, clip_input=ClipInput(case.kind), label_smoothing=LABEL_SMOOTHING)
     grad_fn = sharded(accumulated(grad_fn, case.accumulate), layout)
     step = checked_finite(
         functools.partial(train_step, grad_fn=grad_fn, optimizer=optimizer, key=jax.random.key(0)), skip=False
@@ -88,21 +88,33 @@ def gradient_of_step(case):
 
 
 @functools.lru_cache(maxsize=4)
-def plain_gradient_of_shape(name, backbone, clip_shape, batch_size, norm, accumulate):
+def plain_gradient_of_shape(name, backbone, clip_shape, batch_size, norm, accumulate, kind):
     """The plain gradient, computed once for all ways of running a step."""
-    return plain_gradient(Case(name, dict(backbone), clip_shape, batch_size, norm=norm, accumulate=accumulate))
+    case = Case(name, dict(backbone), clip_shape, batch_size, norm=norm, accumulate=accumulate, kind=kind)
+    return plain_gradient(case)
+
+
+def plain_input(case):
+    """What the network sees of the batch, in float64."""
+    normalization = ClipInput().normalization
+    frames = (case.batch["clips"] / 255 - normalization.mean) / normalization.std
+    if case.kind == "difference":
+        change = np.diff(frames, axis=1)
+        return np.concatenate([change[:, :1], change], axis=1)
+    return frames - np.median(frames, axis=1, keepdims=True) if case.kind == "foreground" else frames
 
 
 def plain_gradient(case, *, dtype=np.float64, pool=None):
     """The gradient of the same network, written plainly."""
     with jax.enable_x64(True):
         params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), variables(case)[0])
-        clips = (case.batch["clips"] / 255 - NORMALIZATION.mean) / NORMALIZATION.std
+        clips = plain_input(case)
         smooth = optax.smooth_labels(np.eye(NUM_CLASSES)[case.batch["label"]], LABEL_SMOOTHING)
         options = {"name": case.name, "norm": case.norm, "pool": pool}
         if case.backbone["name"] == "small":
             depth, num_stages = case.backbone.get("depth", 1), len(case.backbone["widths"])
             options["depths"] = (depth,) * num_stages if isinstance(depth, int) else depth
+            options["stride"] = case.backbone.get("stride", 1)
         else:
             options["factored"] = case.backbone.get("factored", False) and case.name == "slow_fusion"
         gradient = jax.jit(jax.grad(functools.partial(plain_networks.loss, **options)))
@@ -117,7 +129,9 @@ def plain_gradient(case, *, dtype=np.float64, pool=None):
 def errors_of_step(case):
     """How far the gradient of a case's step is from its plain one."""
     backbone = tuple(case.backbone.items())
-    plain = plain_gradient_of_shape(case.name, backbone, case.clip_shape, case.batch_size, case.norm, case.accumulate)
+    plain = plain_gradient_of_shape(
+        case.name, backbone, case.clip_shape, case.batch_size, case.norm, case.accumulate, case.kind
+    )
     return errors(gradient_of_step(case), plain)
 
 

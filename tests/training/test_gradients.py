@@ -37,7 +37,7 @@ def config_case(config, name=None, batch_size=None):
     described = as_plain(found.network.options["backbone"])
     backbone = {key: value for key, value in described.items() if key not in ("norm", "remat")}
     shape = found.test_view.shape[1:]
-    return Case(name or found.network.name, backbone, shape, batch_size or found.batch_size)
+    return Case(name or found.network.name, backbone, shape, batch_size or found.batch_size, kind=found.clip.input)
 
 
 def assert_right(case, tolerance=TOLERANCE):
@@ -57,10 +57,18 @@ def test_the_gradient_of_every_network_is_right_at_the_quickstarts_shape(name):
 RESIDUAL = {"resnet18": {}, "factored": {"factored": True}}
 
 
-def test_the_gradient_with_group_norm_is_right():
-    assert_right(Case("slow_fusion", SMALL, (5, 17, 19, 3), 4, norm="group"), OF_FEW_NUMBERS)
+@pytest.mark.parametrize("kind", ["difference", "foreground"])
+def test_the_gradient_of_a_strided_network_that_sees_motion_is_right(kind):
+    backbone = SMALL | {"depth": (1, 2), "stride": 2}
+    assert_right(Case("slow_fusion", backbone, (6, 24, 20, 3), 4, kind=kind), OF_FEW_NUMBERS)
 
 
+@pytest.mark.parametrize("norm", ["group", "none"])
+def test_the_gradient_without_batch_norm_is_right(norm):
+    assert_right(Case("slow_fusion", SMALL, (5, 17, 19, 3), 4, norm=norm), OF_FEW_NUMBERS)
+
+
+@pytest.mark.slow
 def test_the_gradient_of_a_residual_network_is_right():
     # In 2D, which compiles faster; the slow tests have R3D and R(2+1)D.
     assert_right(Case("early_fusion", RESNET18, (5, 17, 19, 3), 4), OF_FEW_NUMBERS)

@@ -17,6 +17,7 @@ def train(tmp_path, root, **environment):
     return subprocess.run(**call, capture_output=True, text=True, timeout=300, check=False)
 
 
+@pytest.mark.slow
 def test_a_run_s_numbers_are_there_and_a_second_start_goes_on_with_the_same_run(tmp_path):
     root = write_folder(tmp_path / "videos")
     done = train(tmp_path, root, WANDB_MODE="offline")

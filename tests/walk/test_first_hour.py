@@ -123,7 +123,7 @@ def a_run_says_at_its_end_how_far_its_number_can_be_trusted(said):
 
 
 def the_split_that_was_written_is_one_to_train_on(type_in, said):
-    command = re.search("train on it: (.*split.csv)", said_by(said, "vjax split videos")).group(1)
+    command = re.search("train on it:\n  (.*split.csv)", said_by(said, "vjax split videos")).group(1)
     type_in(f"{command} --workdir runs/split")
 
 

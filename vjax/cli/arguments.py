@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vjax.config_file import PREFIX, override_choice
+from vjax.data.folds import Folds
 from vjax.data.sources import LISTINGS
 from vjax.spec import Choice
 
@@ -18,6 +19,37 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", required=True, metavar="FILE", help=CONFIG_HELP)
     parser.set_defaults(overridden=PREFIX)
     parser.epilog = SET_A_KEY
+
+
+def add_folds(parser: argparse.ArgumentParser, *, default: Folds) -> None:
+    """Adds --folds."""
+
+    def parse(text: str) -> Folds:
+        if text in ("group", "split"):
+            return text
+        if not text.isdecimal():
+            raise argparse.ArgumentTypeError(f"must be a number or one of the words group and split, got {text!r}")
+        return int(text)
+
+    parser.add_argument(
+        "--folds",
+        type=parse,
+        default=default,
+        metavar="K",
+        help="number of folds; group for a fold for each group (leave one subject out); split for the split of the "
+        f"config alone (default: {default})",
+    )
+
+
+def add_networks(parser: argparse.ArgumentParser, *, default: str) -> None:
+    """Adds --networks; `default` says what is trained without it."""
+    parser.add_argument(
+        "--networks",
+        type=lambda text: text.split(","),
+        default=[],
+        metavar="A,B",
+        help=f"networks to train on the same videos, comma-separated (default: {default})",
+    )
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:

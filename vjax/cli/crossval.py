@@ -6,11 +6,10 @@ from typing import Any
 
 import jax
 
-from vjax.cli.arguments import add_config
+from vjax.cli.arguments import add_config, add_folds, add_networks
 from vjax.cli.output import class_table
 from vjax.config_file import load_config
 from vjax.cross_validation import RESULT_FILE, crossval
-from vjax.data.folds import NumFolds
 from vjax.runtime.processes import stop_signal
 from vjax.text import format_table, printable, terminal_width, wrap
 
@@ -25,23 +24,11 @@ def add(commands: Any) -> None:
     )
     add_config(parser)
     parser.add_argument("--workdir", required=True, metavar="DIR", help=f"directory for the runs and {RESULT_FILE}")
-    parser.add_argument(
-        "--folds",
-        type=_folds,
-        default=5,
-        metavar="K",
-        help="number of folds, or group for a fold for each group: leave one subject out (default: 5)",
-    )
+    add_folds(parser, default=5)
     parser.add_argument(
         "--repeats", type=int, default=1, metavar="N", help="times that all folds are drawn and trained (default: 1)"
     )
-    parser.add_argument(
-        "--networks",
-        type=lambda text: text.split(","),
-        default=[],
-        metavar="A,B",
-        help="networks to compare on the same folds, comma-separated (default: that of the config)",
-    )
+    add_networks(parser, default="that of the config")
     parser.set_defaults(command=run)
 
 
@@ -92,9 +79,3 @@ def describe(found: Mapping[str, Any], *, width: int) -> str:
     paragraphs.append(format_table(["network", "video@1", "95 % interval", "mean_class"], networks))
     paragraphs.append(wrap(said, width=width))
     return "\n\n".join(paragraphs)
-
-
-def _folds(text: str) -> NumFolds:
-    if text != "group" and not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a number or the word group, got {text!r}")
-    return "group" if text == "group" else int(text)

@@ -13,10 +13,11 @@ from vjax.config_file import override_choice
 from vjax.data.files import indexing_progress
 from vjax.data.lost import describe_changes
 from vjax.data.sources import SOURCES
+from vjax.data.video import groups_of
 from vjax.evaluation.figures import draw_confusion, write_figure
 from vjax.evaluation.motion import describe_probes
 from vjax.evaluation.probes import PROBES
-from vjax.evaluation.result import describe_result, groups_of, lost_in
+from vjax.evaluation.result import describe_result, lost_in
 from vjax.json_files import check_writable, write_json
 from vjax.text import printable, terminal_width
 from vjax.trained import load
@@ -79,7 +80,11 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
         checkpoint += f" of a run that is not finished, at step {int(trained.state.step)}"
         print(f"{args.workdir}: {checkpoint}; run the training command again to continue", file=sys.stderr)
     result = describe_result(
-        evaluation, source, view, checkpoint=checkpoint + workdirs.describe_longer(trained.workdir)
+        evaluation,
+        source,
+        view,
+        checkpoint=checkpoint + workdirs.describe_longer(trained.workdir),
+        calibration=trained.calibration,
     )
     # The output.
     for bad in lost_in(evaluation, source, "test"):
@@ -87,9 +92,13 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     print_result(result)
     print(f"\n{reliability_table(result)}")
     if args.probes:
-        probed = {name: trained.evaluate(source, view, probe=probe) for name, probe in PROBES.items()}
-        groups = groups_of(source.test)
-        found = describe_probes(evaluation, probed, groups=groups, class_names=trained.class_names)
+        found = describe_probes(
+            evaluation.correct,
+            {name: trained.evaluate(source, view, probe=probe).correct for name, probe in PROBES.items()},
+            label=evaluation.label,
+            groups=groups_of(source.test),
+            class_names=trained.class_names,
+        )
         print(printable(f"\n{probe_tables(found, result, width=terminal_width())}"))
         result |= {"motion": found}
     if args.json:

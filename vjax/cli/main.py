@@ -7,15 +7,17 @@ from vjax.cli import (
     compare,
     config,
     configs,
-    cost,
     crossval,
+    describe,
     doctor,
     evaluate,
+    export,
     features,
     filter,
     models,
     predict,
     prepare,
+    report,
     split,
     train,
     weights,
@@ -24,8 +26,8 @@ from vjax.cli.boundary import run_command
 
 # In the order in which a new user needs them; each module has `add(commands)`.
 COMMANDS = (
-    doctor, split, prepare, train, evaluate, predict, features, crossval, compare, cost, configs, config, models,
-    weights, filter,
+    doctor, split, prepare, train, evaluate, predict, report, export, features, crossval, compare, describe, configs,
+    config, models, weights, filter,
 )  # fmt: skip
 
 

@@ -7,6 +7,8 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import flax.linen as nn
+
 from vjax.errors import InputError
 from vjax.models import NETWORKS
 from vjax.models.backbones import BACKBONES
@@ -14,7 +16,7 @@ from vjax.models.card import Card, Figure, card_of
 from vjax.models.cost import forward_cost
 from vjax.models.registry import matches
 from vjax.preprocessing import keys_of
-from vjax.spec import Choice
+from vjax.spec import Choice, check_names
 from vjax.text import compact, format_table, terminal_width, wrap
 
 _COLUMNS = ("family", "clip", "params", "MAdds", "published")
@@ -83,7 +85,7 @@ def detail(kind: str, name: str, factory: Callable[..., Any]) -> Iterator[str]:
     if card is None:
         yield "It has no card."
         return
-    counted = forward_cost(_network(kind, name, card.num_classes), (*card.clip, 3))
+    counted = forward_cost(*network_of_card(name))
     published = f" (published: {card.parameters:,} and {card.multiply_adds:,}; {card.cost_source})"
     yield f"family: {card.family}"
     yield f"source: {card.source}"
@@ -148,6 +150,24 @@ def _clip(card: Card) -> str:
     return "x".join(map(str, card.clip))
 
 
-def _network(kind: str, name: str, num_classes: int) -> Any:
-    choice = Choice(name) if kind == "network" else Choice("single_frame", backbone=Choice(name))
-    return NETWORKS.create(choice, num_classes=num_classes)
+def network_of_card(name: str, *, num_classes: int | None = None) -> tuple[nn.Module, tuple[int, ...]]:
+    """Returns a network by name, or the single-frame network on a backbone, and the clip `(t h w c)` on its card.
+
+    Args:
+      name: a name of `NETWORKS` or `BACKBONES`.
+      num_classes: number of classes; that on the card if not given.
+
+    Raises:
+      InputError: the name is unknown, the network has no card, or there are no classes.
+    """
+    check_names([name], [*NETWORKS, *BACKBONES], what="network or backbone")
+    table, choice = (
+        (NETWORKS, Choice(name)) if name in NETWORKS else (BACKBONES, Choice("single_frame", backbone=Choice(name)))
+    )
+    card = card_of(table[name])
+    if card is None:
+        raise InputError(f"{name} has no card, which says for which clips it is; use a config: --config FILE")
+    num_classes = card.num_classes if num_classes is None else num_classes
+    if num_classes < 1:
+        raise InputError(f"a network needs 1 class or more, got {num_classes}")
+    return NETWORKS.create(choice, num_classes=num_classes), (*card.clip, 3)

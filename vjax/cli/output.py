@@ -14,6 +14,8 @@ _METRICS = (
     "mean_class",
     "loss",
     "calibration_error",
+    "temperature",
+    "calibrated_error",
     "chance",
     "num_videos",
     "bad_videos",

@@ -11,7 +11,7 @@ from typing import Any
 from vjax.cli.arguments import add_source, choose_source
 from vjax.config import PATHS
 from vjax.data import prepare
-from vjax.data.sources import LISTINGS
+from vjax.data.sources import LISTINGS, list_dataset
 from vjax.text import Progress
 
 
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     else:
         runner = prepare.run_here
     with Progress(sys.stderr, unit="video") as progress:
-        done = prepare.prepare(LISTINGS.create(source), source, args.out, options, run=runner, advance=progress.advance)
+        done = prepare.prepare(list_dataset(source), source, args.out, options, run=runner, advance=progress.advance)
     print(f"{done.num_videos:,} videos, {done.num_bytes / 1e6:,.0f} MB, in {args.out}; {done.num_bad} left out")
     if done.num_bad:
         print(f"the last column of {args.out}/index.csv gives the reasons")
@@ -67,4 +67,4 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     defaults = {key: option.default for key, option in LISTINGS.options(source.name).items()}
     given = {key: value for key, value in source.options.items() if key not in PATHS and value != defaults[key]}
     words = [f"--config.source.{key}={shlex.quote(str(value))}" for key, value in ({"root": args.out} | given).items()]
-    print(f"\ntrain on it: vjax train --config {config} {' '.join(words)}")
+    print(f"\ntrain on it:\n  vjax train --config {config} {' '.join(words)}")

@@ -9,7 +9,7 @@ from typing import Any
 from vjax.cli.arguments import add_source, choose_source
 from vjax.config import Config, check_config
 from vjax.data.listing import check_listing, write_manifest
-from vjax.data.sources import LISTINGS
+from vjax.data.sources import list_dataset
 from vjax.data.splits import split_files
 from vjax.text import terminal_width, wrap
 
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
             keep_split=args.keep,
         )
     )
-    listing = LISTINGS.create(choose_source(args.source, overrides))
+    listing = list_dataset(choose_source(args.source, overrides))
     check_listing(listing)
     files, split = split_files(listing.files, given=listing.given, rule=config.split_rule)
     write_manifest(args.out, files)
@@ -74,4 +74,4 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
         f"test on; {split}"
     )
     print(wrap(said, width=terminal_width()))
-    print(f"\ntrain on it: vjax train --config folder --config.source.root={shlex.quote(args.out)}")
+    print(f"\ntrain on it:\n  vjax train --config folder --config.source.root={shlex.quote(args.out)}")

@@ -45,6 +45,8 @@ class Limits:
 
 
 LIMITS = Limits()
+# For videos that are read once, from their start to their end, with little of them in memory.
+LONG = Limits(num_frames=100_000_000, wall_s=24 * 3600.0)
 
 
 class Clock:
@@ -91,15 +93,24 @@ def open_container(path: str | Path, limits: Limits) -> Iterator[tuple[av.contai
         stream, or takes too long to open.
     """
     with _open(path, limits) as container:
-        # ffmpeg lists cover pictures as video streams.
-        found = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-        streams = [s for s in found if s.codec_context is not None]  # None: unknown codec
-        if not streams:
-            raise VideoError(f"{path}: holds no video stream")
-        stream = max(streams, key=lambda s: s.width * s.height)
+        stream = best_stream(path, container)
         # Clips are already decoded in parallel threads, so threads inside one decoder only add cost.
         stream.thread_type = "NONE"
         yield container, stream
+
+
+def best_stream(path: str | Path, container: av.container.InputContainer) -> av.VideoStream:
+    """Returns the video stream with the most pixels.
+
+    Raises:
+      VideoError: there is no video stream with a known codec.
+    """
+    # ffmpeg lists cover pictures as video streams.
+    found = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    streams = [s for s in found if s.codec_context is not None]  # None: unknown codec
+    if not streams:
+        raise VideoError(f"{path}: holds no video stream")
+    return max(streams, key=lambda s: s.width * s.height)
 
 
 def decoded_frames(
@@ -116,15 +127,15 @@ def decoded_frames(
       VideoError: decoding fails before the end of the file, the file exceeds the limits, or it is a GIF of one frame.
     """
     num_frames, deadline = 0, now() + limits.wall_s
-    _check_pixels(path, stream.width, stream.height, limits)  # before a decoder allocates memory for them
+    check_pixels(path, stream, limits)  # before a decoder allocates memory for them
     # Each packet is checked against the deadline, each frame against the other limits.
     try:
-        for packet in _packets(container):
+        for packet in read_packets(container):
             if now() > deadline:
                 break
             for frame in packet.decode() if packet.stream is stream else ():
                 assert isinstance(frame, av.VideoFrame)
-                _check_pixels(path, frame.width, frame.height, limits)
+                check_pixels(path, frame, limits)
                 if num_frames == limits.num_frames:
                     raise VideoError(f"{path}: has more than {limits.num_frames:,} frames; cut it into shorter videos")
                 if frame.is_corrupt:
@@ -203,7 +214,7 @@ def _check_regular(path: str | Path, found: os.stat_result) -> None:
         raise VideoError(f"{path}: no video can be opened (it is not a regular file)")
 
 
-def _packets(container: av.container.InputContainer) -> Iterator[av.Packet]:
+def read_packets(container: av.container.InputContainer) -> Iterator[av.Packet]:
     """Yields the packets of all streams, so that the caller can check the time between packets of other streams."""
     packets = container.demux()
     while True:
@@ -218,7 +229,9 @@ def _packets(container: av.container.InputContainer) -> Iterator[av.Packet]:
         yield packet
 
 
-def _check_pixels(path: str | Path, width: int, height: int, limits: Limits) -> None:
+def check_pixels(path: str | Path, picture: av.VideoStream | av.VideoFrame, limits: Limits) -> None:
+    """Raises a VideoError if a frame, or those of a stream, have more pixels than the limit."""
+    width, height = picture.width, picture.height
     if width * height > limits.num_pixels:
         raise VideoError(
             f"{path}: a frame of {width} x {height} is more than {limits.num_pixels:,} pixels; scale the video down"

@@ -87,12 +87,12 @@ def _probe(path: str | Path, limits: Limits) -> VideoInfo:
             kind = (frame.format.name, frame.width, frame.height)
             if kind not in shown:  # frames of each kind must also convert to RGB
                 shown.add(kind)
-                _pixels(path, frame, (frame.width, frame.height))
+                to_rgb(path, frame, (frame.width, frame.height))
             if frame.key_frame:
                 keyframes.append(len(pts))
                 checksums.append(zlib.crc32(frame.planes[0]))
             pts.append(frame.pts)
-        fps = _frame_rate(stream)
+        fps = average_rate(stream)
         seekable = not _SEEKABLE.isdisjoint(container.format.name.split(","))
     if not pts:
         raise VideoError(f"{path}: not one frame of the video decodes")
@@ -153,7 +153,7 @@ def iterate_video(path: str | Path, *, step: float = 1.0, limits: Limits = LIMIT
             size = size or (frame.width, frame.height)
             if index >= num_yielded * step - 1e-6:
                 num_yielded += 1
-                pixels = _pixels(path, frame, size)
+                pixels = to_rgb(path, frame, size)
                 with clock.paused():
                     yield pixels
 
@@ -165,7 +165,7 @@ def frame_rate(path: str | Path) -> float:
       VideoError: the file cannot be opened or has no video.
     """
     with open_container(path, LIMITS) as (_, stream):
-        return _frame_rate(stream)
+        return average_rate(stream)
 
 
 def _find(path: str | Path, wanted: Sequence[int], seeks: SeekTable | None, limits: Limits) -> dict[int, np.ndarray]:
@@ -187,7 +187,7 @@ def _pick(
     for index, frame in frames:
         size = size or (frame.width, frame.height)
         if index in left:
-            found[index] = _pixels(path, frame, size)
+            found[index] = to_rgb(path, frame, size)
             left.remove(index)
             if not left:
                 break
@@ -244,7 +244,7 @@ def _from_keyframe(key: int, frames: Iterator[av.VideoFrame], seeks: SeekTable) 
     yield from enumerate(frames, start=key + 1)
 
 
-def _pixels(path: str | Path, frame: av.VideoFrame, size: tuple[int, int]) -> np.ndarray:
+def to_rgb(path: str | Path, frame: av.VideoFrame, size: tuple[int, int]) -> np.ndarray:
     """Returns a frame `(h w 3)`, RGB, upright; it is first scaled to `size` (w, h), as sizes may change mid-stream."""
     try:
         # With more than one thread, threads would be created again for every frame, at 6 to 15 times the cost.
@@ -259,6 +259,6 @@ def _quarter_turns(frame: av.VideoFrame) -> int:
     return round(frame.rotation / 90) % 4
 
 
-def _frame_rate(stream: av.VideoStream) -> float:
+def average_rate(stream: av.VideoStream) -> float:
     rate = stream.average_rate or stream.guessed_rate or stream.base_rate
     return float(rate) if rate else 25.0

@@ -2,36 +2,28 @@
 
 import collections
 import dataclasses
-import hashlib
 import math
 import os
 import statistics
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from vjax import typed
 from vjax.data.files import name_classes, probe_all
-from vjax.data.listing import VideoFile, find_groups
-from vjax.data.sources import LISTINGS
+from vjax.data.leaks import describe_leaks, find_leaks, listed_twice
+from vjax.data.listing import VideoFile
+from vjax.data.sources import LISTINGS, list_dataset
 from vjax.data.splits import SPLITS, SplitRule, split_files
 from vjax.data.store import is_store, open_store, read_store_files
-from vjax.data.threads import thread_pool
 from vjax.data.transforms import TrainView
 from vjax.data.video import BadVideo, FileReader, Video
 from vjax.errors import InputError
 from vjax.spec import Choice
 from vjax.text import Advance, format_table, shorten, show_nothing, some, wrap
 
-# Patterns in the file names of common datasets. Clips that share the captured text belong on one side of a split.
-_GROUP_PATTERNS = {
-    "recording gNN": r"_(g\d+)_c\d+",
-    "YouTube id": r"(?:^|/)([\w-]{11})_\d{6}_\d{6}",
-    "film": r"(?:^|/)([^/]+)_[a-z]+_[fhlu]_(?:cm|nm)_np\d_",
-    "first word (a subject?)": r"(?:^|/)([A-Za-z]+)_[^/]*$",
-}
 _MEASURE_S = 3.0
 _SHOWN = 10  # entries that are printed of a long list
 
@@ -43,10 +35,12 @@ class Examined:
     Attributes:
       facts: numbers and lists by name, ready for JSON.
       problems: one line for each problem, with advice.
+      files: the readable videos with their given split; with their group, or a proposed one if none of them has one.
     """
 
     facts: dict[str, Any]
     problems: list[str]
+    files: list[VideoFile]
 
     def page(self, *, width: int) -> str:
         """Returns the findings as one page of text with lines of up to `width` columns."""
@@ -131,19 +125,26 @@ def examine(
     for file in readable:
         if file.split:
             classes[file.label][file.split] += 1
-    # Find duplicates, and duplicates or groups that are on both sides of the split.
-    duplicates = _duplicates(readable, _digests(look.videos, readable))
-    leaks, leak_kind = _leaks(readable)
+    # Find what is in the data more than once, and what is on both sides of the split.
     facts = {
         **_count(look, classes),
         **_expect(look.videos, view, batch_size),
-        "listed_twice": _listed_twice(look.files),
-        "same_content": [(first.name, other.name) for first, other in duplicates],
-        "same_content_across_splits": [(a.name, b.name) for a, b in duplicates if a.split != b.split],
-        "groups_across_splits": leaks,
+        "listed_twice": listed_twice(look.files),
     }
-    can_group = look.is_random and "group" in source.options
-    return Examined(facts, [*look.problems, *_problems(facts, leak_kind, can_group=can_group)])
+    leaks = find_leaks(readable, look.videos)
+    of_leaks = describe_leaks(
+        facts | leaks.facts,
+        leaks.kind,
+        can_group=look.is_random and "group" in source.options,
+        is_store=is_prepared,
+        is_given=not look.is_random or bool(rule.keep),
+    )
+    problems = [*look.problems, *_problems(facts), *of_leaks]
+    files = [
+        dataclasses.replace(file, group=group, split="" if look.is_random else file.split)
+        for file, group in zip(readable, leaks.groups, strict=True)
+    ]
+    return Examined(facts | leaks.facts, problems, files)
 
 
 def _count(look: _Look, classes: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
@@ -182,8 +183,8 @@ def _expect(videos: Sequence[Video], view: TrainView, batch_size: int) -> dict[s
     }
 
 
-def _problems(facts: Mapping[str, Any], leak_kind: str, *, can_group: bool) -> Iterator[str]:
-    """Yields one line for each problem, with advice; `can_group`: whether the option `group` changes the split."""
+def _problems(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Yields one line for each problem that is no leak, with advice."""
     # Videos that training has to leave out.
     if bad := facts["unreadable"]:
         shown = some([entry["reason"] for entry in bad])
@@ -207,34 +208,6 @@ def _problems(facts: Mapping[str, Any], leak_kind: str, *, can_group: bool) -> I
         yield (
             f"{len(short)} video(s) are shorter than the clip ({facts['clip']}): {some(short)}. Their clips are "
             "looped; a clip of fewer frames or at a higher frame rate avoids this"
-        )
-    # The same video or content twice, and groups on both sides of the split: test results that are too high.
-    if listed := facts["listed_twice"]:
-        shown = some([f"{name} ({', '.join(splits)})" for name, splits in listed.items()])
-        yield (
-            f"{len(listed)} video(s) are listed more than once: {shown}. List each one once; a video in train and in "
-            "test makes the test result too high"
-        )
-    leaking = facts["same_content_across_splits"]
-    if leaking:
-        yield (
-            f"{len(leaking)} pair(s) of videos have the same content in different splits: "
-            f"{some([' = '.join(pair) for pair in leaking])}. Remove one of each pair; otherwise the test result is "
-            "too high"
-        )
-    same_side = [" = ".join(pair) for pair in facts["same_content"] if pair not in leaking]
-    if same_side:
-        yield f"{len(same_side)} pair(s) of videos have the same content in one split: {some(same_side)}"
-    if leaks := facts["groups_across_splits"]:
-        pattern = _GROUP_PATTERNS.get(leak_kind)
-        fix = (
-            f"keep them together with --config.source.group='{pattern}' (vjax split, prepare: --source.group)"
-            if pattern and can_group
-            else "a manifest path,label,split can give a split that keeps each group on one side"
-        )
-        yield (
-            f"{len(leaks)} group(s) by {leak_kind} are in different splits: {some(leaks)}. The test result "
-            f"is too high if the videos of a group look alike; {fix}"
         )
 
 
@@ -264,7 +237,7 @@ def _look_at_store(choice: Choice, rule: SplitRule) -> _Look:
 
 
 def _look_at_files(choice: Choice, rule: SplitRule, advance: Advance) -> _Look:
-    listing = LISTINGS.create(choice)
+    listing = list_dataset(choice, advance=advance)
     files, split, problems = list(listing.files), "none can be made", list(listing.problems)
     try:
         if files:
@@ -287,75 +260,6 @@ def _look_at_files(choice: Choice, rule: SplitRule, advance: Advance) -> _Look:
         is_random=not all(file.split for file in listing.files),
         problems=problems,
     )
-
-
-def _digests(videos: Sequence[Video], files: Sequence[VideoFile]) -> list[bytes]:
-    """Returns a digest of each video: of a file's bytes, or of three frames and the length of a stored video."""
-
-    def digest(pair: tuple[Video, VideoFile]) -> bytes:
-        video, file = pair
-        if isinstance(video.read, FileReader):
-            with file.path.open("rb") as stream:
-                return hashlib.file_digest(stream, "blake2b").digest()
-        seen = video.read(np.linspace(0, video.num_frames - 1, 3).astype(int))
-        return hashlib.blake2b(seen.tobytes() + bytes(str(video.num_frames), "ascii")).digest()
-
-    with thread_pool() as pool:
-        return list(pool.map(digest, zip(videos, files, strict=True)))
-
-
-def _listed_twice(files: Sequence[VideoFile]) -> dict[str, list[str]]:
-    """Returns the names that are listed more than once, and the split of each time."""
-    splits = collections.defaultdict[str, list[str]](list)
-    for file in files:
-        splits[file.name].append(file.split)
-    return {name: found for name, found in splits.items() if len(found) > 1}
-
-
-def _duplicates(files: Sequence[VideoFile], digests: Sequence[bytes]) -> list[tuple[VideoFile, VideoFile]]:
-    """Returns pairs of videos with the same content; the first of a pair is the first video with that content.
-
-    A video that is listed more than once is no pair with itself.
-    """
-    first: dict[bytes, VideoFile] = {}
-    pairs = []
-    for file, digest in zip(files, digests, strict=True):
-        other = first.setdefault(digest, file)
-        if other.name != file.name:
-            pairs.append((other, file))
-    return pairs
-
-
-def _leaks(files: Sequence[VideoFile]) -> tuple[list[str], str]:
-    """Returns the groups that are on both sides of the split, and how the groups are known.
-
-    If no groups are given, they are guessed from the file names. A pattern counts if it matches at least 90 % of the
-    names and gives at least two groups of, on average, at least two videos.
-    """
-    known = _groups_on_both_sides(files)
-    if known:
-        return known, "the given group"
-    if any(file.group for file in files):
-        return [], ""
-    for kind, pattern in _GROUP_PATTERNS.items():
-        guessed = find_groups(files, pattern)
-        matched = [file for file in guessed if file.group]
-        sizes = collections.Counter(file.group for file in matched)
-        if (
-            len(matched) >= 0.9 * len(files)
-            and 2 <= len(sizes) <= len(matched) / 2
-            and (leaking := _groups_on_both_sides(matched))
-        ):
-            return leaking, kind
-    return [], ""
-
-
-def _groups_on_both_sides(files: Iterable[VideoFile]) -> list[str]:
-    sides = collections.defaultdict[str, set[str]](set)
-    for file in files:
-        if file.group and file.split:
-            sides[file.group].add(file.split)
-    return sorted(group for group, splits in sides.items() if len(splits) > 1)
 
 
 def _measure(videos: Sequence[Video], view: TrainView) -> float:

@@ -1,9 +1,14 @@
-"""Writes frames to PNG, GIF and MP4 files, one frame at a time; the file's ending decides the format."""
+"""Writes frames to PNG, GIF and MP4 files, one frame at a time; the file's ending decides the format.
 
+Small pictures and videos also come as bytes.
+"""
+
+import io
 import os
 from collections.abc import Iterable, Iterator, Sized
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import av.error
@@ -74,27 +79,56 @@ def _write_png(path: Path, frames: Iterable[np.ndarray], fps: float, num_frames:
 
 def _write_gif(path: Path, frames: Iterable[np.ndarray], fps: float, num_frames: int | None) -> None:
     del num_frames
-    rate = _rate(min(fps, _GIF_FPS))
-    _encode(path, _with_palettes(_video_frames(frames, rate)), rate, codec="gif", pix_fmt="pal8")
+    rate = frame_rate_of(min(fps, _GIF_FPS))
+    _encode(path, _with_palettes(video_frames(frames, rate)), rate, codec="gif", pix_fmt="pal8")
 
 
 def _write_mp4(path: Path, frames: Iterable[np.ndarray], fps: float, num_frames: int | None) -> None:
     del num_frames
-    # yuv420p, the H.264 format that every player reads, needs even numbers of rows and columns: repeat the last ones.
-    even = (np.pad(f, ((0, f.shape[0] % 2), (0, f.shape[1] % 2), (0, 0)), mode="edge") for f in frames)
-    rate = _rate(fps)
-    _encode(path, _video_frames(even, rate), rate, codec="libx264", pix_fmt="yuv420p", options={"crf": "18"})
+    _encode(path, video_frames(map(even_sides, frames), frame_rate_of(fps)), frame_rate_of(fps), **_H264)
+
+
+def encode_mp4(frames: Iterable[np.ndarray], *, fps: float) -> bytes:
+    """Returns uint8 frames `(t h w 3)` as the bytes of an MP4 file."""
+    content = io.BytesIO()
+    _encode(content, video_frames(map(even_sides, frames), frame_rate_of(fps)), frame_rate_of(fps), **_H264)
+    return content.getvalue()
+
+
+def encode_gif(frames: Iterable[np.ndarray], *, fps: float) -> bytes:
+    """Returns uint8 frames `(t h w 3)` as the bytes of an animated GIF, which plays at up to 50 frames per second."""
+    rate, content = frame_rate_of(min(fps, _GIF_FPS)), io.BytesIO()
+    _encode(content, _with_palettes(video_frames(frames, rate)), rate, codec="gif", pix_fmt="pal8", container="gif")
+    return content.getvalue()
+
+
+def encode_png(picture: np.ndarray) -> bytes:
+    """Returns a uint8 picture `(h w 3)` or `(h w)` as the bytes of a PNG file."""
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, format="png")
+    return content.getvalue()
+
+
+# yuv420p, the H.264 format that every player reads.
+_H264: dict[str, Any] = {"codec": "libx264", "pix_fmt": "yuv420p", "options": {"crf": "18"}}
+
+
+def even_sides(frame: np.ndarray) -> np.ndarray:
+    """Returns a frame with an even number of rows and columns, as H.264 needs: repeats the last ones."""
+    return np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge")
 
 
 _WRITERS = {".png": _write_png, ".gif": _write_gif, ".mp4": _write_mp4}
 _MAX_SIDE = {"gif": 65535, "libx264": 16384}  # largest height or width of a frame, in pixels
 
 
-def _rate(fps: float) -> Fraction:
-    return Fraction(fps).limit_denominator(1001)
+def frame_rate_of(fps: float) -> Fraction:
+    """Returns frames per second as a fraction that codecs take; at least 1/1001."""
+    return max(Fraction(fps).limit_denominator(1001), Fraction(1, 1001))
 
 
-def _video_frames(frames: Iterable[np.ndarray], rate: Fraction) -> Iterator[av.VideoFrame]:
+def video_frames(frames: Iterable[np.ndarray], rate: Fraction) -> Iterator[av.VideoFrame]:
+    """Yields uint8 frames `(h w 3)` as those that an encoder takes, with their time stamps."""
     for index, frame in enumerate(frames):
         video_frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
         video_frame.pts, video_frame.time_base = index, 1 / rate
@@ -139,23 +173,26 @@ def _pass(graph: av.filter.Graph, frame: av.VideoFrame | None) -> Iterator[av.Vi
 
 
 def _encode(
-    path: Path,
+    target: Path | io.BytesIO,
     frames: Iterable[av.VideoFrame],
     rate: Fraction,
     *,
     codec: str,
     pix_fmt: str,
     options: dict[str, str] | None = None,
+    container: str = "mp4",
 ) -> None:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate, options=options)
+    file = target if isinstance(target, io.BytesIO) else str(target)
+    with av.open(file, "w", format=container if isinstance(target, io.BytesIO) else None) as opened:
+        stream = opened.add_stream(codec, rate=rate, options=options)
         assert isinstance(stream, av.VideoStream)
         for frame in frames:
             if not stream.codec_context.is_open:
-                _check_size(path, frame, _MAX_SIDE[codec])
+                if isinstance(target, Path):
+                    _check_size(target, frame, _MAX_SIDE[codec])
                 stream.height, stream.width, stream.pix_fmt = frame.height, frame.width, pix_fmt
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+            opened.mux(stream.encode(frame))
+        opened.mux(stream.encode())
 
 
 def _check_size(path: Path, frame: av.VideoFrame, max_side: int) -> None:

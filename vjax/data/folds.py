@@ -14,6 +14,7 @@ from vjax.errors import InputError
 from vjax.text import some
 
 NumFolds = int | Literal["group"]
+Folds = NumFolds | Literal["split"]  # "split": the split of the config alone, not a cross-validation
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,8 @@ from pathlib import Path
 from vjax.data.video import BadVideo
 from vjax.errors import InputError
 
+AUTO_GROUPS = "auto"  # as the option group of a source: groups are proposed
+
 # Files in class folders that are not listed, in lower case: notes by their ending, and what systems leave by its name.
 _NOTES = {".txt", ".md", ".csv", ".json", ".xml", ".srt"}
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
@@ -78,7 +80,8 @@ def list_videos(*, root: str, group: str = "", outside_root: bool = False) -> Li
         folders; or a CSV file with the columns `path,label[,split][,group]`, whose paths are relative to the file's
         folder.
       group: regular expression that is searched in a video's path; its first capture group is the video's group. The
-        group column of a manifest takes precedence. A video without a group is a group of its own.
+        group column of a manifest takes precedence. A video without a group is a group of its own. "auto" proposes
+        groups of videos that seem to be of one camera and place.
       outside_root: whether a manifest's paths may lead out of the manifest's folder.
     """
     place = check_root(root)
@@ -314,8 +317,11 @@ def write_manifest(path: str | Path, files: Sequence[VideoFile]) -> None:
 
 
 def find_groups(files: Sequence[VideoFile], pattern: str) -> list[VideoFile]:
-    """Returns the files; a file without a group gets the first capture group of the pattern, searched in its name."""
-    if not pattern:
+    """Returns the files; a file without a group gets the first capture group of the pattern, searched in its name.
+
+    The pattern `AUTO_GROUPS` finds none: the groups are proposed from the videos (data/groups.py).
+    """
+    if pattern in ("", AUTO_GROUPS):
         return list(files)
     return [dataclasses.replace(file, group=file.group or _find_group(pattern, file)) for file in files]
 

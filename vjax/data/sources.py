@@ -1,5 +1,6 @@
 """Sources by name: generated videos, and real videos from files, archives, prepared stores and TFDS."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,10 +8,11 @@ from vjax import typed
 from vjax.data.datasets import hmdb51, kinetics, moving_shapes, something_something, ucf101, weizmann
 from vjax.data.datasets.tfds_videos import open_tfds
 from vjax.data.files import open_files, probe_all
-from vjax.data.listing import Listing, VideoFile, check_listing, list_videos
+from vjax.data.groups import with_proposed_groups
+from vjax.data.listing import AUTO_GROUPS, Listing, VideoFile, check_listing, list_videos
 from vjax.data.splits import SplitRule
 from vjax.data.store import is_store, open_store, read_store_files
-from vjax.data.video import BadVideo, Source
+from vjax.data.video import BadVideo, FileReader, Source, Video
 from vjax.spec import Choice, Table
 from vjax.text import Advance, show_nothing
 
@@ -60,12 +62,37 @@ def open_source(
     root = choice.options["root"]
     if is_store(root):
         return open_store(root, typed.as_mapping(choice), rule=rule, max_bad_share=max_bad_share)
-    listing = LISTINGS.create(choice)
+    listing = list_dataset(choice, advance=advance)
     return open_files(listing, root=root, rule=rule, max_bad_share=max_bad_share, advance=advance)
 
 
-def list_files(choice: Choice) -> Sequence[VideoFile] | None:
+def list_dataset(choice: Choice, *, advance: Advance = show_nothing) -> Listing:
+    """Returns the videos of a choice from `LISTINGS`; with the option group="auto", their groups are proposed.
+
+    Args:
+      choice: name and options of the source.
+      advance: progress callback; gets the number of indexed videos and the number of all videos.
+
+    Raises:
+      InputError: the options are invalid, or the videos are missing.
+    """
+    listing = LISTINGS.create(choice)
+    if choice.options.get("group") != AUTO_GROUPS:
+        return listing
+    found, _ = probe_all(listing.files, root=choice.options["root"], advance=advance)
+    videos = [Video(file.name, 0, info.num_frames, info.fps, FileReader(file.path, info.seeks)) for file, info in found]
+    grouped = with_proposed_groups([file for file, _ in found], videos)
+    group_of = {file.path: file.group for file in grouped}
+    files = [dataclasses.replace(file, group=group_of.get(file.path, file.group)) for file in listing.files]
+    return dataclasses.replace(listing, files=tuple(files))
+
+
+def list_files(choice: Choice, *, advance: Advance = show_nothing) -> Sequence[VideoFile] | None:
     """Returns the videos of a source without opening them; None if the source has no list of videos.
+
+    Args:
+      choice: name and options of the source.
+      advance: progress callback of proposed groups, which need to open the videos.
 
     Raises:
       InputError: the options are invalid, or the videos are missing or inconsistent.
@@ -76,7 +103,7 @@ def list_files(choice: Choice) -> Sequence[VideoFile] | None:
     root = choice.options["root"]
     if is_store(root):
         return read_store_files(root, choice.options.get("group", ""))[0]
-    listing = LISTINGS.create(choice)
+    listing = list_dataset(choice, advance=advance)
     check_listing(listing)
     return listing.files
 
@@ -97,7 +124,7 @@ def list_readable(choice: Choice, *, advance: Advance = show_nothing) -> tuple[l
         pairs = list(zip(*read_store_files(root, choice.options.get("group", "")), strict=True))
         bad = [BadVideo(row.name, file.split, row.reason) for file, row in pairs if row.reason]
         return [file for file, row in pairs if not row.reason], bad
-    files = list_files(choice)
+    files = list_files(choice, advance=advance)
     if files is None:
         return None
     found, bad = probe_all(files, root=root, advance=advance)

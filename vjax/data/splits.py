@@ -140,6 +140,12 @@ def read_splits(path: Path) -> dict[str, str]:
     return splits
 
 
+def count_videos(path: Path) -> Counter[tuple[str, str]]:
+    """Returns the number of videos of each label and split in the `split.csv` of a run."""
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
+        return Counter((row["label"], row["split"]) for row in csv.DictReader(stream))
+
+
 def _hold_out(files: Sequence[VideoFile], wanted: Sequence[str]) -> list[VideoFile]:
     """Returns the files, those of the wanted groups in test and all others in train."""
     if not any(file.group for file in files):

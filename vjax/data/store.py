@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 
 from vjax.data.files import check_readable
 from vjax.data.frame_table import TABLE_ENDING, FrameReader
-from vjax.data.listing import VideoFile, find_groups
+from vjax.data.listing import AUTO_GROUPS, VideoFile, find_groups
 from vjax.data.records import RecordReader, read_raw
 from vjax.data.splits import SPLITS, SplitRule, split_files
 from vjax.data.video import BadVideo, Source, Video
@@ -142,10 +142,16 @@ def _readers(builder: Any, split: str, rows: Sequence[IndexRow]) -> Iterator[Fra
 def read_store_files(root: str | Path, group: str) -> tuple[list[VideoFile], list[IndexRow]]:
     """Returns the videos of a store and their rows of the index, in the same order; only a given split is kept."""
     root = Path(root).expanduser()
-    rows, split_given = read_index(root / INDEX_FILE), read_json(root / STORE_FILE)["split_given"]
+    rows, about = read_index(root / INDEX_FILE), read_json(root / STORE_FILE)
     files = [
-        VideoFile(Path(row.name), row.name, row.label, row.split if split_given else "", row.group) for row in rows
+        VideoFile(Path(row.name), row.name, row.label, row.split if about["split_given"] else "", row.group)
+        for row in rows
     ]
+    if group == AUTO_GROUPS and about["source"].get("group") != AUTO_GROUPS:
+        raise InputError(
+            f"{root}: the store was prepared without proposed groups; prepare it again with "
+            f"--source.group={AUTO_GROUPS}, or leave config.source.group empty"
+        )
     return find_groups(files, group), rows
 
 

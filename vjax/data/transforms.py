@@ -28,6 +28,7 @@ class Augment:
     Attributes:
       scale: lowest and highest area of the random crop, as a share of the largest crop that fits the frame.
       ratio: lowest and highest factor on the crop's aspect ratio; (1, 1) keeps the aspect ratio.
+      rate: lowest and highest factor on the speed of the clip, drawn log-uniform; (1, 1) keeps the frame rate.
       flip: whether half of the clips, at random, are mirrored left to right; false if mirroring would change the label.
       rand_ops: number of RandAugment operations; 0 disables RandAugment.
       rand_magnitude: strength of the RandAugment operations, 0 to 10.
@@ -37,6 +38,7 @@ class Augment:
 
     scale: tuple[float, float] = (0.5, 1.0)
     ratio: tuple[float, float] = (1 / 1.15, 1.15)
+    rate: tuple[float, float] = (1.0, 1.0)
     flip: bool = True
     rand_ops: Annotated[int, Range(0)] = 0
     rand_magnitude: Annotated[float, Range(0, at_most=10)] = 9.0
@@ -47,8 +49,9 @@ class Augment:
         typed.check_fields(self, what="augment")
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise InputError(f"augment.scale must be (lowest, highest), 0 < lowest <= highest <= 1, got {self.scale}")
-        if not 0 < self.ratio[0] <= self.ratio[1]:
-            raise InputError(f"augment.ratio must be (lowest, highest), 0 < lowest <= highest, got {self.ratio}")
+        for name, (low, high) in {"ratio": self.ratio, "rate": self.rate}.items():
+            if not 0 < low <= high:
+                raise InputError(f"augment.{name} must be (lowest, highest), 0 < lowest <= highest, got {(low, high)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,13 +71,11 @@ class TrainView:
     def __call__(self, video: Video, rng: np.random.Generator) -> np.ndarray:
         """Returns a clip `(t h w c)`, uint8."""
         # Random numbers: `rng` is used only before frames are read, and equally often for every clip.
-        indices = random_clip(
-            rng,
-            num_video_frames=video.num_frames,
-            num_frames=self.timing.num_frames,
-            step=self.timing.step(video_fps=video.fps),
-        )
-        augment = self.augment
+        augment, step = self.augment, self.timing.step(video_fps=video.fps)
+        if augment.rate != (1.0, 1.0):
+            low, high = augment.rate
+            step *= low * (high / low) ** rng.random()
+        indices = random_clip(rng, num_video_frames=video.num_frames, num_frames=self.timing.num_frames, step=step)
         box_rng, flip = np.random.default_rng(rng.integers(2**63)), augment.flip and rng.random() < 0.5
         # Random resized crop with flip, then the other augmentations.
         found = video.read(indices)
@@ -182,16 +183,20 @@ class TestView:
         # Clips of a short video overlap; each frame is read and resized only once.
         unique, positions = np.unique(self.indices(video), return_inverse=True)
         found = video.read(unique)
-        height, width = found.shape[1:3]
-        aspect = self.size[1] / self.size[0]
-        places = (0.5,) if self.num_crops == 1 else (0.0, 0.5, 1.0)
-        boxes = [
-            ops.largest_box(height=height, width=width, aspect=aspect, position=place, share=self.crop_share)
-            for place in places
-        ]
-        crops = [ops.crop_resize(found, box=box, size=self.size) for box in boxes]
+        crops = [self._crop(found, place) for place in ((0.5,) if self.num_crops == 1 else (0.0, 0.5, 1.0))]
         clips = np.stack([crop[positions.reshape(self.num_clips, -1)] for crop in crops], axis=1)
         return clips.reshape(self.shape)
+
+    def middle_crop(self, frame: np.ndarray) -> np.ndarray:
+        """Returns the middle crop `(h w c)` of one frame, in the size of a clip."""
+        return self._crop(frame[None], 0.5)[0]
+
+    def _crop(self, frames: np.ndarray, place: float) -> np.ndarray:
+        """Returns a crop `(t h w c)` of frames, at a place from 0 to 1 along their longer side."""
+        height, width = frames.shape[1:3]
+        aspect = self.size[1] / self.size[0]
+        box = ops.largest_box(height=height, width=width, aspect=aspect, position=place, share=self.crop_share)
+        return ops.crop_resize(frames, box=box, size=self.size)
 
     def describe(self) -> str:
         """Returns a description of the view, for protocols: `5 clips x 1 crop of 16 frames at 5 fps, 112 x 112`."""

@@ -85,10 +85,21 @@ class Source:
         names = sorted(f"{split} {videos[i].name}" for split, videos in splits.items() for i in range(len(videos)))
         return hashlib.blake2b("\n".join(names).encode(errors="surrogateescape"), digest_size=3).hexdigest()
 
+    def _repr_html_(self) -> str:
+        """Returns the source as a part of a page, for notebooks."""
+        from vjax.data.pages import show_source  # imported here, because that module imports this one
+
+        return show_source(self)
+
     @property
     def num_videos(self) -> int:
         """Number of videos of all splits, unreadable ones included."""
         return sum(map(len, (self.train, self.val, self.test, self.bad_videos)))
+
+
+def groups_of(videos: VideoSequence) -> list[str]:
+    """Returns the group of each video; those of videos in records are not known without reading them."""
+    return [video.group for video in videos] if isinstance(videos, list) else [""] * len(videos)
 
 
 def open_video(path: str | Path) -> Video:

@@ -12,10 +12,14 @@ from vjax import mesh as meshes
 from vjax.data.lost import reason_of
 from vjax.data.pipeline import Shard, test_batches
 from vjax.data.transforms import TestView
-from vjax.data.video import VideoSequence
+from vjax.data.video import VideoSequence, groups_of
 from vjax.evaluation import metrics
 from vjax.evaluation.infer import ClipProbs, infer_views
+from vjax.evaluation.intervals import accuracy_interval
 from vjax.evaluation.probes import Probe
+from vjax.evaluation.sections import classes_section, confusion_section
+from vjax.html.page import render_fragment
+from vjax.text import count
 
 T = TypeVar("T")
 _TOP = 5
@@ -35,12 +39,28 @@ class Evaluation:
       label: `(num_videos)`, label of every video, in the order of the split.
       probs: `(num_videos k)`, probabilities of every video, in the same order.
       lost: position and reason for each video that can no longer be read; such videos count as wrong.
+      groups: group of each video; empty texts, or nothing, if none is known.
+      class_names: names of the classes; their indices stand for them if they are not given.
     """
 
     metrics: dict[str, float]
     label: np.ndarray
     probs: np.ndarray
     lost: tuple[tuple[int, str], ...] = ()
+    groups: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
+
+    def _repr_html_(self) -> str:
+        """Returns the evaluation as a part of a page, for notebooks."""
+        names = self.class_names or tuple(map(str, range(self.probs.shape[-1])))
+        groups = self.groups or ("",) * len(self.label)
+        low, high = accuracy_interval(self.correct, groups)
+        title = (
+            f"{self.correct.mean():.1%} of {count(len(self.label), 'video')} are classified correctly (95 % interval "
+            f"{low:.1%} to {high:.1%}; chance {1 / len(names):.1%})"
+        )
+        sections = [classes_section(self.label, self.correct, groups, names), confusion_section(self.confusion, names)]
+        return render_fragment(title=title, sections=sections)
 
     @property
     def correct(self) -> np.ndarray:
@@ -124,7 +144,7 @@ def evaluate(
     assert totals is not None
     assert probs is not None
     assert count == len(videos), f"{count} videos were evaluated, not {len(videos)}"
-    return Evaluation(metrics.means(totals), label, probs, tuple(lost))
+    return Evaluation(metrics.means(totals), label, probs, tuple(lost), tuple(groups_of(videos)))
 
 
 def infer_videos(

@@ -15,9 +15,9 @@ from vjax import mesh as meshes
 from vjax.data.transforms import TestView
 from vjax.data.video import Video
 from vjax.errors import InputError
-from vjax.evaluation.infer import Normalization
 from vjax.evaluation.predict import infer_each
 from vjax.models.fusion import CLASSIFIER
+from vjax.ops.clip_input import ClipInput
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,16 +65,16 @@ def extract_features(
 
 
 def compile_features(
-    network: nn.Module, normalization: Normalization, mesh: Mesh
+    network: nn.Module, clip_input: ClipInput, mesh: Mesh
 ) -> Callable[[Any], Callable[[Any], jax.Array]]:
     """Jits the features once; calling the result with variables gives a function from global clips to features."""
     jitted = jax.jit(
-        functools.partial(head_input, network, normalization=normalization), out_shardings=meshes.replicated(mesh)
+        functools.partial(head_input, network, clip_input=clip_input), out_shardings=meshes.replicated(mesh)
     )
     return lambda variables: functools.partial(jitted, variables)
 
 
-def head_input(network: nn.Module, variables: Any, clips: jax.Array, *, normalization: Normalization) -> jax.Array:
+def head_input(network: nn.Module, variables: Any, clips: jax.Array, *, clip_input: ClipInput) -> jax.Array:
     """Returns the features `(b v d)` of uint8 clips `(b t h w c)`: the input of the layer from features to logits.
 
     Raises:
@@ -83,12 +83,12 @@ def head_input(network: nn.Module, variables: Any, clips: jax.Array, *, normaliz
     found = []
 
     def keep(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-        if "/".join(context.module.path) == CLASSIFIER and context.method_name == "__call__":
+        if context.method_name == "__call__" and "/".join(context.module.path) == CLASSIFIER:
             found.extend(args)
         return call(*args, **kwargs)
 
     with nn.intercept_methods(keep):
-        network.apply(variables, normalization(clips), train=False)
+        network.apply(variables, clip_input(clips), train=False)
     shapes = [features.shape for features in found]
     if len(found) != 1 or found[0].ndim not in (2, 3):
         raise InputError(

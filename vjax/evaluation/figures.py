@@ -1,4 +1,4 @@
-"""The pictures of a run: its confusion matrix, and the curves of its numbers.
+"""The pictures of a run: its confusion matrix, the curves of its numbers, and the timeline of a video.
 
 matplotlib is imported only when a picture is drawn, because that takes a second. Its global state stays unchanged.
 """
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from vjax.evaluation.segments import Segment
+from vjax.evaluation.timeline import Timeline
 from vjax.json_files import write_bytes
 from vjax.text import printable, shorten
 
@@ -26,6 +28,7 @@ _MAX_SIDE_IN = 36.0
 _COUNTED = 25  # most classes whose counts are written into the cells
 _BOTH_SIDES = 40  # from this number of classes on, the names are on all four sides
 _NAME_CHARS = 32
+_TIMELINE_CLASSES = 8  # of most lines
 _FEW_POINTS = 40  # curves of fewer points have markers
 
 
@@ -135,6 +138,34 @@ def draw_curves(rows: Sequence[Mapping[str, float]]) -> "Figure":
             axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     all_axes[-1].set_xlabel("step")
     all_axes[-1].set_xlim(left=0)
+    return figure
+
+
+def draw_timeline(timeline: Timeline, segments: Sequence[Segment], class_names: Sequence[str]) -> "Figure":
+    """Returns a figure of the probabilities of a video over time, with its segments as bands.
+
+    Of many classes, those that reach the highest probabilities are drawn.
+    """
+    from matplotlib.figure import Figure
+
+    shown = timeline.most_probable(_TIMELINE_CLASSES)
+    figure = Figure(figsize=(10, 3), layout="constrained")
+    axes = figure.subplots()
+    middles = timeline.middle_s
+    colours = {}
+    for k in shown:
+        name = shorten(printable(class_names[k]), _NAME_CHARS)
+        dots = "o" if len(middles) < _FEW_POINTS else ""
+        (line,) = axes.plot(middles, timeline.probs[:, k], label=name, linewidth=1.2, marker=dots, markersize=3)
+        colours[k] = line.get_color()
+    for segment in segments:
+        axes.axvspan(segment.start_s, segment.end_s, color=colours.get(segment.label, "0.5"), alpha=0.15, linewidth=0)
+    axes.set_xlim(timeline.start_s[0], timeline.end_s[-1])
+    axes.set_ylim(-0.03, 1.03)
+    axes.set_xlabel("seconds")
+    axes.set_ylabel("probability")
+    axes.grid(color="0.9")
+    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 

@@ -4,10 +4,9 @@ Logits `(b v k)` are v independent opinions on one clip. The loss is their mean 
 a clip are the mean of their softmax; those of a video are the mean over its clips.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import chex
 import flax.linen as nn
@@ -18,27 +17,9 @@ import optax
 from jax.sharding import Mesh
 
 from vjax import mesh as meshes
-from vjax.ops.frames import to_float
-from vjax.spec import Range
+from vjax.ops.clip_input import ClipInput
 
 T = TypeVar("T")
-
-
-@dataclasses.dataclass(frozen=True)
-class Normalization:
-    """Normalization of frames with values in [0, 1]: subtracts a mean and divides by a deviation in each channel.
-
-    Attributes:
-      mean: mean of the red, green and blue channels.
-      std: standard deviation of the red, green and blue channels; above 0.
-    """
-
-    mean: tuple[float, float, float] = (0.45, 0.45, 0.45)
-    std: Annotated[tuple[float, float, float], Range(above=0)] = (0.225, 0.225, 0.225)
-
-    def __call__(self, clips: jax.Array) -> jax.Array:
-        """Converts uint8 clips to normalised floats."""
-        return to_float(clips, mean=self.mean, std=self.std)
 
 
 class ClipProbs(NamedTuple):
@@ -74,20 +55,16 @@ def cross_entropy(logits: jax.Array, target: jax.Array, *, label_smoothing: floa
     return optax.softmax_cross_entropy(logits.astype(jnp.float32), smooth[:, None]).mean(axis=1)
 
 
-def infer(network: nn.Module, variables: Any, clips: jax.Array, *, normalization: Normalization) -> ClipProbs:
+def infer(network: nn.Module, variables: Any, clips: jax.Array, *, clip_input: ClipInput) -> ClipProbs:
     """Returns the probabilities of uint8 clips `(b t h w c)`; a pure function that the caller jits."""
-    logits = network.apply(variables, normalization(clips), train=False)
+    logits = network.apply(variables, clip_input(clips), train=False)
     assert isinstance(logits, jax.Array)
     return clip_probs(logits)
 
 
-def compile_infer(
-    network: nn.Module, normalization: Normalization, mesh: Mesh
-) -> Callable[[Any], Callable[[Any], ClipProbs]]:
+def compile_infer(network: nn.Module, clip_input: ClipInput, mesh: Mesh) -> Callable[[Any], Callable[[Any], ClipProbs]]:
     """Jits inference once; calling the result with variables gives a function from global clips to probabilities."""
-    jitted = jax.jit(
-        functools.partial(infer, network, normalization=normalization), out_shardings=meshes.replicated(mesh)
-    )
+    jitted = jax.jit(functools.partial(infer, network, clip_input=clip_input), out_shardings=meshes.replicated(mesh))
     return lambda variables: functools.partial(jitted, variables)
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from vjax.evaluation.evaluate import Evaluation
 from vjax.evaluation.intervals import accuracy_interval, drop_interval
 from vjax.text import some
 
@@ -17,13 +16,19 @@ ORDER, FRAMES, PICTURE, UNKNOWN = "order", "frames", "a picture", "not known"
 
 
 def describe_probes(
-    normal: Evaluation, probed: Mapping[str, Evaluation], *, groups: Sequence[str], class_names: Sequence[str]
+    normal: np.ndarray,
+    probed: Mapping[str, np.ndarray],
+    *,
+    label: np.ndarray,
+    groups: Sequence[str],
+    class_names: Sequence[str],
 ) -> dict[str, Any]:
     """Returns what a network loses by each probe, ready for JSON.
 
     Args:
-      normal: evaluation of the unchanged videos.
-      probed: evaluation of the same videos for each name in `PROBES`.
+      normal: `(num_videos)`, whether each unchanged video is classified correctly, or its share of right answers.
+      probed: the same of the changed videos, for each name in `PROBES`.
+      label: `(num_videos)`, index of each video's class.
       groups: group of each video; empty for none.
       class_names: names of the classes.
 
@@ -33,21 +38,20 @@ def describe_probes(
       "order"; "frames", several of them; "a picture"; or "not known", where the class may not be recognised at all or
       its videos are too few or of one group; and the `verdict`, a list of sentences.
     """
-    right = normal.correct
-    probes = {name: _drop(right, found.correct, groups) for name, found in probed.items()}
-    learned = accuracy_interval(right, groups)[0] > np.bincount(normal.label).max() / len(right)
+    probes = {name: _drop(normal, found, groups) for name, found in probed.items()}
+    learned = accuracy_interval(normal, groups)[0] > np.bincount(label).max() / len(label)
     classes = {}
     for index, name in enumerate(class_names):
-        of_class = np.flatnonzero(normal.label == index)
+        of_class = np.flatnonzero(label == index)
         if not len(of_class):
             continue
         inside = [groups[i] for i in map(int, of_class)]
-        drops = {probe: _drop(right[of_class], found.correct[of_class], inside) for probe, found in probed.items()}
-        recognised = accuracy_interval(right[of_class], inside)[0] > 1 / len(class_names)
+        drops = {probe: _drop(normal[of_class], found[of_class], inside) for probe, found in probed.items()}
+        recognised = accuracy_interval(normal[of_class], inside)[0] > 1 / len(class_names)
         of_one_group = len(set(inside)) == 1 and inside[0] != ""
         classes[name] = {
             "num_videos": len(of_class),
-            "normal": float(right[of_class].mean()),
+            "normal": float(normal[of_class].mean()),
             **{probe: drop["video@1"] for probe, drop in drops.items()},
             "needs": _needs(drops) if learned and recognised and not of_one_group else UNKNOWN,
         }

@@ -7,9 +7,9 @@ from typing import Any, Literal
 import numpy as np
 
 from vjax.data.transforms import TestView
-from vjax.data.video import BadVideo, Source, VideoSequence
+from vjax.data.video import BadVideo, Source, VideoSequence, groups_of
 from vjax.evaluation import metrics
-from vjax.evaluation.calibration import calibration_error, reliability
+from vjax.evaluation.calibration import Calibration, calibration_error, reliability
 from vjax.evaluation.evaluate import Evaluation
 from vjax.evaluation.intervals import accuracy_interval
 
@@ -18,11 +18,17 @@ _UNEVEN = 0.2  # by which the share of the largest class exceeds chance before i
 
 
 def describe_result(
-    evaluation: Evaluation, source: Source, view: TestView, *, checkpoint: str = "newest checkpoint"
+    evaluation: Evaluation,
+    source: Source,
+    view: TestView,
+    *,
+    checkpoint: str = "newest checkpoint",
+    calibration: Calibration | None = None,
 ) -> dict[str, Any]:
     """Returns the contents of `result.json`.
 
-    These are the metrics, `video@1_interval` (95 %), `mean_class` (the mean of the classes' accuracies),
+    A calibration adds the `temperature` that was fitted on the validation split, and the `calibrated_error` with it.
+    The other contents are the metrics, `video@1_interval` (95 %), `mean_class` (the mean of the classes' accuracies),
     `calibration_error` and `reliability` (evaluation/calibration.py), `chance`, counts of videos, the number of groups
     in the test split, the `protocol` in words, `notes` (a sentence for each reason not to trust the numbers), and what
     `describe_classes` returns.
@@ -35,12 +41,18 @@ def describe_result(
     lost = lost_in(evaluation, source, "test")
     also = f", {len(lost)} lost since training began and counted as wrong" if lost else ""
     groups = groups_of(source.test)
-    bins = reliability(*_answered(evaluation))
+    probs, label = answered(evaluation)
+    bins = reliability(probs, label)
+    calibrated = {}
+    if calibration is not None:
+        calibrated["temperature"] = calibration.temperature
+        calibrated["calibrated_error"] = calibration_error(reliability(calibration(probs), label))
     interval = accuracy_interval(evaluation.correct, groups)
     return evaluation.metrics | {
         "video@1_interval": interval,
         "mean_class": evaluation.mean_class_accuracy,
         "calibration_error": calibration_error(bins),
+        **calibrated,
         "chance": 1 / num_classes,
         "num_videos": num_videos,
         "num_groups": len(set(groups) - {""}),
@@ -100,16 +112,11 @@ def _describe_validation(source: Source) -> str:
     return f"{len(source.val)} validation videos{of_classes}"
 
 
-def _answered(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray]:
+def answered(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray]:
     """Returns probabilities and labels of the videos that the network saw: of lost ones, it is not sure of anything."""
     seen = np.ones(len(evaluation.label), bool)
     seen[[position for position, _ in evaluation.lost]] = False
     return evaluation.probs[seen], evaluation.label[seen]
-
-
-def groups_of(videos: VideoSequence) -> list[str]:
-    """Returns the group of each video; those of videos in records are not known without reading them."""
-    return [video.group for video in videos] if isinstance(videos, list) else [""] * len(videos)
 
 
 def _notes(

@@ -67,6 +67,9 @@ def _conv_as_same(x: jax.Array, kernel: jax.Array, strides: Triple) -> jax.Array
     return lax.slice(out, (0, *[1 if zeros else 0 for zeros in more], 0), out.shape)
 
 
+_USUAL = 16  # frames of a clip, which 2D networks take as a batch
+
+
 class Forms(NamedTuple):
     """The functions that compute a layer and its gradients.
 
@@ -85,7 +88,8 @@ def on_cpu(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], strides: Tri
     """Returns the fastest forms for a layer on CPU; docs/benchmarks.md, "Layers", lists their times."""
     # The choice depends on these sizes.
     *sizes, channels, features = kernel_shape
-    num_outputs = x_shape[0] * math.prod(conv_forms.num_outputs(x_shape, strides))
+    num_clips = x_shape[0] if isinstance(x_shape[0], int) else _USUAL  # an exported network does not know it
+    num_outputs = num_clips * math.prod(conv_forms.num_outputs(x_shape, strides))
     multiply_adds = num_outputs * math.prod(kernel_shape)
     axes = tuple(axis + 1 for axis, size in enumerate(sizes) if size == 3)
     three_wide = bool(axes) and strides == (1, 1, 1) and all(size in (1, 3) for size in sizes)

@@ -144,4 +144,4 @@ def _aligned(padded: jax.Array, kernel_shape: tuple[int, ...], strides: Triple, 
     """Yields each tap and the padded inputs that are aligned with it."""
     for tap in itertools.product(*[range(size) for size in kernel_shape[:3]]):
         ends = [start + (num - 1) * stride + 1 for start, num, stride in zip(tap, nums, strides, strict=True)]
-        yield tap, lax.slice(padded, (0, *tap, 0), (len(padded), *ends, padded.shape[4]), (1, *strides, 1))
+        yield tap, lax.slice(padded, (0, *tap, 0), (padded.shape[0], *ends, padded.shape[4]), (1, *strides, 1))

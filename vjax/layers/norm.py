@@ -1,4 +1,4 @@
-"""Norm layers: batch norm with a custom gradient, and group norm."""
+"""Norm layers: batch norm with a custom gradient, group norm, and an offset in their place."""
 
 import functools
 import math
@@ -18,12 +18,17 @@ NO_POOL: Triple = (1, 1, 1)
 
 
 def norm_layer(kind: str, *, train: bool, dtype: Any) -> Callable[..., nn.Module]:
-    """Returns a constructor of norm layers; "batch" normalizes over all axes but channels, "group" within a clip."""
+    """Returns a constructor of norm layers.
+
+    "batch" normalizes over all axes but channels, "group" within a clip; "none" only adds an offset to each channel.
+    """
     if kind == "batch":
         return functools.partial(BatchNorm, train=train, dtype=dtype)
     if kind == "group":
         return functools.partial(GroupNorm, dtype=dtype)
-    raise InputError(f"a backbone's norm is 'batch' or 'group', got {kind!r}")
+    if kind == "none":
+        return functools.partial(Offset, dtype=dtype)
+    raise InputError(f"a backbone's norm is 'batch', 'group' or 'none', got {kind!r}")
 
 
 class BatchNorm(nn.Module):
@@ -93,6 +98,26 @@ class GroupNorm(nn.Module):
         norm = nn.GroupNorm(num_groups, dtype=self.dtype, scale_init=self.scale_init, use_fast_variance=False)
         out = norm(x)
         return out if self.pool == NO_POOL else max_pool(out, self.pool)
+
+
+class Offset(nn.Module):
+    """An offset for each channel, in the place of a norm: what a convolution has without a norm.
+
+    Attributes:
+      dtype: dtype of the output.
+      pool: window of a max pool after the offset; (1, 1, 1) for none.
+    """
+
+    dtype: Any = jnp.float32
+    pool: Triple = NO_POOL
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `(... c)` to the same shape; with a pool `(b t h w c)` to `(b t//wt h//wh w//ww c)`."""
+        bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
+        # An offset keeps the order of a channel's values, so fewer are left to add it to.
+        pooled = x if self.pool == NO_POOL else max_pool(x, self.pool)
+        return (_widen(pooled) + bias).astype(self.dtype)
 
 
 def normalize_batch(

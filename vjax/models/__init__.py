@@ -100,7 +100,7 @@ def late_pool(
     num_classes: int, *, backbone: Backbone = SMALL, dropout: Dropout = 0.0, dtype: DType = "float32"
 ) -> Network:
     """Returns a 2D CNN on every frame; its features are averaged over time."""
-    return LateFusion(num_classes, _backbone(backbone, dtype, temporal=False), dropout, fuse="pool")
+    return LateFusion(num_classes, _backbone(backbone, dtype, temporal=False), dropout, fusion="pool")
 
 
 @described(
@@ -121,7 +121,7 @@ def late_concat(
     dtype: DType = "float32",
 ) -> Network:
     """Returns a 2D CNN on every frame; an MLP takes the features of all frames in their order."""
-    return LateFusion(num_classes, _backbone(backbone, dtype, temporal=False), dropout, fuse="concat", hidden=hidden)
+    return LateFusion(num_classes, _backbone(backbone, dtype, temporal=False), dropout, fusion="concat", hidden=hidden)
 
 
 @described(

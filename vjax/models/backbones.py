@@ -5,6 +5,7 @@ is one frame deep and the number of frames is kept. Nothing else differs, so net
 backbone can be compared.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -26,13 +27,15 @@ from vjax.spec import Table
     Card("small", source="vjax", clip=(1, 112, 112), num_classes=400, parameters=49_696, multiply_adds=34_345_984)
 )
 class SmallBackbone(nn.Module):
-    """Stages of convolutions (3 wide), each with a norm and a ReLU; a max pool of 2 ends every stage.
+    """Stages of convolutions (3 wide), each with a norm and a ReLU; a max pool ends every stage.
 
     Attributes:
-      temporal: whether kernels (of size 3) and pools (of size 2) also cover time.
+      temporal: whether kernels (of size 3) and pools also cover time.
       widths: channels of each stage.
       depth: number of convolutions per stage; one number for all stages, or one for each.
-      norm: kind of the norm layers, "batch" or "group".
+      pool: size of the max pool of each stage, 1 for none; one number for all stages, or one for each.
+      norm: kind of the norm layers, "batch", "group" or "none".
+      stride: stride over space of the first convolution; 2 takes about a third of the time.
       remat: whether the backward pass recomputes the inside of a stage instead of keeping it in memory.
       dtype: dtype of the computation; parameters and norm statistics stay float32.
     """
@@ -40,42 +43,75 @@ class SmallBackbone(nn.Module):
     temporal: bool
     widths: tuple[int, ...] = (16, 32, 64)
     depth: int | tuple[int, ...] = 1
-    norm: Literal["batch", "group"] = "batch"
+    pool: int | tuple[int, ...] = 2
+    norm: Literal["batch", "group", "none"] = "batch"
+    stride: int = 1
     remat: bool = False
     dtype: Any = jnp.float32
 
     def __post_init__(self):
         check_widths(self.widths, what="the small backbone")
-        if len(self.depths) != len(self.widths):
-            raise InputError(
-                f"the small backbone has {len(self.widths)} widths but {len(self.depths)} depths: {self.depth}"
-            )
-        if min(self.depths) < 1:
-            raise InputError(f"the small backbone needs a depth of 1 or more in every stage, got {self.depth}")
+        for what, given, numbers in (("depth", self.depth, self.depths), ("pool", self.pool, self.pools)):
+            if len(numbers) != len(self.widths):
+                raise InputError(
+                    f"the small backbone has {len(self.widths)} widths, and needs one {what} for all stages or one for "
+                    f"each; got {given}"
+                )
+            if min(numbers) < 1:
+                raise InputError(f"the small backbone needs a {what} of 1 or more in every stage, got {given}")
+        if self.stride < 1:
+            raise InputError(f"the small backbone needs a stride of 1 or more, got {self.stride}")
         super().__post_init__()
 
     @property
     def depths(self) -> Sequence[int]:
         """The number of convolutions in each stage."""
-        return [self.depth] * len(self.widths) if isinstance(self.depth, int) else self.depth
+        return _of_each_stage(self.depth, self.widths)
+
+    @property
+    def pools(self) -> Sequence[int]:
+        """The size of the max pool of each stage."""
+        return _of_each_stage(self.pool, self.widths)
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Maps `(b t h w c)` to `(b t' h' w' d)`; every stage halves h and w, and t if temporal."""
-        smallest = 2 ** len(self.widths)
-        check_size(x, min_frames=smallest if self.temporal else 1, min_size=smallest, what="the small backbone")
+        """Maps `(b t h w c)` to `(b t' h' w' d)`: the pool of a stage divides h and w, and t if temporal.
+
+        The stride divides h and w at the start.
+        """
+        smallest = math.prod(self.pools)
+        check_size(
+            x,
+            min_frames=smallest if self.temporal else 1,
+            min_size=smallest * self.stride,
+            what="the small backbone",
+        )
         norm = norm_layer(self.norm, train=train, dtype=self.dtype)
-        run = nn.remat(SmallBackbone._stage, static_argnums=(2, 3, 4)) if self.remat and train else SmallBackbone._stage
-        for width, depth in zip(self.widths, self.depths, strict=True):
-            x = run(self, x, width, depth, norm)
+        run = (
+            nn.remat(SmallBackbone._stage, static_argnums=(2, 3, 4, 5, 6))
+            if self.remat and train
+            else SmallBackbone._stage
+        )
+        stride = self.stride
+        for width, depth, pool in zip(self.widths, self.depths, self.pools, strict=True):
+            x = run(self, x, width, depth, pool, norm, stride)
+            stride = 1
         return x
 
-    def _stage(self, x: jax.Array, width: int, depth: int, norm: Callable[..., nn.Module]) -> jax.Array:
+    def _stage(
+        self, x: jax.Array, width: int, depth: int, pool: int, norm: Callable[..., nn.Module], stride: int
+    ) -> jax.Array:
         for index in range(depth):
             # The pool comes before the ReLU: the result is the same, and the ReLU has an eighth (2D: a quarter) to do.
-            pool = cover(2, temporal=self.temporal) if index == depth - 1 else NO_POOL
-            x = nn.relu(norm(pool=pool)(Conv(width, cover(3, temporal=self.temporal), dtype=self.dtype)(x)))
+            window = cover(pool, temporal=self.temporal) if index == depth - 1 else NO_POOL
+            strides = (1, stride, stride) if index == 0 else (1, 1, 1)
+            x = Conv(width, cover(3, temporal=self.temporal), strides, dtype=self.dtype)(x)
+            x = nn.relu(norm(pool=window)(x))
         return x
+
+
+def _of_each_stage(numbers: int | Sequence[int], widths: Sequence[int]) -> Sequence[int]:
+    return [numbers] * len(widths) if isinstance(numbers, int) else numbers
 
 
 @described(

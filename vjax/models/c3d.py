@@ -115,7 +115,7 @@ class C3D(nn.Module):
         # After a ReLU nothing is below zero, so padding with zeros changes no maximum.
         pads = PADS[self.pool5_padding]
         pooled: jax.Array = max_pool(jnp.pad(x, ((0, 0), (0, 0), pads, pads, (0, 0))), (2, 2, 2))
-        flat = pooled.reshape(len(clips), 1, -1)
+        flat = pooled.reshape(clips.shape[0], 1, -1)
         features = FullyConnected(self.dropout, self.width, self.dtype, name="fully_connected")(flat, train=train)
         return Head(self.num_classes, self.dropout, name="head")(features, train=train)
 

@@ -41,38 +41,58 @@ class Network(nn.Module):
         super().__post_init__()
 
 
-class SingleFrame(Network):
+class PerFrame(Network):
+    """The base class of networks that apply a 2D backbone to every frame and fuse its features afterwards.
+
+    Its two parts can be applied apart, so that overlapping clips of one video share the features of their frames.
+    """
+
+    def __call__(self, clips: jax.Array, *, train: bool) -> jax.Array:
+        """Maps `(b t h w c)` to logits: `(b t k)` of single frame, `(b 1 k)` of late fusion."""
+        return self.fuse(self.encode(clips, train=train), train=train)
+
+    def encode(self, clips: jax.Array, *, train: bool) -> jax.Array:
+        """Maps `(b t h w c)` to the features of each frame, `(b t h' w' d)`."""
+        return per_frame(self.backbone, clips, train=train)
+
+    def fuse(self, features: jax.Array, *, train: bool) -> jax.Array:
+        """Maps the features of each frame, `(b t h' w' d)`, to logits."""
+        raise NotImplementedError
+
+
+class SingleFrame(PerFrame):
     """A 2D CNN on every frame on its own: t opinions, whose probabilities are averaged at test time."""
 
     @nn.compact
-    def __call__(self, clips: jax.Array, *, train: bool) -> jax.Array:
-        """Maps `(b t h w c)` to logits `(b t k)`."""
-        features = per_frame(self.backbone, clips, train=train)
-        return Head(self.num_classes, self.dropout, name="head")(features.mean((2, 3)), train=train)
+    def fuse(self, features: jax.Array, *, train: bool) -> jax.Array:
+        """Maps `(b t h' w' d)` to logits `(b t k)`."""
+        return Head(self.num_classes, self.dropout, name="head")(Average((2, 3), name="average")(features), train=train)
 
 
-class LateFusion(Network):
+class LateFusion(PerFrame):
     """The same 2D backbone on every frame; time is fused at the end.
 
     Attributes:
-      fuse: way to fuse the features of all frames. "concat" flattens and concatenates them for an MLP, which then knows
-        the order of frames and is bound to the clip's length and size; "pool" averages over time and space.
+      fusion: way to fuse the features of all frames. "concat" flattens and concatenates them for an MLP, which then
+        knows the order of frames and is bound to the clip's length and size; "pool" averages over time and space.
       hidden: width of the MLP's hidden layer; used by "concat" only.
     """
 
-    fuse: str = "concat"
+    fusion: str = "concat"
     hidden: int = 256
 
+    def __post_init__(self):
+        if self.fusion not in ("concat", "pool"):
+            raise InputError(f"LateFusion's fusion is 'concat' or 'pool', got {self.fusion!r}")
+        super().__post_init__()
+
     @nn.compact
-    def __call__(self, clips: jax.Array, *, train: bool) -> jax.Array:
-        """Maps `(b t h w c)` to logits `(b 1 k)`."""
-        if self.fuse not in ("concat", "pool"):
-            raise InputError(f"LateFusion's fuse is 'concat' or 'pool', got {self.fuse!r}")
-        features = per_frame(self.backbone, clips, train=train)
-        if self.fuse == "pool":
-            fused = features.mean((1, 2, 3))
+    def fuse(self, features: jax.Array, *, train: bool) -> jax.Array:
+        """Maps `(b t h' w' d)` to logits `(b 1 k)`."""
+        if self.fusion == "pool":
+            fused = Average((1, 2, 3), name="average")(features)
         else:
-            flat = features.reshape(len(clips), -1)
+            flat = features.reshape(features.shape[0], -1)
             check_bound(self, "hidden", flat.shape[-1], "late_concat")
             hidden = nn.Dense(self.hidden, dtype=features.dtype, name="hidden")(flat)
             # The layer has so many inputs that without a norm the first steps can push every ReLU below zero for good.
@@ -96,7 +116,7 @@ class EarlyFusion(Network):
                 f"early_fusion is bound to the clip length it was initialised with, and these clips have {t} frames; "
                 "use clips of the same length"
             ) from error
-        return Head(self.num_classes, self.dropout, name="head")(features.mean((2, 3)), train=train)
+        return Head(self.num_classes, self.dropout, name="head")(Average((2, 3), name="average")(features), train=train)
 
 
 class SlowFusion(Network):
@@ -107,8 +127,22 @@ class SlowFusion(Network):
         """Maps `(b t h w c)` to logits `(b 1 k)`."""
         check_rank(clips)
         features = self.backbone(clips, train=train)
-        fused = features.mean((1, 2, 3))
+        fused = Average((1, 2, 3), name="average")(features)
         return Head(self.num_classes, self.dropout, name="head")(fused[:, None], train=train)
+
+
+class Average(nn.Module):
+    """The mean over some axes. A module, so that it is listed among the layers of a network.
+
+    Attributes:
+      axes: axes that are averaged.
+    """
+
+    axes: tuple[int, ...]
+
+    def __call__(self, features: jax.Array) -> jax.Array:
+        """Maps `(b t h w d)` to an array without the axes."""
+        return features.mean(self.axes)
 
 
 class Head(nn.Module):

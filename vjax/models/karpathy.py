@@ -200,7 +200,7 @@ class Karpathy(nn.Module):
             axis=-1,
         )
         opinions = 1 if self.fusion.joined else maps.shape[1]
-        flat = maps.reshape(len(clips), opinions, -1)
+        flat = maps.reshape(clips.shape[0], opinions, -1)
         features = FullyConnected(self.dropout, self.width, self.dtype, name="fully_connected")(flat, train=train)
         return Head(self.num_classes, self.dropout, name="head")(features, train=train)
 

@@ -144,7 +144,7 @@ class S3D(Network):
         """Maps `(b t h w c)` to logits `(b 1 k)`."""
         check_rank(clips)
         features = average_windows(self.backbone(clips, train=train), self.window)
-        features = features.reshape(len(clips), -1, features.shape[-1])
+        features = features.reshape(clips.shape[0], -1, features.shape[-1])
         # Dropout draws for each window, so the mean follows it.
         logits = Head(self.num_classes, self.dropout, name="head")(features, train=train)
         return logits.mean(1, keepdims=True)

@@ -161,7 +161,7 @@ class SlowFast(nn.Module):
         pathways = SlowFastBackbone(self.dtype, name="backbone")(clips, train=train)
         pooled = [average_windows(features, (features.shape[1], SIDE, SIDE)) for features in pathways]
         features = jnp.concatenate(pooled, axis=-1)
-        features = features.reshape(len(clips), -1, features.shape[-1])
+        features = features.reshape(clips.shape[0], -1, features.shape[-1])
         return Head(self.num_classes, self.dropout, name="head")(features, train=train)
 
 
@@ -186,7 +186,8 @@ class SlowFastBackbone(nn.Module):
         norm = norm_layer("batch", train=train, dtype=self.dtype)
 
         # The stems; a kernel of the fast one covers time.
-        slow = Stem(64, 1, norm, self.dtype, name="slow_stem")(clips[:, slow_frames(clips.shape[1])])
+        seen = jnp.stack([clips[:, frame] for frame in slow_frames(clips.shape[1])], axis=1)
+        slow = Stem(64, 1, norm, self.dtype, name="slow_stem")(seen)
         fast = Stem(64 // BETA_INVERSE, 5, norm, self.dtype, name="fast_stem")(clips)
 
         # The stages; before each, the slow pathway gets features of the fast one.

@@ -201,7 +201,7 @@ class X3D(nn.Module):
         check_rank(clips)
         features = X3DBackbone(self.dtype, name="backbone")(clips, train=train)
         pooled = average_windows(features, (features.shape[1], self.side, self.side))
-        pooled = pooled.reshape(len(clips), -1, pooled.shape[-1])
+        pooled = pooled.reshape(clips.shape[0], -1, pooled.shape[-1])
         # On single positions, a convolution of size 1 is a linear layer.
         he_normal = nn.initializers.he_normal()
         last = nn.Dense(LAST_WIDTH, use_bias=False, kernel_init=he_normal, dtype=self.dtype, name="lin5")(pooled)

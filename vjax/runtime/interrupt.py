@@ -11,6 +11,7 @@ from typing import NoReturn
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as in shells
 LINE = "interrupted; the same command continues a training run from its newest checkpoint"
 _PATIENCE_S = 2.0
+_FORCE = "ends the process after SIGINT"  # name of the thread
 
 
 def leave_on_interrupt() -> None:
@@ -29,11 +30,18 @@ def raise_on_interrupt() -> None:
     def interrupt(number: int, frame: FrameType | None) -> None:
         if os.getpid() == process:
             force = threading.Timer(_PATIENCE_S, _say_and_leave)
-            force.daemon = True
+            force.name, force.daemon = _FORCE, True
             force.start()
         signal.default_int_handler(number, frame)
 
     _handle(interrupt)
+
+
+def take_time_to_end() -> None:
+    """Lets the process live on after a KeyboardInterrupt that was caught, until it ends by itself."""
+    for thread in threading.enumerate():
+        if thread.name == _FORCE and isinstance(thread, threading.Timer):
+            thread.cancel()
 
 
 def _handle(handler: Callable[[int, FrameType | None], object]) -> None:

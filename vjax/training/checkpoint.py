@@ -1,6 +1,7 @@
 """Checkpoints with Orbax: the newest two and the best are kept, and a crash leaves no partial checkpoint."""
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,6 +53,18 @@ class _Restore(ocp.args.StandardRestore):
     """Required by Orbax for every handler, but never used: `_read_alone` restores."""
 
 
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Silences Orbax, which warns about options that are given on purpose, such as `read_only`."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(max(level, logging.ERROR))
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 class Checkpoints:
     """The checkpoints of one work directory.
 
@@ -89,7 +102,8 @@ class Checkpoints:
             cleanup_tmp_directories=not read_only,
             save_interval_steps=0 if read_only else 1,
         )
-        self._manager = _Manager(self._directory, options=options, item_handlers=_Handler())
+        with _without_warnings():
+            self._manager = _Manager(self._directory, options=options, item_handlers=_Handler())
         # Progress of the saves.
         self._complete = self.latest_step()  # newest known on disk; if missing, the folder was removed
         self._newest: int | None = None  # newest saved, perhaps still being written

@@ -15,8 +15,9 @@ from jax.sharding import Mesh
 from vjax import mesh as meshes
 from vjax.errors import InputError
 from vjax.evaluation import metrics
-from vjax.evaluation.infer import Normalization, clip_probs, cross_entropy
+from vjax.evaluation.infer import clip_probs, cross_entropy
 from vjax.mesh import Layout
+from vjax.ops.clip_input import ClipInput
 from vjax.training.layer_rates import EQUAL_RATES, LayerRates
 
 
@@ -112,7 +113,7 @@ def train_step(
 def make_grad_fn(
     network: nn.Module,
     *,
-    normalization: Normalization = Normalization(),
+    clip_input: ClipInput = ClipInput(),
     label_smoothing: float = 0.0,
     class_weights: Sequence[float] = (),
     layer_rates: LayerRates = EQUAL_RATES,
@@ -122,7 +123,7 @@ def make_grad_fn(
 
     Args:
       network: network that maps clips to logits.
-      normalization: normalization of the clips' channels.
+      clip_input: conversion of uint8 clips to the network's input.
       label_smoothing: share of the target that is spread over all classes.
       class_weights: factor on the loss of each class; empty for 1. Mixed clips get the mean of their two classes.
       layer_rates: learning rate factors by layer; parameters with factor 0 get no gradient.
@@ -135,7 +136,7 @@ def make_grad_fn(
         def mean_loss(params: Any) -> tuple[jax.Array, tuple[Any, Any]]:
             logits, updates = network.apply(
                 {"params": layer_rates.freeze(params), "batch_stats": batch_stats},
-                normalization(batch["clips"]),
+                clip_input(batch["clips"]),
                 train=True,
                 rngs={"dropout": key},
                 mutable=mutable,

@@ -14,7 +14,7 @@ import optax
 from jax.sharding import AbstractMesh, AxisType
 
 from vjax.mesh import LAYOUTS
-from vjax.models.cost import count_parameters, multiply_adds, parameters_by_layer, residual_bytes
+from vjax.models.cost import count_parameters, multiply_adds, residual_bytes
 from vjax.training.step import init_state
 
 
@@ -71,14 +71,12 @@ class StepCost(NamedTuple):
       multiply_adds: multiply-adds of one clip's forward pass; a step needs about three times as many for a clip.
       memory: memory on each device.
       traffic: traffic of each device.
-      layers: number of parameters by layer, with the names that `config.layer_rates` takes.
     """
 
     parameters: int
     multiply_adds: int
     memory: Memory
     traffic: Traffic
-    layers: dict[str, int]
 
 
 _SUMS_BYTES = 8  # loss and clip@1, one float each
@@ -144,7 +142,6 @@ def step_cost(
             all_gather=gathered,
             num_devices=num_devices,
         ),
-        parameters_by_layer(state.params),
     )
 
 

@@ -1,0 +1,28 @@
+"""Slow fusion, a 3D CNN: two convolutions on 20 frames of 64 x 64, as a lecture compares them.
+
+    vjax describe --config configs/lecture/slow_fusion.py
+    python train.py --config configs/lecture/slow_fusion.py --workdir runs/lecture/slow_fusion
+
+Source: Johnson, "Videos", a lecture of Deep Learning for Computer Vision, University of Michigan, which holds late
+fusion, early fusion and a 3D CNN against each other. The convolutions see three frames each, and the pool
+shrinks time too.
+The first command prints its table: 8,784 parameters without the classifier, 89.6 million multiply-adds.
+The videos are generated (vjax/data/datasets/moving_shapes.py).
+"""
+
+from vjax.config import Augment, Choice, Clip, Config, Testing
+
+
+def get_config() -> Config:
+    return Config(
+        source=Choice("moving_shapes", data_dir="runs/data/lecture", size=64, num_test=200, num_val=200),
+        clip=Clip(num_frames=20, size=64, stride=1),
+        augment=Augment(scale=(0.6, 1.0), flip=False),  # a flip would swap left and right motion
+        network=Choice("slow_fusion", backbone=Choice("small", widths=(12, 24), pool=(4, 1), norm="none")),
+        optimizer=Choice("adamw", learning_rate=5e-3, warmup=50),
+        length=900,
+        test=Testing(num_clips=1),
+        log_every=50,
+        evaluate_every=900,
+        checkpoint_every=300,
+    )

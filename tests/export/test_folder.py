@@ -1,0 +1,140 @@
+"""`vjax export`: the folder of an exported network."""
+
+import dataclasses
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from processes import ROOT, error_line, in_this_process
+from user_folder import read_blocks
+
+import vjax
+from vjax.errors import InputError
+from vjax.export import folder
+from vjax.export.folder import export
+from vjax.export.model_card import model_card
+from vjax.json_files import write_json
+
+has_onnx = all(map(importlib.util.find_spec, ("jax2onnx", "onnxruntime")))
+needs_onnx = pytest.mark.skipif(not has_onnx, reason="the extra 'onnx' is not installed")
+# Runs a program as where the named packages are not installed.
+WITHOUT = "import runpy, sys; sys.modules.update(dict.fromkeys({names!r})); sys.argv = sys.argv[1:]; {run}"
+RUN = "sys.path.insert(0, __import__('os').path.dirname(sys.argv[0])); runpy.run_path(sys.argv[0], run_name='__main__')"
+
+
+def run_program(out, *videos, without):
+    code = WITHOUT.format(names=without, run=RUN)
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "XLA_FLAGS")}
+    words = [sys.executable, "-c", code, str(out / "run.py"), *map(str, videos)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, env=environment, cwd=out)
+    assert done.returncode == 0, done.stderr
+    return [re.fullmatch(r"(.*\.mp4) (\w+) ([\d.]+), .*", line).groups() for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("kind", "without"),
+    [("stablehlo", ("vjax", "flax", "cv2")), pytest.param("onnx", ("vjax", "jax", "flax", "cv2"), marks=needs_onnx)],
+)
+@pytest.mark.parametrize("half", [False, True])
+def test_an_exported_network_answers_as_the_run_does(run_of_levels, tmp_path, kind, without, half):
+    base, out = run_of_levels, tmp_path / "out"
+    words = ["--out", out, "--format", kind, *(["--half"] if half else [])]
+    done = in_this_process("vjax", "export", base / "run", *words)
+    assert done.returncode == 0, done.stderr
+    assert re.match(rf"model.{kind}: probabilities differ by \d", done.stdout)
+    names = {f"model.{kind}", "labels.json", "preprocessing.json", "model_card.md", "run.py", "clips.py"}
+    assert {path.name for path in out.iterdir()} == names
+    videos = sorted((base / "videos").rglob("*.mp4"))[:3]
+    expected = vjax.load(base / "run").predict(videos)
+    for (path, name, probability), prediction in zip(run_program(out, *videos, without=without), expected, strict=True):
+        assert path == prediction.name
+        assert name == prediction.ranked()[0][0]
+        assert float(probability) == pytest.approx(prediction.probs.max(), abs=2e-2 if half else 1e-3)
+
+
+def test_the_example_of_the_page_runs(run_of_levels, tmp_path, monkeypatch):
+    export(vjax.load(run_of_levels / "run"), tmp_path / "exported", formats=["stablehlo"])
+    (block,) = [block for block in read_blocks(ROOT / "docs/export.md", "text") if "deserialize" in block]
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(block, names)
+    assert names["probs"].shape == (3, 2)
+
+
+def test_half_is_half_of_the_size(run_of_levels, tmp_path):
+    trained = vjax.load(run_of_levels / "run")
+    for half in (False, True):
+        export(trained, tmp_path / str(half), formats=["stablehlo"], half=half)
+    whole, halved = ((tmp_path / str(half) / "model.stablehlo").stat().st_size for half in (False, True))
+    assert halved < whole
+
+
+def test_the_program_is_short_and_imports_what_it_says():
+    program = Path(folder.__file__).parent / "program"
+    for name, most in (("run.py", 60), ("clips.py", 70)):
+        text = (program / name).read_text()
+        assert len(text.splitlines()) < most
+        assert "vjax" not in text
+
+
+def test_the_card_says_what_it_is_how_good_and_what_it_cannot(run_of_levels, tmp_path):
+    export(vjax.load(run_of_levels / "run"), tmp_path, formats=["stablehlo"])
+    card = (tmp_path / "model_card.md").read_text()
+    assert re.findall(r"^## (.*)$", card, flags=re.MULTILINE) == [
+        "Files",
+        "Input and output",
+        "Training data",
+        "How good it is",
+        "Limits",
+    ]
+    assert "95 % interval" in card
+    assert "fall, rise" in card
+    assert str(run_of_levels) not in card, "no path of this machine"
+    preprocessing = json.loads((tmp_path / "preprocessing.json").read_text())
+    assert preprocessing["temperature"] > 0
+    assert json.loads((tmp_path / "labels.json").read_text()) == ["fall", "rise"]
+
+
+def test_a_folder_that_holds_something_is_not_written_to(run_of_levels, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    done = in_this_process("vjax", "export", run_of_levels / "run", "--out", tmp_path)
+    assert f"{tmp_path} exists; give a folder that does not, or an empty one" in error_line(done)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_nothing_is_written_if_one_model_answers_otherwise(run_of_levels, tmp_path, monkeypatch):
+    def wrong(model, clips):
+        return np.full((len(clips), 2), 0.9)
+
+    monkeypatch.setattr(folder, "check_extra", lambda: None)
+    monkeypatch.setattr(folder, "_TO_BYTES", {**folder._TO_BYTES, "onnx": lambda probs, shape: b""})
+    monkeypatch.setattr(folder, "_RUN", {**folder._RUN, "onnx": wrong})
+    with pytest.raises(InputError, match="the onnx model differs from the run's network by"):
+        export(vjax.load(run_of_levels / "run"), tmp_path / "out", formats=["stablehlo", "onnx"])
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_card_needs_no_counts_shows_no_paths_and_holds_names_as_text(run_of_levels, tmp_path):
+    workdir = shutil.copytree(run_of_levels / "run", tmp_path / "run")
+    (workdir / "data.json").unlink()
+    trained = vjax.load(workdir)
+    kept = dataclasses.replace(trained.config, keep_split="/home/ann/runs/old")
+    names = ("fall <script>", "rise\n| *up*")
+    card = model_card(dataclasses.replace(trained, config=kept, class_names=names), files={})
+    assert r"fall \<script\>, rise \| \*up\*." in card
+    assert "videos to train on" not in card
+    write_json(workdir / "data.json", {"split": "that of /home/ann/runs/old", "train": 3, "val": 0, "test": 2})
+    card = model_card(dataclasses.replace(trained, config=kept), files={})
+    assert "3 videos to train on, 0 to choose by, 2 to test on; split that of old." in card
+
+
+def test_a_work_directory_without_a_run_is_refused(tmp_path):
+    done = in_this_process("vjax", "export", tmp_path, "--out", tmp_path / "out")
+    assert "holds no run" in error_line(done)
