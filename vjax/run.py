@@ -1,8 +1,9 @@
 """Training: runs an experiment in a work directory and returns its result.
 
 A work directory holds `config.json` (with all defaults), `classes.json`, `preprocessing.json`, `data.json`,
-`split.csv`, `bad_videos.csv`, `first_batch.gif`, `checkpoints/`, `metrics.jsonl`, TensorBoard's `events/`, and at the
-end `result.json`, `predictions.npz`, `confusion.png`, `curves.png` and, with a validation split, `calibration.json`.
+`split.csv`, `bad_videos.csv`, `first_batch.gif`, `inference.stablehlo`, `checkpoints/`, `metrics.jsonl`, TensorBoard's
+`events/`, and at the end `result.json`, `predictions.npz`, `confusion.png`, `curves.png` and, with a validation split,
+`calibration.json`.
 """
 
 import contextlib
@@ -32,8 +33,9 @@ from vjax.evaluation.infer import compile_infer
 from vjax.evaluation.predictions import PREDICTIONS_FILE, write_predictions
 from vjax.evaluation.result import answered, describe_result, lost_in
 from vjax.experiment import Experiment, build, make_init
+from vjax.export.stablehlo import inference_program
 from vjax.first_state import make_first_state
-from vjax.json_files import as_json, write_json
+from vjax.json_files import as_json, write_bytes, write_json
 from vjax.mesh import Layout
 from vjax.models.cost import count_parameters
 from vjax.ops.captions import add_captions
@@ -274,6 +276,8 @@ def _take_workdir(experiment: Experiment, workdir: Path, console: TextIO, *, fir
     write_json(workdir / "preprocessing.json", _preprocessing(experiment))
     workdirs.write_foreign(workdir, experiment.foreign_parts())
     workdirs.write_data(workdir, source)
+    if first_step == 0:
+        _write_inference(experiment, first_state, workdir, console)
     return [
         *writers,
         JsonLines(workdir / "metrics.jsonl", start_step=first_step),
@@ -282,6 +286,17 @@ def _take_workdir(experiment: Experiment, workdir: Path, console: TextIO, *, fir
         Profiler(workdir / "profile", config.profile, start_step=first_step),
         *experiment.writers,
     ]
+
+
+def _write_inference(experiment: Experiment, state: TrainState, workdir: Path, console: TextIO) -> None:
+    """Writes the inference of the network as StableHLO: a network that cannot be exported says so before it learns."""
+    network, clip_shape = experiment.network, experiment.test_view.shape[1:]
+    try:
+        program = inference_program(network, state.variables, experiment.config.clip_input, clip_shape)
+    except InputError as error:
+        console.write(wrap(f"{error}. Training goes on", width=terminal_width(), hang=2) + "\n")
+        return
+    write_bytes(workdir / "inference.stablehlo", program)
 
 
 def describe_run(experiment: Experiment, workdir: Path, *, num_parameters: int, width: int) -> str:
