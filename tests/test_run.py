@@ -41,8 +41,8 @@ def test_a_run_leaves_all_that_is_needed_to_use_it(finished):
     names = {path.name for path in workdir.iterdir()}
     assert names == {
         ".lock", "bad_videos.csv", "calibration.json", "checkpoints", "classes.json", "config.json", "confusion.png",
-        "curves.png", "data.json", "events", "first_batch.gif", "inference.stablehlo", "metrics.jsonl", "predictions.npz",
-        "preprocessing.json", "result.json", "split.csv",
+        "curves.png", "data.json", "events", "first_batch.gif", "inference.stablehlo", "metrics.jsonl",
+        "predictions.npz", "preprocessing.json", "result.json", "split.csv",
     }  # fmt: skip
     assert json.loads((workdir / "classes.json").read_text()) == ["fall", "rise"]
     assert json.loads((workdir / "preprocessing.json").read_text())["size"] == [16, 16]

@@ -3,21 +3,15 @@
 import argparse
 import collections
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vjax.cli.arguments import SET_A_KEY, SOURCE_PREFIX, add_source, choose_source
-from vjax.config import Config
-from vjax.config_file import PREFIX, load_config, override_config
-from vjax.data.doctor import examine
-from vjax.data.files import indexing_progress
+from vjax.cli.examined import add_examined, choose_examined, examine_chosen
 from vjax.data.listing import write_manifest
 from vjax.data.store import is_store
 from vjax.errors import InputError
 from vjax.json_files import check_writable, write_json
-from vjax.preprocessing import bind_preprocessing
 from vjax.text import printable, terminal_width
 
 
@@ -28,15 +22,7 @@ def add(commands: Any) -> None:
         help="check a dataset before training",
         description="Checks a dataset before training: unreadable and duplicate videos, the split, reading speed.",
     )
-    add_source(parser)
-    parser.set_defaults(overridden=(SOURCE_PREFIX, PREFIX))
-    parser.epilog = f"{parser.epilog} {SET_A_KEY}"
-    parser.add_argument(
-        "--config",
-        metavar="FILE",
-        help="config file with the clip, augmentation, batch size and split to assume (default: those of the default "
-        "config)",
-    )
+    add_examined(parser)
     parser.add_argument(
         "--propose-groups",
         metavar="FILE.csv",
@@ -51,27 +37,10 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     """Examines the dataset and prints one page about it."""
     for path in filter(None, (args.json, args.propose_groups)):
         check_writable(path)
-    of_config = [word for word in overrides if word.startswith(PREFIX)]
-    config = load_config(args.config, of_config) if args.config else override_config(Config(), of_config)
-    config, _ = bind_preprocessing(config)
-    of_source = [word for word in overrides if word.startswith(SOURCE_PREFIX)]
-    source = choose_source(args.source, of_source, like=config.source)
+    source, config = choose_examined(args, overrides)
     if args.propose_groups:
         _check_manifest(Path(args.propose_groups), source.options["root"])
-    useless = [word for word in of_config if word.startswith(f"{PREFIX}source.")]
-    if useless and source.name != config.source.name:
-        raise InputError(
-            f"{useless[0]}: {args.source} is a source {source.name!r}, but the config has {config.source.name!r}; set "
-            f"its options with {SOURCE_PREFIX}KEY=VALUE"
-        )
-    with indexing_progress(sys.stderr) as progress:
-        found = examine(
-            source,
-            config.train_view,
-            batch_size=config.batch_size,
-            rule=config.split_rule,
-            advance=progress.advance,
-        )
+    found = examine_chosen(source, config)
     print(printable(found.page(width=terminal_width())))
     if args.json:
         write_json(args.json, found.facts | {"problems": found.problems})

@@ -8,6 +8,7 @@ from vjax.cli import (
     config,
     configs,
     crossval,
+    data_card,
     describe,
     doctor,
     evaluate,
@@ -26,8 +27,8 @@ from vjax.cli.boundary import run_command
 
 # In the order in which a new user needs them; each module has `add(commands)`.
 COMMANDS = (
-    doctor, split, prepare, train, evaluate, predict, report, export, features, crossval, compare, describe, configs,
-    config, models, weights, filter,
+    doctor, data_card, split, prepare, train, evaluate, predict, report, export, features, crossval, compare, describe,
+    configs, config, models, weights, filter,
 )  # fmt: skip
 
 

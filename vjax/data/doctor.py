@@ -36,18 +36,19 @@ class Examined:
       facts: numbers and lists by name, ready for JSON.
       problems: one line for each problem, with advice.
       files: the readable videos with their given split; with their group, or a proposed one if none of them has one.
+      videos: the same videos, in the same order.
     """
 
     facts: dict[str, Any]
     problems: list[str]
     files: list[VideoFile]
+    videos: Sequence[Video]
 
-    def page(self, *, width: int) -> str:
-        """Returns the findings as one page of text with lines of up to `width` columns."""
-        # A line for each fact.
+    def rows(self) -> dict[str, str]:
+        """Returns the facts about the dataset as text, by name."""
         facts = self.facts
         counts = ", ".join(f"{facts[f'num_{split}']:,} {split}" for split in SPLITS)
-        rows = {
+        return {
             "videos": f"{facts['num_videos']:,} ({counts})",
             "unreadable": f"{len(facts['unreadable']):,}; missing: {len(facts['missing']):,}",
             "hours": f"{facts['hours']:.2f}",
@@ -56,10 +57,13 @@ class Examined:
             "length": _range(facts["seconds"], " s"),
             "frame rate": _range(facts["fps"], " fps"),
             "frame size": ", ".join(f"{size} ({count})" for size, count in facts["sizes"].items()) or "-",
-            "clip": facts["clip"],
-            "reading": facts["reading"],
-            "batch": facts["memory"],
         }
+
+    def page(self, *, width: int) -> str:
+        """Returns the findings as one page of text with lines of up to `width` columns."""
+        # A line for each fact, also about training here.
+        facts = self.facts
+        rows = self.rows() | {"clip": facts["clip"], "reading": facts["reading"], "batch": facts["memory"]}
         lines = [wrap(f"{name:10}  {text}", width=width, hang=12) for name, text in rows.items()]
         # A table of the first classes, and the list of problems.
         widest = width - len("|  | train | val | test |")
@@ -144,7 +148,7 @@ def examine(
         dataclasses.replace(file, group=group, split="" if look.is_random else file.split)
         for file, group in zip(readable, leaks.groups, strict=True)
     ]
-    return Examined(facts | leaks.facts, problems, files)
+    return Examined(facts | leaks.facts, problems, files, look.videos)
 
 
 def _count(look: _Look, classes: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:

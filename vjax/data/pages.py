@@ -2,14 +2,14 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from vjax.data.decode import VideoError
 from vjax.data.media import gif_uri
 from vjax.data.transforms import TestView
-from vjax.data.video import Source
+from vjax.data.video import Source, Video
 from vjax.html.page import Figures, Section, Table, render_fragment
 from vjax.ops.sampling import ClipTiming
 from vjax.text import count
@@ -40,19 +40,39 @@ def show_source(source: Source) -> str:
 
 def _examples(source: Source) -> Iterator[tuple[str, str]]:
     """Yields a moving picture of the first training video of each of the first classes that can be read."""
-    shown: set[int] = set()
-    for position in range(len(source.train) if isinstance(source.train, list) else min(len(source.train), _SHOWN)):
-        if len(shown) == _SHOWN:
+
+    def read(position: int) -> tuple[str, Video]:
+        video = source.train[position]
+        return source.class_names[video.label], video
+
+    # Videos in records are read to learn their classes, so only the first ones are.
+    num_videos = len(source.train) if isinstance(source.train, list) else min(len(source.train), _SHOWN)
+    return first_of_classes(read, num_videos, most=_SHOWN)
+
+
+def first_of_classes(
+    read: Callable[[int], tuple[str, Video]], num_videos: int, *, most: int
+) -> Iterator[tuple[str, str]]:
+    """Yields the name of a class and a moving picture of its first video that can be read, for the first classes.
+
+    Args:
+      read: function from a position to the name of a class and a video of it.
+      num_videos: number of positions.
+      most: number of classes after which it ends.
+    """
+    shown: set[str] = set()
+    for position in range(num_videos):
+        if len(shown) == most:
             return
         try:
-            video = source.train[position]
-            if video.label in shown:
+            name, video = read(position)
+            if name in shown:
                 continue
             (clip,) = _VIEW(video)
         except VideoError:
-            continue  # a picture is for show; training says which videos cannot be read
-        shown.add(video.label)
-        yield source.class_names[video.label], gif_uri(clip, fps=_FPS)
+            continue  # a picture is for show; training and the doctor say which videos cannot be read
+        shown.add(name)
+        yield name, gif_uri(clip, fps=_FPS)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,9 +26,7 @@ def to_stablehlo(probs: Callable[[jax.Array], jax.Array], clip_shape: tuple[int,
     return _serialize(probs, clip_shape=clip_shape)
 
 
-def inference_program(
-    network: nn.Module, variables: Any, clip_input: ClipInput, clip_shape: tuple[int, ...]
-) -> bytes:
+def inference_program(network: nn.Module, variables: Any, clip_input: ClipInput, clip_shape: tuple[int, ...]) -> bytes:
     """Returns a file for `jax.export.deserialize`: from variables and uint8 clips `(b t h w c)` to probabilities.
 
     It holds no numbers, so it serves every checkpoint of a run.
