@@ -1,6 +1,5 @@
 """Facts that every measurement reports: the machine, the versions and the commit."""
 
-import os
 import platform
 import shutil
 import subprocess
@@ -8,15 +7,12 @@ from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
+from vjax.runtime.versions import processor
+
 
 def machine() -> str:
     """Returns the processor, the GPUs and the Python version."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(":")[1] for line in lines if line.startswith("model name")), "?")
-    words = next((line.split(":")[1].split() for line in lines if line.startswith("flags")), [])
-    avx512 = ", AVX-512" if "avx512f" in words else ""
-    parts = [f"{os.cpu_count()} cores of {model.strip()}{avx512}", *gpus(), f"Python {platform.python_version()}"]
-    return ", ".join(parts)
+    return ", ".join([processor(), *gpus(), f"Python {platform.python_version()}"])
 
 
 def gpus() -> list[str]:

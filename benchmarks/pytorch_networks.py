@@ -7,7 +7,6 @@ flax's names (`Conv_0`, `BatchNorm_0`), so that `load` can copy parameters by th
 # pyright: basic, reportMissingImports=false
 
 import functools
-import importlib
 import math
 from typing import Any
 
@@ -15,11 +14,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from vjax.export.in_pytorch import LIBRARY, slow_and_fast
+
 
 def create(name: str, num_classes: int, backbone: dict, clip_shape: tuple[int, ...]) -> nn.Module:
     """Returns a network of `vjax.models.FUSION_NETWORKS` on a backbone of `BACKBONES`, or a published network."""
     if name in LIBRARY:
-        return OneOpinion(LIBRARY[name](num_classes))
+        network = LIBRARY[name](num_classes)
+        return OneOpinion(SlowFast(network) if name == "slowfast_r50" else network)
     if name == "c3d":
         return C3D(num_classes)
     if name in KARPATHY:
@@ -83,27 +85,6 @@ class OneOpinion(nn.Module):
         return self.network(x)[:, None]
 
 
-def _torchvision(name: str, num_classes: int) -> nn.Module:
-    video: Any = importlib.import_module("torchvision.models.video")
-    # Only S3D has dropout.
-    return getattr(video, name)(num_classes=num_classes, **({"dropout": 0.0} if name == "s3d" else {}))
-
-
-def _x3d(num_frames: int, side: int, num_classes: int) -> nn.Module:
-    # Its own Swish reads an attribute that PyTorch has removed.
-    return importlib.import_module("pytorchvideo.models.x3d").create_x3d(
-        input_clip_length=num_frames, input_crop_size=side, inner_act=nn.SiLU, **_options(num_classes)
-    )
-
-
-def _slowfast(num_classes: int) -> nn.Module:
-    return SlowFast(importlib.import_module("pytorchvideo.models.slowfast").create_slowfast(**_options(num_classes)))
-
-
-def _options(num_classes: int) -> dict[str, Any]:
-    return {"model_num_class": num_classes, "dropout_rate": 0.0, "head_activation": None}
-
-
 class SlowFast(nn.Module):
     """PyTorchVideo's SlowFast, which takes every fourth frame of a clip for its slow pathway by itself."""
 
@@ -113,19 +94,10 @@ class SlowFast(nn.Module):
 
     def forward(self, x):
         """Maps clips `(b c t h w)` to logits `(b k)`."""
-        frames = x.shape[2]
-        x = [x[:, :, torch.linspace(0, frames - 1, frames // 4).long()], x]
+        x = slow_and_fast(x)
         for block in self.blocks:
             x = block(x)
         return x
-
-
-LIBRARY: dict[str, Any] = {
-    **{name: functools.partial(_torchvision, name) for name in ("r3d_18", "mc3_18", "r2plus1d_18", "s3d")},
-    "x3d_s": functools.partial(_x3d, 13, 160),
-    "x3d_m": functools.partial(_x3d, 16, 224),
-    "slowfast_r50": _slowfast,
-}
 
 
 class Small(nn.Module):

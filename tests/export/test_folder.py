@@ -135,12 +135,12 @@ def test_a_folder_that_holds_something_is_not_written_to(run_of_levels, tmp_path
 
 
 def test_nothing_is_written_if_one_model_answers_otherwise(run_of_levels, tmp_path, monkeypatch):
-    def wrong(model, clips):
-        return np.full((len(clips), 2), 0.9)
+    def wrong(model):
+        return lambda clips: np.full((len(clips), 2), 0.9)
 
     monkeypatch.setattr(folder, "check_extra", lambda: None)
-    monkeypatch.setattr(folder, "_TO_BYTES", {**folder._TO_BYTES, "onnx": lambda probs, shape: b""})
-    monkeypatch.setattr(folder, "_RUN", {**folder._RUN, "onnx": wrong})
+    monkeypatch.setattr(folder, "TO_BYTES", {**folder.TO_BYTES, "onnx": lambda probs, shape: b""})
+    monkeypatch.setattr(folder, "LOADERS", {**folder.LOADERS, "onnx": wrong})
     with pytest.raises(InputError, match="the onnx model differs from the run's network by"):
         export(vjax.load(run_of_levels / "run"), tmp_path / "out", formats=["stablehlo", "onnx"])
     assert not list((tmp_path / "out").iterdir())

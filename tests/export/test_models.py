@@ -12,9 +12,9 @@ from exported import FUSION, PUBLISHED, check_model, network_of
 
 from vjax.errors import InputError
 from vjax.export import onnx_file
-from vjax.export.onnx_file import run_onnx, to_onnx
+from vjax.export.onnx_file import load_onnx, to_onnx
 from vjax.export.portable import portable
-from vjax.export.stablehlo import PLATFORMS, run_stablehlo, to_stablehlo
+from vjax.export.stablehlo import PLATFORMS, load_stablehlo, to_stablehlo
 
 needs_onnx = pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("jax2onnx", "onnxruntime"))), reason="the extra 'onnx' is not installed"
@@ -34,7 +34,7 @@ def test_stablehlo_gives_the_probabilities_of_the_network(case):
     function, shape = network_of(case)
     model = to_stablehlo(function, shape)
     assert jax.export.deserialize(bytearray(model)).platforms == PLATFORMS
-    check_model(functools.partial(run_stablehlo, model), function, shape)
+    check_model(load_stablehlo(model), function, shape)
 
 
 @needs_onnx
@@ -47,7 +47,7 @@ def test_onnx_gives_the_probabilities_of_the_network_with_2d_convolutions(case):
     kernels = {constant.name: constant.dims for constant in onnx.load_from_string(model).graph.initializer}
     nodes = onnx.load_from_string(model).graph.node
     assert not [node for node in nodes if node.op_type == "Conv" and len(kernels.get(node.input[1], ())) == 5]
-    check_model(functools.partial(run_onnx, model), function, shape)
+    check_model(load_onnx(model), function, shape)
 
 
 class Outside(nn.Module):
@@ -104,7 +104,7 @@ def test_a_network_in_bfloat16_is_refused():
 
 def test_a_network_in_bfloat16_is_exported_as_stablehlo():
     function, shape = network_of(FUSION[0], dtype="bfloat16")
-    check_model(functools.partial(run_stablehlo, to_stablehlo(function, shape)), function, shape)
+    check_model(load_stablehlo(to_stablehlo(function, shape)), function, shape)
 
 
 def test_a_missing_extra_is_named(monkeypatch):

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from vjax.cli import (
+    benchmark,
     compare,
     config,
     configs,
@@ -27,8 +28,8 @@ from vjax.cli.boundary import run_command
 
 # In the order in which a new user needs them; each module has `add(commands)`.
 COMMANDS = (
-    doctor, data_card, split, prepare, train, evaluate, predict, report, export, features, crossval, compare, describe,
-    configs, config, models, weights, filter,
+    doctor, data_card, split, prepare, train, evaluate, predict, report, export, benchmark, features, crossval, compare,
+    describe, configs, config, models, weights, filter,
 )  # fmt: skip
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from vjax.errors import InputError
 from vjax.export.inference import make_inference
 from vjax.export.model_card import model_card
-from vjax.export.onnx_file import check_extra, run_onnx, to_onnx
-from vjax.export.stablehlo import run_stablehlo, to_stablehlo
+from vjax.export.onnx_file import check_extra, load_onnx, to_onnx
+from vjax.export.stablehlo import load_stablehlo, to_stablehlo
 from vjax.json_files import check_writable, write_bytes, write_json, write_text
 from vjax.trained import Trained
 
@@ -28,8 +28,11 @@ _MODELS = {
     "stablehlo": "model for jax (`jax.export.deserialize`), on CPU, CUDA and TPU",
     "onnx": "model for ONNX runtimes, with 2D convolutions only",
 }
-_TO_BYTES: Mapping[str, Callable[..., bytes]] = {"stablehlo": to_stablehlo, "onnx": to_onnx}
-_RUN: Mapping[str, Callable[[bytes, np.ndarray], np.ndarray]] = {"stablehlo": run_stablehlo, "onnx": run_onnx}
+TO_BYTES: Mapping[str, Callable[..., bytes]] = {"stablehlo": to_stablehlo, "onnx": to_onnx}
+LOADERS: Mapping[str, Callable[[bytes], Callable[[np.ndarray], np.ndarray]]] = {
+    "stablehlo": load_stablehlo,
+    "onnx": load_onnx,
+}
 
 
 def export(trained: Trained, out: str | Path, *, formats: Sequence[str], half: bool = False) -> dict[str, float]:
@@ -60,8 +63,8 @@ def export(trained: Trained, out: str | Path, *, formats: Sequence[str], half: b
     clip_shape = trained.test_view.shape[1:]
     clips = np.random.default_rng(0).integers(0, 256, (2, *clip_shape), np.uint8)
     expected = np.asarray(trained.infer_clips(clips).probs)
-    models = {name: _TO_BYTES[name](probs, clip_shape) for name in formats}
-    differences = {name: float(np.abs(_RUN[name](models[name], clips) - expected).max()) for name in formats}
+    models = {name: TO_BYTES[name](probs, clip_shape) for name in formats}
+    differences = {name: float(np.abs(LOADERS[name](models[name])(clips) - expected).max()) for name in formats}
     for name in formats:
         if not differences[name] <= _LIMITS[half]:
             raise InputError(

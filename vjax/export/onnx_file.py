@@ -54,14 +54,14 @@ def _keep_halves(model: Any) -> None:
     model.graph.node.extend(nodes)
 
 
-def run_onnx(model: bytes, clips: np.ndarray) -> np.ndarray:
-    """Returns the probabilities `(b k)` of uint8 clips `(b t h w c)`.
+def load_onnx(model: bytes) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns the function from uint8 clips `(b t h w c)` to probabilities `(b k)` of a file, on the CPU.
 
     Raises:
       InputError: the extra is not installed.
     """
     session = _import("onnxruntime").InferenceSession(model, providers=["CPUExecutionProvider"])
-    return session.run(None, {"clips": clips})[0]
+    return lambda clips: session.run(None, {"clips": clips})[0]
 
 
 def check_extra() -> None:

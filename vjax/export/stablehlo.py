@@ -63,6 +63,7 @@ def _serialize(function: Callable[..., jax.Array], *inputs: Any, clip_shape: tup
     return bytes(exported.serialize())
 
 
-def run_stablehlo(model: bytes, clips: np.ndarray) -> np.ndarray:
-    """Returns the probabilities `(b k)` of uint8 clips `(b t h w c)`."""
-    return np.asarray(jax.export.deserialize(bytearray(model)).call(clips))
+def load_stablehlo(model: bytes) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns the function from uint8 clips `(b t h w c)` to probabilities `(b k)` of a file."""
+    call = jax.jit(jax.export.deserialize(bytearray(model)).call)
+    return lambda clips: np.asarray(call(clips))

@@ -1,0 +1,92 @@
+"""Networks of the table as PyTorch's libraries have them, to compare with. The extra torch installs them."""
+
+# pyright: reportMissingImports=false
+
+import functools
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from vjax.errors import InputError
+from vjax.models.registry import torch_names_of
+from vjax.trained import Trained
+from vjax.training.convert import to_torch
+
+
+def _torchvision(name: str, num_classes: int) -> Any:
+    video: Any = importlib.import_module("torchvision.models.video")
+    # Only S3D has dropout.
+    return getattr(video, name)(num_classes=num_classes, **({"dropout": 0.0} if name == "s3d" else {}))
+
+
+def _x3d(num_frames: int, side: int, num_classes: int) -> Any:
+    # Its own Swish reads an attribute that PyTorch has removed.
+    silu = importlib.import_module("torch.nn").SiLU
+    return importlib.import_module("pytorchvideo.models.x3d").create_x3d(
+        input_clip_length=num_frames, input_crop_size=side, inner_act=silu, **_options(num_classes)
+    )
+
+
+def _slowfast(num_classes: int) -> Any:
+    return importlib.import_module("pytorchvideo.models.slowfast").create_slowfast(**_options(num_classes))
+
+
+def _options(num_classes: int) -> dict[str, Any]:
+    return {"model_num_class": num_classes, "dropout_rate": 0.0, "head_activation": None}
+
+
+# Functions from a number of classes to a module, by the name of the network in vjax.
+LIBRARY: Mapping[str, Callable[[int], Any]] = {
+    **{name: functools.partial(_torchvision, name) for name in ("r3d_18", "mc3_18", "r2plus1d_18", "s3d")},
+    "x3d_s": functools.partial(_x3d, 13, 160),
+    "x3d_m": functools.partial(_x3d, 16, 224),
+    "slowfast_r50": _slowfast,
+}
+
+
+def slow_and_fast(clips: Any) -> list[Any]:
+    """Returns the two inputs of PyTorchVideo's SlowFast: every fourth frame of clips `(b c t h w)`, and all frames."""
+    frames = clips.shape[2]
+    slow = importlib.import_module("torch").linspace(0, frames - 1, frames // 4).long()
+    return [clips[:, :, slow], clips]
+
+
+def torch_inference(trained: Trained) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns the inference of a run's network in PyTorch, from uint8 clips `(b t h w c)` to probabilities `(b k)`.
+
+    Raises:
+      InputError: no library of PyTorch has the network, or it is not installed.
+    """
+    # The module of the library, with the numbers of the run.
+    name, config = trained.network_name, trained.config
+    names = torch_names_of(config.network) if name == config.network.name and name in LIBRARY else None
+    if names is None or config.clip.input != "rgb":
+        raise InputError(f"neither torchvision nor PyTorchVideo has this network; they have {', '.join(LIBRARY)}")
+    try:
+        torch: Any = importlib.import_module("torch")
+        module = LIBRARY[name](len(trained.class_names))
+    except ImportError as error:
+        raise InputError(f"PyTorch's networks need the extra torch: pip install 'vjax[torch]' ({error})") from error
+    variables = jax.device_get(trained.state.variables)
+    tensors = to_torch(variables, names(variables))
+    # A linear layer of vjax can be a convolution of size 1 in PyTorch.
+    shapes = {key: tensor.shape for key, tensor in module.state_dict().items()}
+    module.load_state_dict({key: torch.from_numpy(leaf.copy()).reshape(shapes[key]) for key, leaf in tensors.items()})
+    module.eval()
+    mean, std = (
+        torch.tensor(values).view(3, 1, 1, 1) for values in (config.normalization.mean, config.normalization.std)
+    )
+
+    def probs(clips: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            frames = torch.from_numpy(clips).permute(
+                0, 4, 1, 2, 3
+            )  # channels last in memory: PyTorch's channels_last_3d
+            inputs = (frames.float() / 255 - mean) / std
+            logits = module(slow_and_fast(inputs) if name == "slowfast_r50" else inputs)
+            return torch.softmax(logits, -1).numpy()
+
+    return probs
