@@ -7,7 +7,9 @@ if TYPE_CHECKING:
     from vjax.config import Config
     from vjax.config_file import load_config
     from vjax.cross_validation import crossval
+    from vjax.data.decode import VideoError
     from vjax.errors import InputError
+    from vjax.evaluation.segments import SegmentFinder
     from vjax.experiment import Experiment, build
     from vjax.models import FUSION_NETWORKS, NETWORKS, create
     from vjax.models.registry import list_models
@@ -16,8 +18,8 @@ if TYPE_CHECKING:
     from vjax.trained import Trained, load, save_weights
 
 __all__ = [
-    "FUSION_NETWORKS", "NETWORKS", "Choice", "Config", "Experiment", "InputError", "Trained", "build", "create",
-    "crossval", "fit", "list_models", "load", "load_config", "save_weights", "train",
+    "FUSION_NETWORKS", "NETWORKS", "Choice", "Config", "Experiment", "InputError", "SegmentFinder", "Trained",
+    "VideoError", "build", "create", "crossval", "fit", "list_models", "load", "load_config", "save_weights", "train",
 ]  # fmt: skip
 __version__ = "0.1.0"
 
@@ -27,7 +29,9 @@ _MODULES = {
     "Choice": "spec",
     "Config": "config",
     "InputError": "errors",
+    "SegmentFinder": "evaluation.segments",
     "Trained": "trained",
+    "VideoError": "data.decode",
     "Experiment": "experiment",
     "build": "experiment",
     "fit": "run",

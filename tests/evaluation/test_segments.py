@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vjax.errors import InputError
 from vjax.evaluation.segments import Segment, SegmentFinder
-from vjax.evaluation.timeline import Timeline, find_segments
+from vjax.evaluation.timeline import Timeline
 
 
 def finder(*, enter, leave, min_s=0.0):
@@ -23,24 +23,24 @@ def made(*rows):
 
 
 def test_a_segment_stays_until_its_class_falls_below_leave():
-    found = find_segments(made([0.9, 0.1], [0.4, 0.3], [0.9, 0.1], [0.1, 0.1]), finder(enter=0.6, leave=0.35))
+    found = made([0.9, 0.1], [0.4, 0.3], [0.9, 0.1], [0.1, 0.1]).segments(finder(enter=0.6, leave=0.35))
     assert found == [Segment(0.0, 3.5, 0, pytest.approx((0.9 + 0.4 + 0.9) / 3))]
 
 
 def test_another_class_that_enters_ends_a_segment():
-    found = find_segments(made([0.9, 0.1], [0.4, 0.6], [0.2, 0.8]), finder(enter=0.6, leave=0.3))
+    found = made([0.9, 0.1], [0.4, 0.6], [0.2, 0.8]).segments(finder(enter=0.6, leave=0.3))
     assert [(s.start_s, s.end_s, s.label) for s in found] == [(0.0, 1.5, 0), (1.5, 4.0, 1)]
 
 
 def test_short_segments_are_left_out():
     rows = [[0.9, 0.1], [0.1, 0.1], [0.9, 0.0], [0.9, 0.0], [0.9, 0.0]]
-    found = find_segments(made(*rows), finder(enter=0.6, leave=0.5, min_s=2))
+    found = made(*rows).segments(finder(enter=0.6, leave=0.5, min_s=2))
     assert [(s.start_s, s.end_s) for s in found] == [(2.5, 6.0)]
 
 
 @given(st.lists(st.lists(st.floats(0, 1), min_size=3, max_size=3), min_size=1, max_size=30), st.floats(0.1, 1))
 def test_segments_do_not_overlap_and_each_window_of_one_keeps_its_class(rows, enter):
-    found = find_segments(made(*rows), finder(enter=enter, leave=0.7 * enter))
+    found = made(*rows).segments(finder(enter=enter, leave=0.7 * enter))
     assert all(before.end_s <= after.start_s for before, after in itertools.pairwise(found))
     for segment in found:
         assert segment.end_s > segment.start_s

@@ -12,7 +12,6 @@ from vjax.data.annotate import annotate_video, check_annotated
 from vjax.data.decode import VideoError
 from vjax.errors import InputError
 from vjax.evaluation.segments import Segment, SegmentFinder
-from vjax.evaluation.timeline import find_segments
 from vjax.json_files import check_writable
 from vjax.text import count, format_time, printable
 from vjax.trained import Trained
@@ -109,7 +108,7 @@ def run_timelines(
                 errors.append(error)
                 continue
         watch.num_clips += len(timeline.probs)
-        segments = find_segments(timeline, make_finder(args, threshold=threshold))
+        segments = timeline.segments(make_finder(args, threshold=threshold))
         write_timeline(folder, timeline, segments, names)
         found = f"{count(len(timeline.probs), 'window')}, {count(len(segments), 'segment')}"
         print(f"{printable(path)}: {found}, in {printable(str(folder))}")

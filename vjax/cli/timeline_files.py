@@ -23,7 +23,9 @@ def write_timeline(folder: Path, timeline: Timeline, segments: Sequence[Segment]
     """
     rows = itertools.starmap(_window_row, zip(timeline.start_s, timeline.end_s, timeline.probs, strict=True))
     write_csv(folder / "probs.csv", itertools.chain([_window_columns(class_names)], rows))
-    write_csv(folder / "segments.csv", [_SEGMENT_COLUMNS, *(_segment_row(s, class_names) for s in segments)])
+    write_csv(
+        folder / "segments.csv", [_SEGMENT_COLUMNS, *(_segment_row(segment, class_names) for segment in segments)]
+    )
     _write_segments(folder, timeline.name, segments, class_names)
     write_figure(folder / "probs.png", draw_timeline(timeline, segments, class_names))
 
@@ -75,12 +77,12 @@ def _window_row(start_s: float, end_s: float, probs: np.ndarray) -> tuple[str, .
 
 
 def _segment_row(segment: Segment, class_names: Sequence[str]) -> tuple[object, ...]:
-    return round(segment.start_s, 3), round(segment.end_s, 3), class_names[segment.label], segment.score
+    named = segment.named(class_names)
+    return tuple(named[column] for column in _SEGMENT_COLUMNS)
 
 
 def _write_segments(folder: Path, name: str, segments: Sequence[Segment], class_names: Sequence[str]) -> None:
-    rows = [dict(zip(_SEGMENT_COLUMNS, _segment_row(segment, class_names), strict=True)) for segment in segments]
-    write_json(folder / "segments.json", {"video": name, "segments": rows})
+    write_json(folder / "segments.json", {"video": name, "segments": [s.named(class_names) for s in segments]})
     write_text(folder / "segments.srt", subtitles(segments, class_names))
 
 

@@ -1,6 +1,8 @@
 """Segments: the parts of a video with one class, found in the probabilities of its windows by hysteresis."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +24,11 @@ class Segment:
     end_s: float
     label: int
     score: float
+
+    def named(self, class_names: Sequence[str]) -> dict[str, Any]:
+        """Returns the segment with the name of its class, ready for JSON; times are to the millisecond."""
+        times = {"start_s": round(self.start_s, 3), "end_s": round(self.end_s, 3)}
+        return times | {"class": class_names[self.label], "score": self.score}
 
 
 class SegmentFinder:

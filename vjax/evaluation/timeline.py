@@ -49,6 +49,12 @@ class Timeline:
         """Returns the classes that are most probable somewhere, at most `most` of them."""
         return np.argsort(-self.probs.max(0), kind="stable")[:most].tolist()
 
+    def segments(self, finder: SegmentFinder) -> list[Segment]:
+        """Returns the segments that a new finder finds."""
+        rows = zip(self.start_s, self.end_s, self.probs, strict=True)
+        found = [finder.add(float(start_s), float(end_s), probs) for start_s, end_s, probs in rows]
+        return [segment for segment in (*found, finder.close()) if segment is not None]
+
     def _repr_html_(self) -> str:
         """Returns the timeline as a part of a page, for notebooks."""
         series = {
@@ -138,10 +144,3 @@ def _small_frames(path: str | Path, view: TestView, step: float) -> Iterator[np.
         emitted += repeats
         for _ in range(repeats):
             yield small
-
-
-def find_segments(timeline: Timeline, finder: SegmentFinder) -> list[Segment]:
-    """Returns the segments of a timeline, found by a new finder."""
-    rows = zip(timeline.start_s, timeline.end_s, timeline.probs, strict=True)
-    found = [finder.add(float(start_s), float(end_s), probs) for start_s, end_s, probs in rows]
-    return [segment for segment in (*found, finder.close()) if segment is not None]
