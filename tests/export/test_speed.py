@@ -1,0 +1,121 @@
+"""`vjax benchmark`: the forms of a network, side by side."""
+
+import dataclasses
+import importlib.util
+import json
+import re
+import time
+
+import numpy as np
+import pytest
+from processes import error_line, in_this_process
+
+import vjax
+from vjax.errors import InputError
+from vjax.export import speed
+from vjax.export.folder import export
+from vjax.export.in_pytorch import LIBRARY, torch_inference
+from vjax.models import NETWORKS
+from vjax.models.card import card_of
+
+has_onnx = all(map(importlib.util.find_spec, ("jax2onnx", "onnxruntime")))
+
+
+def test_the_slower_form_has_more_milliseconds_and_fewer_clips():
+    def form(seconds, value):
+        def run(clips):
+            time.sleep(seconds)
+            return np.full((len(clips), 2), value)
+
+        return run
+
+    forms = {"fast": form(0.01, 0.5), "slow": form(0.05, 0.75)}
+    found = speed.measure(forms, (1, 2, 2, 3), batch=2, rounds=2)
+    assert found["fast"].ms < found["slow"].ms
+    assert found["slow"].least_ms >= 25  # of one of two clips
+    assert found["slow"].clips_per_s == pytest.approx(1e3 / found["slow"].ms)
+    assert (found["fast"].difference, found["slow"].difference) == (0, 0.25)
+
+
+def test_the_forms_of_a_run_give_the_same_probabilities(run_of_levels):
+    trained = vjax.load(run_of_levels / "run")
+    forms, missing = speed.forms_of_run(trained)
+    assert list(forms) == ["vjax", "stablehlo", *(["onnx"] if has_onnx else [])]
+    assert missing[-1].startswith("pytorch: neither torchvision nor PyTorchVideo has this network")
+    clips = np.random.default_rng(0).integers(0, 256, (8, *trained.test_view.shape[1:])).astype(np.uint8)
+    for form in forms.values():
+        np.testing.assert_allclose(form(clips), trained.infer_clips(clips).probs, atol=1e-5)
+
+
+def test_the_command_prints_a_row_for_each_form_and_writes_json(run_of_levels, tmp_path):
+    words = ["--rounds", "1", "--batch", "8", "--json", tmp_path / "speed.json"]
+    done = in_this_process("vjax", "benchmark", run_of_levels / "run", *words)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\| vjax +\| +[\d.]+ \| +[\d.]+ \| +[\d.]+ \| +1\.00 \| +0e\+00 \|", done.stdout)
+    assert "8 x 8 x 16 x 16 x 3; medians of 1 turns; processor " in done.stdout
+    assert "pytorch: neither torchvision" in done.stdout
+    written = json.loads((tmp_path / "speed.json").read_text())
+    assert written["forms"]["stablehlo"]["ms"] > 0
+    assert written["batch"] == 8
+    assert "cores of" in written["processor"]
+
+
+def test_the_models_of_an_exported_folder_are_measured(run_of_levels, tmp_path):
+    export(vjax.load(run_of_levels / "run"), tmp_path / "out", formats=["stablehlo"])
+    done = in_this_process("vjax", "benchmark", tmp_path / "out", "--rounds", "1", "--batch", "3")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^\| stablehlo +\| +[\d.]+ \|", done.stdout, re.MULTILINE)
+    assert "of stablehlo's time" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--batch", "0"], "--batch and --rounds must be 1 or more, got 0 and 5"),
+        (["--rounds", "0"], "got 8 and 0"),
+        (["--batch", "3"], "--batch 3 cannot be split over the 8 devices of this machine"),
+    ],
+)
+def test_what_cannot_be_measured_is_explained(run_of_levels, words, message):
+    assert message in error_line(in_this_process("vjax", "benchmark", run_of_levels / "run", *words))
+
+
+def test_a_folder_without_a_run_or_a_model_is_refused(tmp_path):
+    done = in_this_process("vjax", "benchmark", tmp_path)
+    assert "is neither the work directory of a run nor a folder that vjax export has written" in error_line(done)
+
+
+def test_every_network_that_pytorch_has_has_its_names_on_its_card():
+    for name in LIBRARY:
+        card = card_of(NETWORKS[name])
+        assert card is not None
+        assert card.torch_names is not None
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", ["r3d_18", "s3d", "x3d_s", "slowfast_r50"])
+def test_pytorchs_form_of_a_run_gives_its_probabilities(name, tmp_path):
+    pytest.importorskip("torch")
+    workdir = tmp_path / "run"
+    words = [f"--config.network.name={name}", "--config.length=1", "--config.clip.size=64"]
+    words += ["--config.clip.num_frames=32"] if name == "slowfast_r50" else []
+    words += [f"--config.source.data_dir={tmp_path}/data", "--config.source.size=72", "--config.batch_size=8"]
+    config = vjax.load_config("quickstart:tiny", words)
+    vjax.train(config, workdir)
+    trained = vjax.load(workdir)
+    clips = np.random.default_rng(0).integers(0, 256, (8, *trained.test_view.shape[1:])).astype(np.uint8)
+    np.testing.assert_allclose(torch_inference(trained)(clips), trained.infer_clips(clips).probs, atol=1e-4)
+
+
+def test_a_missing_extra_is_named(run_of_levels, monkeypatch):
+    trained = vjax.load(run_of_levels / "run")
+
+    def missing(name):
+        raise ImportError(f"No module named {name!r}")
+
+    monkeypatch.setattr(vjax.Trained, "network_name", "r3d_18")
+    config = vjax.load_config("folder", ["--config.source.root=x", "--config.network.name=r3d_18"])
+    trained = dataclasses.replace(trained, config=config)
+    monkeypatch.setattr("importlib.import_module", missing)
+    with pytest.raises(InputError, match=r"PyTorch's networks need the extra torch: pip install 'vjax\[torch\]'"):
+        torch_inference(trained)
