@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -84,13 +85,16 @@ def test_an_exported_network_answers_as_the_run_does(run_of_levels, tmp_path, ki
         assert float(probability) == pytest.approx(prediction.probs.max(), abs=2e-2 if half else 1e-3)
 
 
-def test_the_example_of_the_page_runs(run_of_levels, tmp_path, monkeypatch):
+def test_the_examples_of_the_page_run(run_of_levels, tmp_path, monkeypatch):
     export(vjax.load(run_of_levels / "run"), tmp_path / "exported", formats=["stablehlo"])
-    (block,) = [block for block in read_blocks(ROOT / "docs/export.md", "text") if "deserialize" in block]
+    shutil.copytree(run_of_levels / "run", tmp_path / "runs/mine")
     monkeypatch.chdir(tmp_path)
-    names = {}
-    exec(block, names)
-    assert names["probs"].shape == (3, 2)
+    blocks = [block for block in read_blocks(ROOT / "docs/export.md", "text") if "deserialize" in block]
+    assert len(blocks) == 2
+    for block in blocks:
+        names = {}
+        exec(block, names)
+        assert names["probs"].shape == (3, 2)
 
 
 def test_half_is_half_of_the_size(run_of_levels, tmp_path):
@@ -163,3 +167,18 @@ def test_a_card_needs_no_counts_shows_no_paths_and_holds_names_as_text(run_of_le
 def test_a_work_directory_without_a_run_is_refused(tmp_path):
     done = in_this_process("vjax", "export", tmp_path, "--out", tmp_path / "out")
     assert "holds no run" in error_line(done)
+
+
+@needs_onnx
+def test_the_readme_goes_from_a_run_to_an_onnx_file_and_its_answer(run_of_levels, tmp_path, monkeypatch):
+    (block,) = [block for block in read_blocks(ROOT / "README.md", "text") if "--format onnx" in block]
+    install, *lines = block.splitlines()
+    assert install == "pip install '.[onnx]'"
+    assert len(lines) == 2
+    shutil.copytree(run_of_levels / "run", tmp_path / "runs/mine")
+    shutil.copy(run_of_levels / "long.mp4", tmp_path / "new.mp4")
+    monkeypatch.chdir(tmp_path)
+    write, answer = map(shlex.split, lines)
+    assert in_this_process(*write).returncode == 0
+    done = subprocess.run([sys.executable, *answer[1:]], capture_output=True, text=True, timeout=300)
+    assert re.match(r"new.mp4 (fall|rise) [01]\.\d", done.stdout), done.stderr
