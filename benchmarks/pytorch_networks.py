@@ -20,7 +20,7 @@ from vjax.export.in_pytorch import LIBRARY, slow_and_fast
 def create(name: str, num_classes: int, backbone: dict, clip_shape: tuple[int, ...]) -> nn.Module:
     """Returns a network of `vjax.models.FUSION_NETWORKS` on a backbone of `BACKBONES`, or a published network."""
     if name in LIBRARY:
-        network = LIBRARY[name](num_classes)
+        network = LIBRARY[name](num_classes, clip_shape)
         return OneOpinion(SlowFast(network) if name == "slowfast_r50" else network)
     if name == "c3d":
         return C3D(num_classes)

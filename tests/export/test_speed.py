@@ -6,17 +6,22 @@ import json
 import re
 import time
 
+import jax
 import numpy as np
 import pytest
 from processes import error_line, in_this_process
+from random_variables import random_variables
 
 import vjax
 from vjax.errors import InputError
 from vjax.export import speed
 from vjax.export.folder import export
 from vjax.export.in_pytorch import LIBRARY, torch_inference
+from vjax.export.inference import make_inference
 from vjax.models import NETWORKS
 from vjax.models.card import card_of
+from vjax.ops.sampling import ClipTiming
+from vjax.spec import Choice
 
 has_onnx = all(map(importlib.util.find_spec, ("jax2onnx", "onnxruntime")))
 
@@ -92,19 +97,52 @@ def test_every_network_that_pytorch_has_has_its_names_on_its_card():
         assert card.torch_names is not None
 
 
+def with_network(trained, name, clips):
+    """Returns a trained network in the place of which another one stands, with random numbers."""
+    config = dataclasses.replace(trained.config, network=Choice(name))
+    network = config.create_network(len(trained.class_names))
+    _, *clip_shape = clips.shape
+    variables = random_variables(network, clip_shape)
+    # Otherwise one class would have it all.
+    logits = jax.jit(network.apply, static_argnames="train")(variables, config.clip_input(clips), train=False)
+    variables["params"]["head"]["logits"]["kernel"] /= np.abs(logits).max()
+    return dataclasses.replace(
+        trained,
+        config=config,
+        network=network,
+        test_view=dataclasses.replace(
+            trained.test_view, timing=ClipTiming(clip_shape[0], stride=1), size=clip_shape[1:3]
+        ),
+        state=dataclasses.replace(trained.state, params=variables["params"], batch_stats=variables["batch_stats"]),
+    )
+
+
 @pytest.mark.torch
 @pytest.mark.parametrize("name", ["r3d_18", "s3d", "x3d_s", "slowfast_r50"])
-def test_pytorchs_form_of_a_run_gives_its_probabilities(name, tmp_path):
+def test_pytorchs_form_of_a_run_gives_its_probabilities(run_of_levels, name):
     pytest.importorskip("torch")
-    workdir = tmp_path / "run"
-    words = [f"--config.network.name={name}", "--config.length=1", "--config.clip.size=64"]
-    words += ["--config.clip.num_frames=32"] if name == "slowfast_r50" else []
-    words += [f"--config.source.data_dir={tmp_path}/data", "--config.source.size=72", "--config.batch_size=8"]
-    config = vjax.load_config("quickstart:tiny", words)
-    vjax.train(config, workdir)
-    trained = vjax.load(workdir)
-    clips = np.random.default_rng(0).integers(0, 256, (8, *trained.test_view.shape[1:])).astype(np.uint8)
-    np.testing.assert_allclose(torch_inference(trained)(clips), trained.infer_clips(clips).probs, atol=1e-4)
+    side = 224 if name == "s3d" else 64
+    shape = (1, 32 if name == "slowfast_r50" else 16, side, side, 3)
+    clips = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    trained = with_network(vjax.load(run_of_levels / "run"), name, clips)
+    expected = make_inference(trained.network, trained.state.variables, trained.config.clip_input, half=False)(clips)
+    assert 0.001 < expected[0, 0] < 0.999
+    np.testing.assert_allclose(torch_inference(trained)(clips), expected, atol=1e-4)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("x3d_s", "PyTorchVideo's networks take square clips, not 64 x 80"),
+        ("slowfast_r50", "PyTorchVideo's networks take square clips, not 64 x 80"),
+        ("s3d", "torchvision's S3D takes clips of 224 x 224, not 64 x 80"),
+    ],
+)
+def test_clips_that_pytorchs_libraries_do_not_take_are_named(name, message):
+    pytest.importorskip("torch")
+    with pytest.raises(InputError, match=message):
+        LIBRARY[name](2, (16, 64, 80, 3))
 
 
 def test_a_missing_extra_is_named(run_of_levels, monkeypatch):

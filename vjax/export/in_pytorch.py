@@ -4,7 +4,7 @@
 
 import functools
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -16,33 +16,50 @@ from vjax.trained import Trained
 from vjax.training.convert import to_torch
 
 
-def _torchvision(name: str, num_classes: int) -> Any:
-    video: Any = importlib.import_module("torchvision.models.video")
-    # Only S3D has dropout.
-    return getattr(video, name)(num_classes=num_classes, **({"dropout": 0.0} if name == "s3d" else {}))
+def _resnet(name: str, num_classes: int, clip_shape: Sequence[int]) -> Any:
+    del clip_shape  # any will do
+    return getattr(importlib.import_module("torchvision.models.video"), name)(num_classes=num_classes)
 
 
-def _x3d(num_frames: int, side: int, num_classes: int) -> Any:
+def _s3d(num_classes: int, clip_shape: Sequence[int]) -> Any:
+    if (clip_shape[1], clip_shape[2]) != (224, 224):
+        raise InputError(f"torchvision's S3D takes clips of 224 x 224, not {clip_shape[1]} x {clip_shape[2]}")
+    return importlib.import_module("torchvision.models.video").s3d(num_classes=num_classes, dropout=0.0)
+
+
+def _x3d(num_classes: int, clip_shape: Sequence[int]) -> Any:
     # Its own Swish reads an attribute that PyTorch has removed.
     silu = importlib.import_module("torch.nn").SiLU
     return importlib.import_module("pytorchvideo.models.x3d").create_x3d(
-        input_clip_length=num_frames, input_crop_size=side, inner_act=silu, **_options(num_classes)
+        input_clip_length=clip_shape[0], input_crop_size=_side(clip_shape), inner_act=silu, **_options(num_classes)
     )
 
 
-def _slowfast(num_classes: int) -> Any:
-    return importlib.import_module("pytorchvideo.models.slowfast").create_slowfast(**_options(num_classes))
+def _slowfast(num_classes: int, clip_shape: Sequence[int]) -> Any:
+    num_frames, cells = clip_shape[0], -(-_side(clip_shape) // 32)
+    pools = ((num_frames // 4, cells, cells), (num_frames, cells, cells))
+    return importlib.import_module("pytorchvideo.models.slowfast").create_slowfast(
+        head_pool_kernel_sizes=pools, **_options(num_classes)
+    )
+
+
+def _side(clip_shape: Sequence[int]) -> int:
+    """Returns the side of square clips `(t h w c)`."""
+    if clip_shape[1] != clip_shape[2]:
+        raise InputError(f"PyTorchVideo's networks take square clips, not {clip_shape[1]} x {clip_shape[2]}")
+    return clip_shape[1]
 
 
 def _options(num_classes: int) -> dict[str, Any]:
     return {"model_num_class": num_classes, "dropout_rate": 0.0, "head_activation": None}
 
 
-# Functions from a number of classes to a module, by the name of the network in vjax.
-LIBRARY: Mapping[str, Callable[[int], Any]] = {
-    **{name: functools.partial(_torchvision, name) for name in ("r3d_18", "mc3_18", "r2plus1d_18", "s3d")},
-    "x3d_s": functools.partial(_x3d, 13, 160),
-    "x3d_m": functools.partial(_x3d, 16, 224),
+# Functions from a number of classes and the shape `(t h w c)` of a clip to a module, by the name in vjax.
+LIBRARY: Mapping[str, Callable[[int, Sequence[int]], Any]] = {
+    **{name: functools.partial(_resnet, name) for name in ("r3d_18", "mc3_18", "r2plus1d_18")},
+    "s3d": _s3d,
+    "x3d_s": _x3d,
+    "x3d_m": _x3d,
     "slowfast_r50": _slowfast,
 }
 
@@ -67,7 +84,7 @@ def torch_inference(trained: Trained) -> Callable[[np.ndarray], np.ndarray]:
         raise InputError(f"neither torchvision nor PyTorchVideo has this network; they have {', '.join(LIBRARY)}")
     try:
         torch: Any = importlib.import_module("torch")
-        module = LIBRARY[name](len(trained.class_names))
+        module = LIBRARY[name](len(trained.class_names), trained.test_view.shape[1:])
     except ImportError as error:
         raise InputError(f"PyTorch's networks need the extra torch: pip install 'vjax[torch]' ({error})") from error
     variables = jax.device_get(trained.state.variables)
