@@ -1,7 +1,7 @@
-"""Serves a run: `python examples/serve.py WORKDIR`, then `curl --data-binary @new.mp4 http://127.0.0.1:8000`."""
+"""Serves a run: `python examples/serve.py WORKDIR [PORT]`, then `curl --data-binary @new.mp4 http://127.0.0.1:8000`."""
 
-import argparse
 import asyncio
+import sys
 import tempfile
 import time
 
@@ -9,6 +9,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
@@ -24,14 +25,16 @@ def answer(trained, path, deadline):
 
     timeline, names = trained.timeline(path, advance=advance), trained.class_names
     segments = [found.named(names) for found in timeline.segments(vjax.SegmentFinder(enter=0.5, leave=0.35, min_s=1))]
-    return {"segments": segments, "scores": dict(zip(names, timeline.probs.mean(0).tolist(), strict=True))}
+    scores = dict(zip(names, timeline.probs.mean(0).tolist(), strict=True))
+    return {"segments": segments, "scores": scores, "error": timeline.error.replace(path, "the video")}
 
 
-def make_app(trained, max_mb, max_s):
-    """Returns the application: an upload and its answer have limits, and one video is computed at a time."""
+def make_app(trained, *, max_mb, max_s):
+    """Returns the application: uploads and requests have limits, and one video is computed at a time."""
     turn = asyncio.Semaphore(1)
 
     async def predict(request):
+        deadline = time.monotonic() + max_s
         with tempfile.NamedTemporaryFile(buffering=0) as file:
             try:
                 async with asyncio.timeout(max_s):
@@ -39,21 +42,17 @@ def make_app(trained, max_mb, max_s):
                         if file.tell() + len(chunk) > max_mb * 1e6:
                             raise HTTPException(413, f"a video may have {max_mb:g} MB")
                         file.write(chunk)
-                async with turn:
-                    return JSONResponse(await run_in_threadpool(answer, trained, file.name, time.monotonic() + max_s))
-            except vjax.VideoError as error:
-                raise HTTPException(422, str(error).replace(file.name, "the video")) from error
+                    async with turn:
+                        return JSONResponse(await run_in_threadpool(answer, trained, file.name, deadline))
             except TimeoutError:
-                raise HTTPException(408, f"an upload may take {max_s:g} s, and so may its answer") from None
+                raise HTTPException(408, f"a request may take {max_s:g} s, with its answer") from None
+            except (vjax.VideoError, ClientDisconnect) as error:
+                raise HTTPException(422, str(error).replace(file.name, "the video")) from None
 
     return Starlette(routes=[Route("/", predict, methods=["POST"])])
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("workdir", help="work directory of a training run")
-    parser.add_argument("--port", type=int, default=8000, help="port of this machine")
-    parser.add_argument("--max-mb", type=float, default=100, help="megabytes of an upload")
-    parser.add_argument("--max-s", type=float, default=60, help="seconds of an upload, and of its answer")
-    args = parser.parse_args()
-    uvicorn.run(make_app(vjax.load(args.workdir), args.max_mb, args.max_s), port=args.port, limit_concurrency=8)
+    _, workdir, port, *_ = [*sys.argv, 8000] if sys.argv[1:] else sys.exit(__doc__)
+    app = make_app(vjax.load(workdir), max_mb=100, max_s=60)
+    uvicorn.run(app, port=int(port), limit_concurrency=9, timeout_graceful_shutdown=5)

@@ -291,12 +291,14 @@ def _take_workdir(experiment: Experiment, workdir: Path, console: TextIO, *, fir
 def _write_inference(experiment: Experiment, state: TrainState, workdir: Path, console: TextIO) -> None:
     """Writes the inference of the network as StableHLO: a network that cannot be exported says so before it learns."""
     network, clip_shape = experiment.network, experiment.test_view.shape[1:]
+    path = workdir / "inference.stablehlo"
+    path.unlink(missing_ok=True)  # of a start before this one
     try:
         program = inference_program(network, state.variables, experiment.config.clip_input, clip_shape)
     except InputError as error:
         console.write(wrap(f"{error}. Training goes on", width=terminal_width(), hang=2) + "\n")
         return
-    write_bytes(workdir / "inference.stablehlo", program)
+    write_bytes(path, program)
 
 
 def describe_run(experiment: Experiment, workdir: Path, *, num_parameters: int, width: int) -> str:

@@ -353,9 +353,7 @@ def load(
     check_names([checkpoint], ["newest", "best"], what="checkpoint")
     config = check_config(read_json(workdir / "config.json"))
     class_names = tuple(read_json(workdir / "classes.json"))
-    preprocessing = read_json(workdir / "preprocessing.json")
-    view = {key: preprocessing[key] for key in typed.field_types(TestView) if key in preprocessing}
-    test_view = typed.conform_dataclass(view, TestView, what=f"{workdir}/preprocessing.json")
+    test_view = read_test_view(workdir)
     # The network: the caller must pass one from outside the package, because the config does not describe it.
     if network is None:
         foreign = workdirs.read_foreign(workdir)
@@ -384,6 +382,21 @@ def load(
     checkpoints.close()
     calibration = read_calibration(workdir, step=int(state.step))
     return Trained(workdir, config, class_names, network, test_view, state, mesh, calibration)
+
+
+def read_test_view(folder: Path) -> TestView:
+    """Returns the test view that `preprocessing.json` of a run, or of an exported folder, describes.
+
+    Raises:
+      InputError: it describes none.
+    """
+    path = folder / "preprocessing.json"
+    try:
+        preprocessing = read_json(path)
+        view = {key: preprocessing[key] for key in typed.field_types(TestView) if key in preprocessing}
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); restore the file, or make the folder again") from error
+    return typed.conform_dataclass(view, TestView, what=str(path))
 
 
 def save_weights(trained: Trained, path: str | Path) -> None:

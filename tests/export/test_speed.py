@@ -90,6 +90,24 @@ def test_a_folder_without_a_run_or_a_model_is_refused(tmp_path):
     assert "is neither the work directory of a run nor a folder that vjax export has written" in error_line(done)
 
 
+@pytest.mark.parametrize("file", ["model.stablehlo", "preprocessing.json"])
+@pytest.mark.parametrize("content", [b"", b"{", b"{}"])
+def test_a_damaged_exported_folder_is_one_line(run_of_levels, tmp_path, file, content):
+    export(vjax.load(run_of_levels / "run"), tmp_path / "out", formats=["stablehlo"])
+    (tmp_path / "out" / file).write_bytes(content)
+    assert str(tmp_path / "out" / file) in error_line(in_this_process("vjax", "benchmark", tmp_path / "out"))
+
+
+def test_a_run_that_sees_differences_has_no_form_in_pytorch(run_of_levels):
+    trained = vjax.load(run_of_levels / "run")
+    config = dataclasses.replace(trained.config, network=Choice("r3d_18"))
+    config = dataclasses.replace(config, clip=dataclasses.replace(config.clip, input="difference"))
+    with pytest.raises(
+        InputError, match="PyTorch's form takes frames, and this run has config.clip.input='difference'"
+    ):
+        torch_inference(dataclasses.replace(trained, config=config))
+
+
 def test_every_network_that_pytorch_has_has_its_names_on_its_card():
     for name in LIBRARY:
         card = card_of(NETWORKS[name])
@@ -136,13 +154,25 @@ def test_pytorchs_form_of_a_run_gives_its_probabilities(run_of_levels, name):
     [
         ("x3d_s", "PyTorchVideo's networks take square clips, not 64 x 80"),
         ("slowfast_r50", "PyTorchVideo's networks take square clips, not 64 x 80"),
-        ("s3d", "torchvision's S3D takes clips of 224 x 224, not 64 x 80"),
+        ("s3d", "torchvision's S3D takes clips of 9 frames or more of 224 x 224, not 16 of 64 x 80"),
     ],
 )
 def test_clips_that_pytorchs_libraries_do_not_take_are_named(name, message):
     pytest.importorskip("torch")
     with pytest.raises(InputError, match=message):
         LIBRARY[name](2, (16, 64, 80, 3))
+
+
+@pytest.mark.torch
+def test_options_that_pytorchs_form_does_not_have_are_named(run_of_levels):
+    pytest.importorskip("torch")
+    trained = vjax.load(run_of_levels / "run")
+    config = dataclasses.replace(trained.config, network=Choice("r2plus1d_18", mid="paper"))
+    network, shape = config.create_network(2), (8, 32, 32, 3)
+    variables = random_variables(network, shape)
+    state = dataclasses.replace(trained.state, params=variables["params"], batch_stats=variables["batch_stats"])
+    with pytest.raises(InputError, match="PyTorch's form of r2plus1d_18 has other layers than this network"):
+        torch_inference(dataclasses.replace(trained, config=config, network=network, state=state))
 
 
 def test_a_missing_extra_is_named(run_of_levels, monkeypatch):

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ def run(args: argparse.Namespace, _: Sequence[str]) -> None:
         if batch % devices:
             raise InputError(f"--batch {batch} cannot be split over the {devices} devices of this machine")
         trained = load(path)
+        print("exporting the network, which takes up to minutes for a large one", file=sys.stderr)
         forms, missing = forms_of_run(trained)
         clip_shape = trained.test_view.shape[1:]
     else:
@@ -62,10 +64,10 @@ def run(args: argparse.Namespace, _: Sequence[str]) -> None:
     about = {"processor": processor(), **versions()}
     clip = " x ".join(map(str, clip_shape))
     print()
-    for line in (
-        f"{batch} x {clip}; medians of {args.rounds} turns; {', '.join(map(' '.join, about.items()))}",
-        *missing,
-    ):
+    notes = [f"{batch} x {clip}; medians of {args.rounds} turns; {', '.join(map(' '.join, about.items()))}", *missing]
+    if jax.default_backend() != "cpu":
+        notes.append("onnx and pytorch are measured on the CPU, and the others on the devices")
+    for line in notes:
         print(wrap(line, width=terminal_width(), hang=2))
     if args.json:
         rows = {name: dataclasses.asdict(speed) for name, speed in found.items()}

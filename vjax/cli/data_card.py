@@ -2,6 +2,7 @@
 
 import argparse
 import datetime
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,14 +34,21 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     source, config = choose_examined(args, overrides)
     found = examine_chosen(source, config)
     made_with = {"examined on": datetime.date.today().isoformat(), "examined with": f"vjax {versions()['vjax']}"}
-    root = source.options["root"]
-    write_text(args.out, data_card(found, name=_name(source), root=root, made_with=made_with))
+    card = data_card(
+        found,
+        name=_name(source),
+        root=source.options["root"],
+        kept_split=config.keep_split,
+        made_with=made_with,
+    )
+    write_text(args.out, card)
     print(args.out)
 
 
 def _name(source: Choice) -> str:
     """Returns the name of a dataset with its options, or the name of its folder; no path."""
     if source.name == "videos":
-        return Path(source.options["root"]).expanduser().absolute().name
+        place = Path(os.path.abspath(os.path.expanduser(source.options["root"])))
+        return place.name if place.is_dir() else place.parent.name
     options = [f"{key} {value}" for key, value in source.options.items() if key not in PATHS and value]
     return ", ".join([source.name, *options])

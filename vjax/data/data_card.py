@@ -1,7 +1,9 @@
 """The data card: what the doctor has found about a dataset, as a page that travels with it."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from vjax.data.doctor import Examined
 from vjax.data.pages import first_of_classes
@@ -14,18 +16,28 @@ _MOST_CLASSES = 500  # rows
 _SHOWN = 24  # classes of which a video is shown
 
 
-def data_card(found: Examined, *, name: str, root: str, made_with: Mapping[str, str]) -> str:
+def data_card(found: Examined, *, name: str, root: str, kept_split: str, made_with: Mapping[str, str]) -> str:
     """Returns the card as one HTML page that holds everything it shows, and no path outside of the data.
 
     Args:
       found: findings about the dataset.
       name: name of the dataset.
-      root: folder of the dataset, which texts do not name.
+      root: folder, manifest or store of the dataset.
+      kept_split: place of the split that was kept; empty for none.
       made_with: names and values that say how the card was made, such as the date.
     """
     facts = found.facts
+
+    def plain(text: str) -> str:
+        return _without_paths(text, found, root=root, kept_split=kept_split)
+
     sections = [
-        Section("facts", "What it is", "", [Table("facts", ["", "value"], _facts(found, root, made_with))]),
+        Section(
+            "facts",
+            "What it is",
+            "",
+            [Table("facts", ["", "value"], [(name, plain(value)) for name, value in _facts(found, made_with).items()])],
+        ),
         Section(
             "classes",
             "Its classes",
@@ -36,7 +48,7 @@ def data_card(found: Examined, *, name: str, root: str, made_with: Mapping[str, 
             "problems",
             "What to know before you use it",
             "" if found.problems else "The doctor has found no problem.",
-            [Sentences([_without_root(problem, root) for problem in found.problems])] if found.problems else [],
+            [Sentences([plain(problem) for problem in found.problems])] if found.problems else [],
         ),
     ]
     return render(
@@ -44,16 +56,19 @@ def data_card(found: Examined, *, name: str, root: str, made_with: Mapping[str, 
         lead=f"{count(facts['num_videos'], 'video')} of {count(len(facts['classes']), 'class', 'classes')}, "
         f"{facts['hours']:.2f} hours.",
         sections=sections,
-        footer="Every video was decoded to count its frames, and was compared with all others. vjax data-card made "
-        "this page.",
+        footer="vjax data-card made this page. Every video was compared with all others.",
     )
 
 
-def _facts(found: Examined, root: str, made_with: Mapping[str, str]) -> list[tuple[str, str]]:
+def _facts(found: Examined, made_with: Mapping[str, str]) -> dict[str, str]:
     groups = {file.group for file in found.files if file.group}
-    how = "proposed: videos that seem to be of one camera and place" if "places" in found.facts else "given"
-    rows = {**found.rows(), "groups": f"{len(groups):,} ({how})" if groups else "none", **made_with}
-    return [(name, _without_root(value, root)) for name, value in rows.items()]
+    how = "proposed: videos that seem to be of one camera and place" if found.facts["places"] else "given"
+    return {
+        **found.rows(),
+        "groups": f"{len(groups):,} ({how})" if groups else "none",
+        "clip that the problems assume": found.facts["clip"],
+        **made_with,
+    }
 
 
 def _classes(classes: Mapping[str, Mapping[str, int]]) -> Iterator[tuple[str, ...]]:
@@ -77,8 +92,13 @@ def _pictures(found: Examined) -> Iterator[Block]:
         yield Figures(pictures)
 
 
-def _without_root(text: str, root: str) -> str:
+def _without_paths(text: str, found: Examined, *, root: str, kept_split: str) -> str:
     """Returns a text whose paths begin in the folder of the dataset."""
-    for folder in {root, os.path.abspath(os.path.expanduser(root))}:
-        text = text.replace(f"{folder.rstrip('/')}/", "")
-    return text
+    # A reason begins with the path of its video, and a store keeps the reasons of the place where it was prepared.
+    for bad in found.facts["unreadable"]:
+        reason = bad["reason"]
+        text = text.replace(reason, reason[max(0, reason.find(bad["name"])) :])
+    for folder in (os.path.abspath(os.path.expanduser(root)), root):
+        if folder.strip("./"):  # neither the folder here nor the root of the file system
+            text = re.sub(rf"(?<![^\s'\"(]){re.escape(folder.rstrip('/'))}(/|(?=[:\s]|$))", "", text)
+    return text.replace(kept_split, Path(kept_split).name) if kept_split else text

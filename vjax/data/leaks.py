@@ -74,7 +74,7 @@ def find_leaks(files: Sequence[VideoFile], videos: Sequence[Video]) -> Leaks:
         if files[position].name not in repeated
     )
     proposal = {files[position].name: group for position, group in zip(once, proposed, strict=True)}
-    groups = [file.group or proposal[file.name] for file in files]
+    groups = [file.group if have_groups else proposal[file.name] for file in files]
     facts = {kind: [(a.name, b.name) for a, b in found] for kind, found in pairs.items()}
     facts |= {
         f"{kind}_across_splits": [(a.name, b.name) for a, b in found if a.split != b.split]

@@ -11,7 +11,8 @@ import jax
 import numpy as np
 
 from vjax.errors import InputError
-from vjax.models.registry import torch_names_of
+from vjax.models import NETWORKS
+from vjax.models.card import card_of
 from vjax.trained import Trained
 from vjax.training.convert import to_torch
 
@@ -22,8 +23,11 @@ def _resnet(name: str, num_classes: int, clip_shape: Sequence[int]) -> Any:
 
 
 def _s3d(num_classes: int, clip_shape: Sequence[int]) -> Any:
-    if (clip_shape[1], clip_shape[2]) != (224, 224):
-        raise InputError(f"torchvision's S3D takes clips of 224 x 224, not {clip_shape[1]} x {clip_shape[2]}")
+    if clip_shape[0] < 9 or tuple(clip_shape[1:3]) != (224, 224):  # its last pool has a window of a fixed size
+        raise InputError(
+            f"torchvision's S3D takes clips of 9 frames or more of 224 x 224, not {clip_shape[0]} of {clip_shape[1]} x "
+            f"{clip_shape[2]}"
+        )
     return importlib.import_module("torchvision.models.video").s3d(num_classes=num_classes, dropout=0.0)
 
 
@@ -79,19 +83,22 @@ def torch_inference(trained: Trained) -> Callable[[np.ndarray], np.ndarray]:
     """
     # The module of the library, with the numbers of the run.
     name, config = trained.network_name, trained.config
-    names = torch_names_of(config.network) if name == config.network.name and name in LIBRARY else None
-    if names is None or config.clip.input != "rgb":
+    card = card_of(NETWORKS[name]) if name in LIBRARY and name == config.network.name else None
+    if card is None or card.torch_names is None:
         raise InputError(f"neither torchvision nor PyTorchVideo has this network; they have {', '.join(LIBRARY)}")
+    if config.clip.input != "rgb":
+        raise InputError(f"PyTorch's form takes frames, and this run has config.clip.input={config.clip.input!r}")
     try:
         torch: Any = importlib.import_module("torch")
         module = LIBRARY[name](len(trained.class_names), trained.test_view.shape[1:])
     except ImportError as error:
         raise InputError(f"PyTorch's networks need the extra torch: pip install 'vjax[torch]' ({error})") from error
     variables = jax.device_get(trained.state.variables)
-    tensors = to_torch(variables, names(variables))
-    # A linear layer of vjax can be a convolution of size 1 in PyTorch.
-    shapes = {key: tensor.shape for key, tensor in module.state_dict().items()}
-    module.load_state_dict({key: torch.from_numpy(leaf.copy()).reshape(shapes[key]) for key, leaf in tensors.items()})
+    tensors = to_torch(variables, card.torch_names(variables), convolutions=card.torch_convolutions)
+    try:
+        module.load_state_dict({key: torch.from_numpy(leaf.copy()) for key, leaf in tensors.items()})
+    except RuntimeError as error:
+        raise InputError(f"PyTorch's form of {name} has other layers than this network has with its options") from error
     module.eval()
     mean, std = (
         torch.tensor(values).view(3, 1, 1, 1) for values in (config.normalization.mean, config.normalization.std)
@@ -99,9 +106,8 @@ def torch_inference(trained: Trained) -> Callable[[np.ndarray], np.ndarray]:
 
     def probs(clips: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            frames = torch.from_numpy(clips).permute(
-                0, 4, 1, 2, 3
-            )  # channels last in memory: PyTorch's channels_last_3d
+            # Channels last in memory: PyTorch's channels_last_3d.
+            frames = torch.from_numpy(clips).permute(0, 4, 1, 2, 3)
             inputs = (frames.float() / 255 - mean) / std
             logits = module(slow_and_fast(inputs) if name == "slowfast_r50" else inputs)
             return torch.softmax(logits, -1).numpy()

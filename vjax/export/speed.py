@@ -14,8 +14,7 @@ from vjax.errors import InputError
 from vjax.export.folder import FORMATS, LOADERS, TO_BYTES
 from vjax.export.in_pytorch import torch_inference
 from vjax.export.inference import make_inference
-from vjax.json_files import read_json
-from vjax.trained import Trained
+from vjax.trained import Trained, read_test_view
 
 Inference = Callable[[np.ndarray], np.ndarray]  # from uint8 clips `(b t h w c)` to probabilities `(b k)`
 
@@ -63,16 +62,24 @@ def forms_of_folder(folder: Path) -> tuple[dict[str, Inference], tuple[int, ...]
     """Returns the models of an exported folder by name, and the shape `(t h w c)` of their clips.
 
     Raises:
-      InputError: the folder has no model, or the model needs an extra that is not installed.
+      InputError: the folder has no model, a file is damaged, or the model needs an extra that is not installed.
     """
     files = {name: folder / f"model.{name}" for name in FORMATS}
-    forms = {name: LOADERS[name](file.read_bytes()) for name, file in files.items() if file.exists()}
-    if not forms:
+    found = {name: file for name, file in files.items() if file.exists()}
+    if not found:
         raise InputError(
             f"{folder}: is neither the work directory of a run nor a folder that vjax export has written; give one"
         )
-    how = read_json(folder / "preprocessing.json")
-    return forms, (how["timing"]["num_frames"], *how["size"], 3)
+    return {name: _load(name, file) for name, file in found.items()}, read_test_view(folder).shape[1:]
+
+
+def _load(name: str, file: Path) -> Inference:
+    try:
+        return LOADERS[name](file.read_bytes())
+    except InputError:
+        raise
+    except Exception as error:  # readers raise what they like for damaged files
+        raise InputError(f"{file}: is damaged ({type(error).__name__}); export the run again") from error
 
 
 def measure(

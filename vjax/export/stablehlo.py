@@ -12,8 +12,10 @@ import numpy as np
 from vjax.errors import InputError
 from vjax.evaluation.infer import infer
 from vjax.ops.clip_input import ClipInput
+from vjax.text import shorten
 
 PLATFORMS = ("cpu", "cuda", "tpu")
+_WIDEST = 200  # characters of an error that is not ours
 
 
 def to_stablehlo(probs: Callable[[jax.Array], jax.Array], clip_shape: tuple[int, ...]) -> bytes:
@@ -48,9 +50,10 @@ def inference_program(network: nn.Module, variables: Any, clip_input: ClipInput,
     try:
         return _serialize(probs, shapes, clip_shape=clip_shape)
     except Exception as error:  # a network may raise anything for a batch of unknown size
+        said = shorten(" ".join(f"{type(error).__name__}: {error}".split()), _WIDEST)
         raise InputError(
-            f"this network cannot be exported as StableHLO ({' '.join(str(error).split()) or type(error).__name__}); "
-            "vjax export will fail, unless the network takes a batch of any size"
+            f"this network cannot be exported as StableHLO ({said}). An export traces it with a batch of unknown size, "
+            "so it must not ask for the number of clips"
         ) from error
 
 
