@@ -93,7 +93,12 @@ class Convolution(Frames):
         inputs = [clips.array]
         if len(kernel) > 1 or stride > 1 or any(pad):
             none = (0, 0)
-            padded = jnp.pad(clips.split(), [none, pad, none, none, none]) if any(pad) else clips.split()
+            # Of 16 channels and more, onnxruntime keeps in blocks what is a multiple of 4.
+            channels = len(kernel) * clips.array.shape[1]
+            more = (0, -clips.array.shape[1] % 4 if groups == 1 and channels >= 16 and channels % 4 else 0)
+            sides = [none, pad, more, none, none]
+            padded = jnp.pad(clips.split(), sides) if any(map(any, sides)) else clips.split()
+            kernels = [jnp.pad(kernel, [none, more, none, none]) for kernel in kernels] if any(more) else kernels
             stops = [tap + (self.time - 1) * stride + 1 for tap in range(len(kernel))]
             parts = [lax.slice_in_dim(padded, tap, stop, stride, axis=1) for tap, stop in enumerate(stops)]
             if groups == 1:
