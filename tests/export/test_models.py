@@ -83,6 +83,19 @@ def test_a_portable_network_has_no_rules_for_gradients_and_no_platforms(case):
     assert not names & {"cond", "custom_vjp_call", "custom_jvp_call", "platform_index"}, names
 
 
+@needs_onnx
+@pytest.mark.parametrize("case", ["late_pool, rgb", "slow_fusion, rgb"])
+def test_a_network_is_exported_with_no_operation_for_its_norms_and_no_transpose_around_its_convolutions(case):
+    import onnx
+
+    nodes = onnx.load_from_string(to_onnx(*network_of(case))).graph.node
+    found = [node.op_type for node in nodes]
+    assert {"Conv", "MaxPool", "Relu"} <= set(found)
+    assert found.count("Sub") <= 2  # of the mean of the input, and of the largest logit; none for a norm
+    made_by = {name: node.op_type for node in nodes for name in node.output}
+    assert not [node for node in nodes if node.op_type == "Transpose" and made_by.get(node.input[0]) == "Conv"]
+
+
 def test_a_convolution_with_holes_is_refused():
     kernel = jnp.ones((2, 1, 1, 3, 4))
 

@@ -4,14 +4,16 @@ The function is traced, and its operations are applied again one by one. Functio
 for gradients is left; of the forms for several platforms, that of all others is taken.
 """
 
+import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from vjax.errors import InputError
+from vjax.export.frames import Convolution, Frames, apply_to_frames, convolve, folded
 from vjax.models.receptive_field import CALLS
 
 
@@ -21,7 +23,7 @@ def portable(function: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array]
     def apply(clips: jax.Array) -> jax.Array:
         traced = jax.make_jaxpr(function)(clips)
         (output,) = _evaluate(traced.jaxpr, traced.consts, [clips])
-        return output
+        return output.joined() if isinstance(output, Frames) else output
 
     return apply
 
@@ -33,7 +35,7 @@ def _evaluate(jaxpr: Any, consts: Sequence[Any], inputs: Sequence[Any]) -> list[
     def value(variable: Any) -> Any:
         return variable.val if hasattr(variable, "val") else known[variable]
 
-    for equation in jaxpr.eqns:
+    for equation in _needed(jaxpr):
         outputs = _apply(equation, [value(variable) for variable in equation.invars])
         known.update(zip(equation.outvars, outputs, strict=True))
     return [value(variable) for variable in jaxpr.outvars]
@@ -58,19 +60,43 @@ def _apply(equation: Any, inputs: list[Any]) -> Sequence[Any]:
         return _evaluate(branch.jaxpr, branch.consts, inputs[1:])
     if name == "optimization_barrier":
         return inputs
+    if name == "conv_general_dilated" and len(equation.invars[0].aval.shape) == 5:
+        clips, kernel = inputs
+        return [_convolve(clips, kernel, params)]
+    if any(isinstance(x, Frames) for x in inputs):
+        found = apply_to_frames(equation, inputs)
+        if found is not None:
+            return [found]
+        inputs = [x.joined() if isinstance(x, Frames) else x for x in inputs]
     if name == "pad" and all(low >= 0 and high >= 0 and not inside for low, high, inside in params["padding_config"]):
         # jnp.pad, because jax2onnx does not know lax.pad for a batch of any size.
         x, value = inputs
         return [jnp.pad(x, [pads[:2] for pads in params["padding_config"]], constant_values=value)]
-    if name == "conv_general_dilated" and inputs[0].ndim == 5:
-        clips, kernel = inputs
-        return [_sum_of_taps(clips, kernel, params)]
-    outputs = equation.primitive.bind(*inputs, **params)
+    bind = functools.partial(equation.primitive.bind, **params)
+    outputs = folded(bind, *inputs) if _shrinks(equation) else bind(*inputs)
     return outputs if equation.primitive.multiple_results else [outputs]
 
 
-def _sum_of_taps(x: jax.Array, kernel: jax.Array, params: Any) -> jax.Array:
-    """Returns a convolution of clips `(b t h w c)` with a kernel `(kt kh kw c f)` as a sum over kt.
+def _needed(jaxpr: Any) -> list[Any]:
+    """Returns the operations that the outputs depend on."""
+    needed, equations = set(jaxpr.outvars), []
+    for equation in reversed(jaxpr.eqns):
+        if needed.intersection(equation.outvars):
+            needed.update(variable for variable in equation.invars if not hasattr(variable, "val"))
+            equations.append(equation)
+    return equations[::-1]
+
+
+def _shrinks(equation: Any) -> bool:
+    """Returns whether the outputs are no larger than the inputs together."""
+    shapes = [variable.aval.shape for variable in equation.outvars]
+    if not all(isinstance(size, int) for shape in shapes for size in shape):
+        return False
+    return sum(map(math.prod, shapes)) <= sum(math.prod(variable.aval.shape) for variable in equation.invars)
+
+
+def _convolve(x: Any, kernel: Any, params: Any) -> Convolution:
+    """Returns a convolution of clips `(b t h w c)` with a kernel `(kt kh kw c f)`.
 
     Raises:
       InputError: the convolution has other axes, or holes.
@@ -81,18 +107,4 @@ def _sum_of_taps(x: jax.Array, kernel: jax.Array, params: Any) -> jax.Array:
             "this network has a 3D convolution that is not exported: it must be of clips (b t h w c) and without "
             f"dilation, and has {axes} and dilations {dilations}; export it as stablehlo"
         )
-    (stride, *strides), (pad, *pads) = params["window_strides"], params["padding"]
-    padded = jnp.pad(x, [(0, 0), pad, (0, 0), (0, 0), (0, 0)])
-    num_frames = (padded.shape[1] - len(kernel)) // stride + 1
-    total: Any = 0
-    for tap in range(len(kernel)):
-        frames = lax.slice_in_dim(padded, tap, tap + (num_frames - 1) * stride + 1, stride, axis=1)
-        total += lax.conv_general_dilated(
-            frames.reshape(-1, *frames.shape[2:]),
-            kernel[tap],
-            strides,
-            pads,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            feature_group_count=params["feature_group_count"],
-        )
-    return total.reshape(-1, num_frames, *total.shape[1:])
+    return convolve(x, kernel, params)

@@ -43,8 +43,9 @@ def find_maxima(x: jax.Array, window: Triple) -> tuple[jax.Array, jax.Array]:
     """
     chex.assert_rank(x, 5)
     kept = [size // width * width for size, width in zip(x.shape[1:4], window, strict=True)]
-    starts = itertools.product(*map(range, window))
-    parts = [x[:, t : kept[0] : window[0], h : kept[1] : window[1], w : kept[2] : window[2]] for t, h, w in starts]
+    # lax.slice, because indexing a batch of any size is a gather.
+    stops, strides = (x.shape[0], *kept, x.shape[4]), (1, *window, 1)
+    parts = [lax.slice(x, (0, *starts, 0), stops, strides) for starts in itertools.product(*map(range, window))]
     maxima, places = parts[0], jnp.zeros(parts[0].shape, jnp.uint8)
     for place, part in enumerate(parts[1:], start=1):
         places = jnp.where(part > maxima, jnp.uint8(place), places)

@@ -19,7 +19,7 @@ Field = tuple[int, int, int]
 
 _NOWHERE = -(10**9)  # the position of a zero of a border
 # fmt: off
-_ONE_BY_ONE = frozenset([
+ONE_BY_ONE = frozenset([
     "abs", "add", "and", "ceil", "clamp", "convert_element_type", "copy", "cos", "div", "eq", "erf", "exp", "expm1",
     "floor", "ge", "gt", "integer_pow", "is_finite", "le", "log", "log1p", "logistic", "lt", "max", "min", "mul",
     "ne", "neg", "not", "or", "pow", "round", "rsqrt", "select_n", "sign", "sin", "sqrt", "square", "stop_gradient",
@@ -107,7 +107,7 @@ def _apply(equation: Any, values: Sequence[Positions]) -> Sequence[Positions]:
         return [_join(outputs) for outputs in zip(*found, strict=True)]
     if name == "optimization_barrier":
         return values
-    if name in _ONE_BY_ONE:
+    if name in ONE_BY_ONE:
         return [_join(values)]
     if name in CALLS:
         inner = params[CALLS[name]]
