@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import re
 
 import flax.linen as nn
 import jax
@@ -45,7 +46,7 @@ def test_a_network_that_cannot_be_exported_says_so_before_it_learns(experiment, 
     mine = dataclasses.replace(experiment, network=OnlyWholeBatches(2))
     result = vjax.fit(mine, tmp_path / "run", console=console)
     said = " ".join(console.getvalue().split())
-    assert "this network cannot be exported as StableHLO (InconclusiveDimensionOperation: " in said
+    assert re.search(r"this network cannot be exported as StableHLO \(\w+: .*\)", said)
     assert said.index("Training goes on") < said.index("step 1")
     assert not (tmp_path / "run/inference.stablehlo").exists()
     assert result["num_videos"] > 0
