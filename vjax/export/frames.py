@@ -85,7 +85,7 @@ class Convolution(Frames):
     def _convolve(self) -> Any:
         clips, kernel, params = self.parts
         (stride, *strides), (pad, *pads) = params["window_strides"], params["padding"]
-        kernels = list(kernel)
+        kernels = folded(lambda x: [x[tap] for tap in range(len(x))], kernel)
         if self.scale is not None:
             # The runtime multiplies, once: so kernels that are stored in 16 bits stay so.
             kernels = [kernel * self.scale.reshape(-1, 1, 1, 1) for kernel in kernels]
