@@ -184,7 +184,7 @@ def test_the_readme_goes_from_a_run_to_an_onnx_file_and_its_answer(run_of_levels
     shutil.copy(run_of_levels / "long.mp4", tmp_path / "new.mp4")
     monkeypatch.chdir(tmp_path)
     write, answer = map(shlex.split, lines)
-    # As a process on one device, where an array may be taken apart by other operations.
+    # As a user does: a process, on one device.
     subprocess.run([sys.executable, "-m", *write], check=True, env=on_one_device())
     done = subprocess.run([sys.executable, *answer[1:]], capture_output=True, text=True, timeout=300)
     assert re.match(r"new.mp4 (fall|rise) [01]\.\d", done.stdout), done.stderr
