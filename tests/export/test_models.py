@@ -5,6 +5,7 @@ import importlib.util
 
 import flax.linen as nn
 import jax
+import jax.extend.core
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -118,6 +119,17 @@ def test_a_network_in_bfloat16_is_refused():
 def test_a_network_in_bfloat16_is_exported_as_stablehlo():
     function, shape = network_of(FUSION[0], dtype="bfloat16")
     check_model(load_stablehlo(to_stablehlo(function, shape)), function, shape)
+
+
+@needs_onnx
+def test_an_operation_that_the_extra_does_not_know_is_named():
+    unheard = jax.extend.core.Primitive("unheard")
+    unheard.def_impl(lambda x: x)
+    unheard.def_abstract_eval(lambda x: x)
+    with pytest.raises(
+        InputError, match=r"no form for an operation of this network \(.*unheard.*\); export it as stab"
+    ):
+        to_onnx(lambda clips: unheard.bind(clips.mean((1, 2, 3))), (2, 3, 4, 3))
 
 
 def test_a_missing_extra_is_named(monkeypatch):

@@ -23,7 +23,7 @@ def to_onnx(probs: Callable[[jax.Array], jax.Array], clip_shape: tuple[int, ...]
       clip_shape: shape `(t h w c)` of a clip.
 
     Raises:
-      InputError: the extra is not installed.
+      InputError: the extra is not installed, or it does not know an operation.
     """
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)  # jax2onnx tells about each of its plugins that this version of jax does not have
@@ -32,6 +32,11 @@ def to_onnx(probs: Callable[[jax.Array], jax.Array], clip_shape: tuple[int, ...]
         model = _import("jax2onnx").to_onnx(
             portable(probs), [clips], model_name="vjax", opset=_OPSET, input_names=["clips"], output_names=["probs"]
         )
+    except NotImplementedError as error:
+        raise InputError(
+            f"jax2onnx has no form for an operation of this network ({' '.join(str(error).split())}); export it as "
+            "stablehlo"
+        ) from error
     finally:
         logging.disable(disabled)
     _keep_halves(model)

@@ -72,6 +72,7 @@ def _apply(equation: Any, inputs: list[Any]) -> Sequence[Any]:
         # jnp.pad, because jax2onnx does not know lax.pad for a batch of any size.
         x, value = inputs
         return [jnp.pad(x, [pads[:2] for pads in params["padding_config"]], constant_values=value)]
+    # Constants are computed now, but not those that grow, such as a broadcast: they would be in the file.
     bind = functools.partial(equation.primitive.bind, **params)
     outputs = folded(bind, *inputs) if _shrinks(equation) else bind(*inputs)
     return outputs if equation.primitive.multiple_results else [outputs]
