@@ -43,7 +43,8 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace, _: Sequence[str]) -> None:
     """Prints a table of the forms."""
-    batch, devices = args.batch if args.batch is not None else jax.device_count(), jax.device_count()
+    devices = jax.device_count()
+    batch = devices if args.batch is None else args.batch
     if batch < 1 or args.rounds < 1:
         raise InputError(f"--batch and --rounds must be 1 or more, got {batch} and {args.rounds}")
     if args.json:

@@ -3,11 +3,10 @@
 import os
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from vjax.data.doctor import Examined
 from vjax.data.pages import first_of_classes
-from vjax.data.splits import SPLITS
+from vjax.data.splits import SPLITS, without_place
 from vjax.data.video import Video
 from vjax.html.page import Block, Figures, Section, Sentences, Table, render
 from vjax.text import count
@@ -101,4 +100,4 @@ def _without_paths(text: str, found: Examined, *, root: str, kept_split: str) ->
     for folder in (os.path.abspath(os.path.expanduser(root)), root):
         if folder.strip("./"):  # neither the folder here nor the root of the file system
             text = re.sub(rf"(?<![^\s'\"(]){re.escape(folder.rstrip('/'))}(/|(?=[:\s]|$))", "", text)
-    return text.replace(kept_split, Path(kept_split).name) if kept_split else text
+    return without_place(text, kept_split)

@@ -116,6 +116,11 @@ def is_drawn(split: str) -> bool:
     return split.startswith((_RANDOM, _KEPT))
 
 
+def without_place(text: str, kept: str) -> str:
+    """Returns a text about a split with the name of the split that was kept, and not the folder it lies in."""
+    return text.replace(kept, Path(kept).name) if kept else text
+
+
 def read_splits(path: Path) -> dict[str, str]:
     """Returns the split of each video in a CSV file with the columns `name` (or `path`) and `split`, by its name.
 

@@ -244,7 +244,7 @@ def _slice(params: Any, x: Frames) -> Frames | None:
 
 
 def _pad(params: Any, x: Frames, value: Any) -> Frames | None:
-    if any(inside or low < 0 or high < 0 for low, high, inside in params["padding_config"]):
+    if not only_adds(params["padding_config"]):
         return None
     batch, time, *space, channels = [pad[:2] for pad in params["padding_config"]]
     if any(time):
@@ -252,6 +252,11 @@ def _pad(params: Any, x: Frames, value: Any) -> Frames | None:
     if not any(map(any, (channels, *space))):
         return x
     return _held(jnp.pad(x.array, (batch, channels, *space), constant_values=value), x.time)
+
+
+def only_adds(padding: Sequence[tuple[int, int, int]]) -> bool:
+    """Returns whether padding only adds values at the ends, as `jnp.pad` does."""
+    return all(low >= 0 and high >= 0 and not inside for low, high, inside in padding)
 
 
 def _concatenate(params: Any, *inputs: Any) -> Frames | None:

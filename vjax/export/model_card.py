@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from vjax import workdirs
 from vjax.config import PATHS
+from vjax.data.splits import without_place
 from vjax.json_files import read_json
 from vjax.text import count, format_table
 from vjax.trained import Trained
@@ -68,19 +68,13 @@ def _training_data(trained: Trained) -> str:
         counts = read_json(path)
         counted = (
             f"{count(counts['train'], 'video')} to train on, {counts['val']:,} to choose by, {counts['test']:,} to "
-            f"test on; split {_without_paths(counts['split'], trained)}. "
+            f"test on; split {without_place(counts['split'], config.keep_split)}. "
         )
     return (
         f"Source `{config.source.name}`{f' ({options})' if options else ''}: {counted}{int(trained.state.step):,} "
         f"steps of {count(config.batch_size, 'clip')}. Classes: {names}"
         f"{', ...' if len(trained.class_names) > _MOST_CLASSES else ''}."
     )
-
-
-def _without_paths(text: str, trained: Trained) -> str:
-    """Returns a text about a split without the folder of the split that the run has kept."""
-    kept = trained.config.keep_split
-    return text.replace(kept, Path(kept).name) if kept else text
 
 
 def _plain(name: str) -> str:
@@ -95,7 +89,7 @@ def _numbers(result: Mapping[str, Any], trained: Trained) -> Iterator[str]:
         f"{low:.1%} to {high:.1%}; chance {result['chance']:.1%}). Mean of the classes: {result['mean_class']:.1%}. "
         f"Expected calibration error: {result.get('calibrated_error', result['calibration_error']):.3f}."
     )
-    yield f"Protocol: {_without_paths(result['protocol'], trained)}."
+    yield f"Protocol: {without_place(result['protocol'], trained.config.keep_split)}."
     rows = [(_plain(name), of) for name, of in list(result["class_accuracy"].items())[:_MOST_CLASSES]]
     yield format_table(["class", "accuracy"], rows)
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from vjax.errors import InputError
-from vjax.export.frames import Convolution, Frames, apply_to_frames, convolve, folded
+from vjax.export.frames import Convolution, Frames, apply_to_frames, convolve, folded, only_adds
 from vjax.models.receptive_field import CALLS
 
 
@@ -68,7 +68,7 @@ def _apply(equation: Any, inputs: list[Any]) -> Sequence[Any]:
         if found is not None:
             return [found]
         inputs = [x.joined() if isinstance(x, Frames) else x for x in inputs]
-    if name == "pad" and all(low >= 0 and high >= 0 and not inside for low, high, inside in params["padding_config"]):
+    if name == "pad" and only_adds(params["padding_config"]):
         # jnp.pad, because jax2onnx does not know lax.pad for a batch of any size.
         x, value = inputs
         return [jnp.pad(x, [pads[:2] for pads in params["padding_config"]], constant_values=value)]
